@@ -1,0 +1,4 @@
+//! The executable reference.
+#![forbid(unsafe_code)]
+
+pub mod op;
