@@ -5,4 +5,5 @@ pub mod delta;
 pub mod drive;
 pub mod error;
 pub mod format;
+pub mod load;
 pub mod units;
