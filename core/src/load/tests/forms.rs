@@ -218,6 +218,32 @@ fn more_entries_than_clusters_are_for_reading() {
 }
 
 #[test]
+fn version_2_data_off_the_grid_is_for_reading() {
+    // What QEMU 10.0.2 makes of an image of its own with clusters of 63 sectors and a BAT of two sectors: 65.
+    let mut image = Image::new(V2, 63, 63 * 200, 3);
+    image.bat[5] = 1;
+    image.bat[6] = 3;
+    assert_eq!(check_writable(&image.expanded()), Ok(()));
+    image.header.data_off = 65;
+    let loaded = image.expanded();
+    assert_eq!(
+        (loaded.layout.data_start, loaded.layout.phase),
+        (Sector(63), Sectors(0))
+    );
+    assert_eq!(loaded.header.data_off, 65);
+    assert_eq!(
+        check_writable(&loaded).expect_err("off the grid").rule,
+        Rule::DataOffsetAligned
+    );
+    let found = image.inspect().expect("readable");
+    assert_eq!(
+        (found.problem_count, found.read_only.map(|why| why.rule)),
+        (0, Some(Rule::DataOffsetAligned))
+    );
+    assert_eq!(found.leaked, [DstClu(2)..DstClu(3)]);
+}
+
+#[test]
 fn every_mark_of_use_opens() {
     for (raw, in_use) in [
         (0, InUse::Closed0),

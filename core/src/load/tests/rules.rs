@@ -110,12 +110,12 @@ const CASES: &[Case] = &[
         salvaged: Some(SOUND_V2),
     },
     Case {
-        name: "version 2 with data off the grid",
+        name: "version 2 with data inside the cluster of the BAT",
         version: V2,
         spoil: |image| image.header.data_off = 3,
         field: Field::DataOffset,
         value: 3,
-        rule: Rule::DataOffsetAligned,
+        rule: Rule::DataBehindBat,
         salvaged: Some(SOUND_V2),
     },
     Case {
