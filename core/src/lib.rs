@@ -1,9 +1,29 @@
-//! The mapping core of a thin-provisioned block device on ploop images.
+//! The mapping core of a thin-provisioned block device on ploop images (QEMU's `parallels` format).
+//!
+//! Pure decisions: events go in, actions come out ([`Device`]); somebody else moves bytes ([`drive`], the simulator, the
+//! ublk queues). Modules import only from those to their left:
+//!
+//! `units < sync, verify, error < format < delta, load < request::work < alloc < writeback < cluster < bat < request <
+//! device < control < drive`
 #![forbid(unsafe_code)]
 
+mod alloc;
+mod bat;
+mod cluster;
+pub mod control;
 pub mod delta;
+pub mod device;
 pub mod drive;
 pub mod error;
 pub mod format;
 pub mod load;
+pub mod request;
+mod sync;
 pub mod units;
+pub mod verify;
+mod writeback;
+
+pub use control::close::{CloseError, ControlIo};
+pub use control::suspend::Quiesced;
+pub use device::{Device, Geometry, NoSpace, OpenError, Options, WriteBack};
+pub use request::action::{Action, ActionKind, Actions, Buf, Failure, IoOp, Op, Origin, Outcome, Request, Ticket};

@@ -1,0 +1,302 @@
+//! The host clusters of the top file: which are free, what is known of their content, and how the file grows.
+//!
+//! * A1 Find and take is one critical section (I16). The lowest free cluster is taken first.
+//! * A2 A cluster is free only if no slot names it in memory or may name it on disk (I15, I30): `life` says where it is.
+//! * A3 Zeros have provenance: a free cluster is known to be zero only if this process extended the file over it or
+//!   punched it, durably so after a sync submitted later. Handing it out forgets that.
+//! * A4 Header, BAT and extension clusters are never free.
+
+pub(crate) mod holes;
+pub(crate) mod life;
+pub(crate) mod tail;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::format::Layout;
+use crate::request::work::Segment;
+use crate::sync::{Mutex, Rank};
+use crate::units::{DstClu, Sectors};
+use crate::verify::{maybe, verify};
+use holes::Bitmap;
+use life::{Life, Zero};
+use tail::Tail;
+
+/// Ranges of zeroed clusters that are not durably zero yet, at the most; more are merged.
+const MAX_ZEROED: usize = 32;
+
+#[derive(Debug)]
+struct State {
+    used: Bitmap,
+    /// Behind the highest cluster ever handed out.
+    high: u32,
+    /// Free clusters that read as zeros now.
+    zero: Bitmap,
+    /// (first, behind, sync): clusters in `zero` that are durable only after that sync.
+    zeroed: Vec<(u32, u32, u64)>,
+    /// Used clusters that are not simply mapped.
+    life: BTreeMap<u32, Life>,
+    tail: Tail,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Alloc {
+    state: Mutex<State>,
+    layout: Layout,
+    /// Clusters by which the file is extended, at least 1.
+    step: u32,
+}
+
+/// What `reserve` answers.
+#[derive(Debug)]
+pub(crate) enum Reserve {
+    /// Here is one, now `Reserved`.
+    Host(Segment, DstClu, Zero),
+    /// None is free: extend the file to this many hosts; the segment waits.
+    Extend(u32),
+    /// None is free and an extension is under way; the segment waits.
+    Waiting,
+    /// The format can address no more.
+    Full(Segment),
+}
+
+impl Alloc {
+    /// For a top file of `file_len` bytes whose clusters `used` (mapped or reserved by the extension) are taken.
+    pub(crate) fn new(layout: Layout, file_len: u64, used: impl Iterator<Item = DstClu>, prealloc: Sectors) -> Alloc {
+        let hosts = layout.hosts_in(file_len);
+        let mut bitmap = Bitmap::new(hosts);
+        // The loader has checked that the data area starts inside the file, so this is in proportion to it.
+        for host in 0..layout.first_host().0 {
+            bitmap.set(host);
+        }
+        for host in used {
+            bitmap.set(host.0);
+        }
+        let ragged = layout.host_sector(DstClu(hosts)).bytes() < file_len;
+        let state = State {
+            used: bitmap,
+            high: 0,
+            zero: Bitmap::new(0),
+            zeroed: Vec::new(),
+            life: BTreeMap::new(),
+            tail: Tail { hosts, ragged, extending: None, waiting: VecDeque::new() },
+        };
+        let step = (prealloc.0 / layout.cluster.0).clamp(1, u64::from(u32::MAX)) as u32;
+        Alloc { state: Mutex::new(Rank::Holes, "host clusters", state), layout, step }
+    }
+
+    /// Takes the lowest free cluster for `segment`, or lets the segment wait. `synced`: the last successful sync.
+    pub(crate) fn reserve(&self, segment: Segment, synced: u64) -> Reserve {
+        let mut state = self.state.lock();
+        state.zeroed.retain(|(_, _, after)| *after > synced);
+        let host = state.used.first_clear();
+        if host < state.tail.hosts {
+            maybe!(HoleReused, host < state.high);
+            state.high = state.high.max(host + 1);
+            let zero = state.zero_of(host, synced);
+            state.used.set(host);
+            state.zero.clear(host);
+            state.life.insert(host, Life::Reserved);
+            return Reserve::Host(segment, DstClu(host), zero);
+        }
+        if self.layout.entry_of(DstClu(state.tail.hosts.max(host))).is_none() {
+            return Reserve::Full(segment);
+        }
+        state.tail.waiting.push_back(segment);
+        if state.tail.extending.is_some() {
+            return Reserve::Waiting;
+        }
+        let to = self.limit(state.tail.hosts.max(host).saturating_add(self.step));
+        state.tail.extending = Some(to);
+        Reserve::Extend(to)
+    }
+
+    /// The largest number of hosts up to `hosts` that the format can address.
+    fn limit(&self, hosts: u32) -> u32 {
+        let (mut low, mut high) = (0, hosts);
+        if self.layout.entry_of(DstClu(hosts - 1)).is_some() {
+            return hosts;
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match self.layout.entry_of(DstClu(middle - 1)) {
+                Some(_) => low = middle,
+                None => high = middle,
+            }
+        }
+        low.max(1)
+    }
+
+    /// Length of the file that holds `hosts` whole clusters.
+    pub(crate) fn len_of(&self, hosts: u32) -> Sectors {
+        Sectors(self.layout.host_sector(DstClu(hosts)).0)
+    }
+
+    /// First sector of a host cluster.
+    pub(crate) fn sector(&self, host: DstClu) -> crate::units::Sector {
+        self.layout.host_sector(host)
+    }
+
+    /// The raw entry that names a host cluster. Every cluster that was handed out has one.
+    pub(crate) fn entry(&self, host: DstClu) -> u32 {
+        match self.layout.entry_of(host) {
+            Some(entry) => entry,
+            None => unreachable!("host cluster {} cannot be named", host.0),
+        }
+    }
+
+    /// The host cluster that a raw entry of the top names.
+    pub(crate) fn host(&self, entry: u32) -> DstClu {
+        match self.layout.host_of(entry) {
+            Some(host) => host,
+            None => unreachable!("entry {entry} is not on the grid of a writable image"),
+        }
+    }
+
+    /// The file now holds `hosts` clusters; the new ones read as zeros, durably so after sync `after`. Returns whoever
+    /// waited.
+    pub(crate) fn extended(&self, hosts: u32, after: u64) -> VecDeque<Segment> {
+        let mut state = self.state.lock();
+        verify!(state.tail.extending == Some(hosts), "an extension ended that was not under way");
+        state.tail.extending = None;
+        let first = state.tail.hosts + u32::from(state.tail.ragged);
+        for host in first..hosts {
+            if !state.used.get(host) {
+                state.zero.set(host);
+            }
+        }
+        state.note_zeroed(first, hosts, after);
+        state.tail.ragged = false;
+        state.tail.hosts = hosts;
+        std::mem::take(&mut state.tail.waiting)
+    }
+
+    /// The extension under way found no space. A smaller one that may still fit, if there is one.
+    pub(crate) fn reduce(&self) -> Option<u32> {
+        let mut state = self.state.lock();
+        let least = state.used.first_clear().max(state.tail.hosts) + 1;
+        state.tail.extending.filter(|to| *to > least)?;
+        state.tail.extending = Some(least);
+        Some(least)
+    }
+
+    /// The extension under way failed. Returns whoever waited.
+    pub(crate) fn extend_failed(&self) -> VecDeque<Segment> {
+        let mut state = self.state.lock();
+        state.tail.extending = None;
+        std::mem::take(&mut state.tail.waiting)
+    }
+
+    /// A reserved cluster is not needed: it was, or may have been, written to.
+    pub(crate) fn abandoned(&self, host: DstClu) {
+        let mut state = self.state.lock();
+        let was = state.life.remove(&host.0);
+        verify!(was == Some(Life::Reserved), "abandoned host {} was {was:?}", host.0);
+        state.used.clear(host.0);
+    }
+
+    /// A reserved cluster is named by a slot now.
+    pub(crate) fn published(&self, entry: u32) {
+        let host = self.host(entry);
+        let was = self.state.lock().life.remove(&host.0);
+        verify!(was == Some(Life::Reserved), "published host {} was {was:?}", host.0);
+    }
+
+    /// A mapped cluster was given up.
+    pub(crate) fn condemned(&self, entry: u32) {
+        let host = self.host(entry);
+        let mut state = self.state.lock();
+        let was = state.life.insert(host.0, Life::Condemned);
+        verify!(was.is_none() && state.used.get(host.0), "condemned host {} was {was:?}", host.0);
+    }
+
+    /// Nothing on disk names a condemned cluster any more: its space is about to be given back.
+    pub(crate) fn punching(&self, host: DstClu) {
+        let was = self.state.lock().life.insert(host.0, Life::Punching);
+        verify!(was == Some(Life::Condemned), "punched host {} was {was:?}", host.0);
+    }
+
+    /// The punch ended: the cluster is free. `zero_after`: the punch succeeded, and the zeros are durable after that sync.
+    /// Returns one of those who wait for the file to grow, if any: here is a cluster.
+    pub(crate) fn punched(&self, host: DstClu, zero_after: Option<u64>) -> Option<Segment> {
+        let mut state = self.state.lock();
+        let was = state.life.remove(&host.0);
+        verify!(was == Some(Life::Punching), "freed host {} was {was:?}", host.0);
+        state.used.clear(host.0);
+        if let Some(after) = zero_after {
+            state.zero.set(host.0);
+            state.note_zeroed(host.0, host.0 + 1, after);
+        }
+        state.tail.waiting.pop_front()
+    }
+
+    /// True if no extension or punch is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.tail.extending.is_none() && !state.life.values().any(|life| *life == Life::Punching)
+    }
+
+    /// Host clusters in the file, and (host, life) of all that are not simply mapped or used by the format, in order.
+    pub(crate) fn inspect(&self, synced: u64) -> (u32, Vec<(u32, Life)>) {
+        let state = self.state.lock();
+        let hosts = state.tail.hosts;
+        let life = |host| match state.life.get(&host) {
+            Some(life) => Some((host, *life)),
+            None if state.used.get(host) => None,
+            None => Some((host, Life::Free(state.zero_of(host, synced)))),
+        };
+        (hosts, (self.layout.first_host().0..hosts).filter_map(life).collect())
+    }
+
+    /// The length to which the file can be cut: behind the highest cluster that is not free. `None`: as it is.
+    pub(crate) fn keep(&self) -> Option<Sectors> {
+        let state = self.state.lock();
+        let mut keep = state.tail.hosts;
+        if state.tail.ragged {
+            return None;
+        }
+        while keep > self.layout.first_host().0 && !state.used.get(keep - 1) {
+            keep -= 1;
+        }
+        (keep < state.tail.hosts).then(|| self.len_of(keep))
+    }
+
+    /// Clusters given up whose un-map is not durable.
+    pub(crate) fn quarantined(&self) -> usize {
+        self.state.lock().life.values().filter(|life| **life == Life::Condemned).count()
+    }
+
+    /// Bytes of memory of the bitmaps.
+    pub(crate) fn bytes(&self) -> usize {
+        let state = self.state.lock();
+        state.used.bytes() + state.zero.bytes()
+    }
+}
+
+impl State {
+    fn zero_of(&self, host: u32, synced: u64) -> Zero {
+        if !self.zero.get(host) {
+            return Zero::Unknown;
+        }
+        let after = self.zeroed.iter().filter(|(from, to, _)| (*from..*to).contains(&host));
+        match after.map(|(_, _, after)| *after).filter(|after| *after > synced).max() {
+            Some(after) => Zero::After(after),
+            None => Zero::Durable,
+        }
+    }
+
+    fn note_zeroed(&mut self, from: u32, to: u32, after: u64) {
+        if from >= to {
+            return;
+        }
+        if self.zeroed.len() >= MAX_ZEROED {
+            // Later than needed is safe: one range with the latest sync replaces them all.
+            let low = self.zeroed.iter().map(|zeroed| zeroed.0).fold(from, u32::min);
+            let high = self.zeroed.iter().map(|zeroed| zeroed.1).fold(to, u32::max);
+            self.zeroed.clear();
+            self.zeroed.push((low, high, after));
+        } else {
+            self.zeroed.push((from, to, after));
+        }
+    }
+}

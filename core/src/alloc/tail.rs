@@ -1,0 +1,23 @@
+//! The end of the top file: how far it reaches, and the one extension that may be under way.
+//!
+//! ```text
+//!   Idle ──reserve finds nothing──▶ Extending(to) ──done──▶ Idle, new clusters are free: zero After(next sync)
+//!                                        └──failed──▶ Idle, whoever waited fails (or a smaller extension is tried)
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::request::work::Segment;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// Host clusters that lie wholly inside the file.
+    pub(crate) hosts: u32,
+    /// The cluster behind the last whole one has bytes already: its content is unknown after an extension.
+    pub(crate) ragged: bool,
+    /// An extension to this many hosts is under way.
+    pub(crate) extending: Option<u32>,
+    /// Makers of mappings that wait for it; each holds its cluster.
+    pub(crate) waiting: VecDeque<Segment>,
+}

@@ -1,0 +1,73 @@
+//! Clean close: the in-use mark goes last, after everything else is durable (I31).
+//!
+//! ```text
+//!   quiesced, nothing dirty ──▶ cut the preallocated tail ──▶ sync ──▶ header with in-use 0 ──▶ sync ──▶ closed
+//! ```
+//! Refused while a page is dirty, the file is poisoned, or a cluster's un-map is not known durable: then the mark stays.
+
+use crate::control::suspend::Quiesced;
+use crate::format::InUse;
+use crate::request::action::Failure;
+use crate::units::{PageId, Sectors};
+
+/// Blocking I/O on the top file, for the control plane. The simulator's answers with a power cut at any call.
+pub trait ControlIo {
+    /// Writes all of `bytes` at byte `at`.
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Failure>;
+    /// Sets the length of the file in sectors.
+    fn set_len(&mut self, len: Sectors) -> Result<(), Failure>;
+    /// Makes everything durable.
+    fn sync(&mut self) -> Result<(), Failure>;
+}
+
+/// Why the image could not be closed cleanly. It keeps its in-use mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// Not everything is durable.
+    #[error("not closed cleanly: {dirty} dirty metadata pages, {quarantined} clusters in quarantine, sync failed: {poisoned}")]
+    NotDurable {
+        /// Pages that are not clean.
+        dirty: usize,
+        /// Clusters given up whose un-map is not durable.
+        quarantined: usize,
+        /// A sync has failed since the image was opened.
+        poisoned: bool,
+    },
+    /// The file failed during the close itself.
+    #[error("not closed cleanly: {step} failed: {failure:?}")]
+    Failed {
+        /// What was being done.
+        step: &'static str,
+        /// How it failed.
+        failure: Failure,
+    },
+}
+
+impl Quiesced<'_> {
+    /// Closes the image cleanly. The device stays suspended; end it with [`Quiesced::shut`].
+    pub fn close(&self, io: &mut dyn ControlIo) -> Result<(), CloseError> {
+        let device = self.device;
+        if !device.mark.is_set() && device.dirty.count() == 0 {
+            // Nothing was ever changed, the mark included.
+            return Ok(());
+        }
+        let (dirty, quarantined) = (device.dirty.count(), device.alloc.quarantined());
+        let poisoned = device.gate.is_poisoned();
+        if dirty > 0 || quarantined > 0 || poisoned {
+            return Err(CloseError::NotDurable { dirty, quarantined, poisoned });
+        }
+        let failed = |step| move |failure| CloseError::Failed { step, failure };
+        if let Some(len) = device.alloc.keep() {
+            io.set_len(len).map_err(failed("cutting the preallocated tail"))?;
+        }
+        io.sync().map_err(failed("the sync before the mark is cleared"))?;
+        let (at, len) = device.table.bytes_of(PageId(0));
+        let image = {
+            let mut page = device.page(PageId(0)).lock();
+            page.set_in_use(InUse::Closed0);
+            page.image(len, 0, device.context())
+        };
+        io.write(at, &image).map_err(failed("clearing the in-use mark"))?;
+        io.sync().map_err(failed("the sync after the mark is cleared"))
+    }
+}

@@ -1,0 +1,123 @@
+//! The in-use mark: durable before the first change (I31).
+//!
+//! ```text
+//!   unmarked ──first modifying request──▶ header of page 0 changed, page wanted ──durable──▶ marked; whoever waited goes on
+//!       ▲                                                                  └─failed─┐
+//!       └────────────────────────── whoever waited fails ◀──────────────────────────┘
+//! ```
+//! The mark is a rider of page 0, never a write of its own. It says "in use" until the device is closed cleanly, and the
+//! image then closes with 0, never with "v2.1": nobody kept the format extension, so nobody vouches for it.
+
+use crate::bat::page::{Context, MdPage, Page};
+use crate::device::Device;
+use crate::format::InUse;
+use crate::request::action::{Actions, Failure, Origin, Request};
+use crate::request::work::{Resume, Waiter};
+use crate::sync::{Latch, Mutex, Rank};
+use crate::units::PageId;
+use crate::verify::mark;
+
+/// Byte positions of the header's fields that a first write changes.
+const IN_USE_AT: usize = 44;
+const FLAGS_AT: usize = 52;
+/// `m_Flags` bit 0: "never written".
+const FLAG_EMPTY: u8 = 1;
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: bool,
+    waiting: Vec<(Origin, Request)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    marked: Latch,
+    state: Mutex<State>,
+}
+
+impl Mark {
+    pub(crate) fn new() -> Mark {
+        Mark { marked: Latch::new(), state: Mutex::new(Rank::Table, "in-use mark", State::default()) }
+    }
+
+    /// True once the mark is durable.
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        self.marked.is_set()
+    }
+
+    /// Lets a request wait. `Err`: it need not. `Ok(true)`: the caller has to start the marking.
+    fn wait(&self, origin: Origin, request: Request) -> Result<bool, (Origin, Request)> {
+        let mut state = self.state.lock();
+        if self.marked.is_set() {
+            return Err((origin, request));
+        }
+        state.waiting.push((origin, request));
+        Ok(!std::mem::replace(&mut state.under_way, true))
+    }
+
+    fn ended(&self, ok: bool) -> Vec<(Origin, Request)> {
+        let mut state = self.state.lock();
+        state.under_way = false;
+        if ok {
+            self.marked.set();
+        }
+        std::mem::take(&mut state.waiting)
+    }
+}
+
+impl Device {
+    /// A modifying request on an image that is not marked yet.
+    pub(crate) fn wait_for_mark(&self, origin: Origin, request: Request, out: &mut Actions) {
+        match self.mark.wait(origin, request) {
+            Err((origin, request)) => out.backlog.push_back(Resume::Request(origin, request)),
+            Ok(false) => {}
+            Ok(true) => {
+                mark!(WaitedForMark);
+                self.page(PageId(0)).mark_in_use(Waiter::Mark, self.context());
+            }
+        }
+    }
+
+    /// The mark is durable, or was not made.
+    pub(crate) fn mark_ended(&self, result: Result<(), Failure>, out: &mut Actions) {
+        if result.is_err() {
+            mark!(MarkFailed);
+        }
+        for (origin, request) in self.mark.ended(result.is_ok()) {
+            out.backlog.push_back(match result {
+                Ok(()) => Resume::Request(origin, request),
+                Err(failure) => Resume::Fail(origin, failure),
+            });
+        }
+    }
+}
+
+impl Page {
+    fn mark_in_use(&self, waiter: Waiter, cx: Context<'_>) {
+        let mut md = self.lock();
+        md.set_in_use(InUse::InUse);
+        md.changes += 1;
+        let change = md.changes;
+        if let Some(header) = &mut md.header {
+            header.latest = change;
+            if header.first == 0 {
+                header.first = change;
+            }
+        }
+        md.waiters.push((change, waiter));
+        md.touched(change, cx);
+        md.want(change, cx);
+    }
+}
+
+impl MdPage {
+    /// Changes the header's mark (and takes "never written" off).
+    pub(crate) fn set_in_use(&mut self, in_use: InUse) {
+        if let Some(header) = &mut self.header {
+            header.bytes[IN_USE_AT..IN_USE_AT + 4].copy_from_slice(&in_use.raw().to_le_bytes());
+            header.bytes[FLAGS_AT] &= !FLAG_EMPTY;
+        }
+    }
+}
