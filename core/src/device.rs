@@ -16,7 +16,9 @@ use crate::cluster::lock::{ClusterLocks, SHADOWS};
 use crate::delta::{Body, Expanded, LoadedDelta, chain};
 use crate::error::LoadError;
 use crate::format::{Layout, Version};
-use crate::request::action::{Action, ActionKind, Actions, Buf, Failure, IoOp, Op, Origin, Outcome, Request, Ticket};
+use crate::request::action::{
+    Action, ActionKind, Actions, Buf, Failure, IoOp, Op, Origin, Outcome, Request, Ticket,
+};
 use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
 use crate::request::starve::{Starved, Starving};
@@ -80,7 +82,9 @@ impl Default for Options {
             write: true,
             write_back: WriteBack::Delayed(Millis(50)),
             prealloc: Sectors::whole_in(128 << 20),
-            no_space: NoSpace::Wait { retry: Millis(1000) },
+            no_space: NoSpace::Wait {
+                retry: Millis(1000),
+            },
             page_bytes: 4096,
             granule: 512,
         }
@@ -104,7 +108,9 @@ pub enum OpenError {
         rule: &'static str,
     },
     /// The image can only be written in pieces smaller than its host takes.
-    #[error("{file}: {field} is at byte {at}, but the host writes in units of {granule} bytes: read-only at best")]
+    #[error(
+        "{file}: {field} is at byte {at}, but the host writes in units of {granule} bytes: read-only at best"
+    )]
     SubSector {
         /// The image.
         file: String,
@@ -154,7 +160,9 @@ impl Device {
     pub fn open(chain: Vec<LoadedDelta>, options: Options) -> Result<Device, OpenError> {
         check_options(&options)?;
         chain::validate(&chain, options.write)?;
-        let Some(top) = chain.last() else { unreachable!("validated: not empty") };
+        let Some(top) = chain.last() else {
+            unreachable!("validated: not empty")
+        };
         let layout = match &top.body {
             Body::Expanded(image) => image.layout,
             Body::Raw => raw_layout(top.file_len),
@@ -164,16 +172,27 @@ impl Device {
         }
         let table = Table::new(&layout, options.page_bytes, options.granule);
         let levels = Levels::new(&chain, layout.cluster);
-        let pages = (0..table.pages()).map(|id| Page::new(load_page(PageId(id), &table, &chain))).collect();
+        let pages = (0..table.pages())
+            .map(|id| Page::new(load_page(PageId(id), &table, &chain)))
+            .collect();
         let image = top.expanded().filter(|_| options.write);
-        let mapped = image.into_iter().flat_map(|image| image.bat.iter().filter_map(|&entry| layout.host_of(entry)));
-        let reserved = image.into_iter().flat_map(|image| image.reserved.iter().copied());
+        let mapped = image
+            .into_iter()
+            .flat_map(|image| image.bat.iter().filter_map(|&entry| layout.host_of(entry)));
+        let reserved = image
+            .into_iter()
+            .flat_map(|image| image.reserved.iter().copied());
         let delay = match options.write_back {
             WriteBack::Immediate => None,
             WriteBack::Delayed(delay) => Some(delay),
         };
         Ok(Device {
-            alloc: Alloc::new(layout, top.file_len, mapped.chain(reserved), options.prealloc),
+            alloc: Alloc::new(
+                layout,
+                top.file_len,
+                mapped.chain(reserved),
+                options.prealloc,
+            ),
             table,
             levels,
             pages,
@@ -182,7 +201,9 @@ impl Device {
             mark: Mark::new(),
             flushes: Flushes::new(),
             starved: Starved::new(),
-            queues: (0..options.queues).map(|_| Queue::new(options.depth)).collect(),
+            queues: (0..options.queues)
+                .map(|_| Queue::new(options.depth))
+                .collect(),
             clock: Clock::new(),
             options,
         })
@@ -191,7 +212,9 @@ impl Device {
     /// Shape of the device.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
-        let entries = (0..self.table.pages()).map(|page| self.table.entries_of(PageId(page)).1 as u32).sum();
+        let entries = (0..self.table.pages())
+            .map(|page| self.table.entries_of(PageId(page)).1 as u32)
+            .sum();
         Geometry {
             size: self.table.size(),
             cluster: self.table.cluster(),
@@ -238,7 +261,13 @@ impl Device {
             }
         }
         if let Some(number) = self.gate.start() {
-            out.io(queue, Work::Sync { number }, IoOp::Sync { level: self.levels.top() });
+            out.io(
+                queue,
+                Work::Sync { number },
+                IoOp::Sync {
+                    level: self.levels.top(),
+                },
+            );
         }
     }
 
@@ -248,7 +277,10 @@ impl Device {
         let mut next: Option<Millis> = None;
         for page in self.dirty.snapshot() {
             let due = self.page(page).tick(self.context());
-            next = [next, due.filter(|due| due.0 != u64::MAX)].into_iter().flatten().min();
+            next = [next, due.filter(|due| due.0 != u64::MAX)]
+                .into_iter()
+                .flatten()
+                .min();
         }
         self.feed(now, out);
         self.run(out);
@@ -275,8 +307,17 @@ impl Device {
             Op::Flush if !self.options.write => self.end_part(origin, Ok(()), out),
             Op::Flush => self.start_flush(origin, None, out),
             Op::Write { preflush: true, .. } if len.0 == 0 => self.start_flush(origin, None, out),
-            Op::Write { preflush: true, fua } => {
-                let write = Request { op: Op::Write { preflush: false, fua }, ..request };
+            Op::Write {
+                preflush: true,
+                fua,
+            } => {
+                let write = Request {
+                    op: Op::Write {
+                        preflush: false,
+                        fua,
+                    },
+                    ..request
+                };
                 self.start_flush(origin, Some(write), out);
             }
             _ if len.0 == 0 => self.end_part(origin, Ok(()), out),
@@ -291,7 +332,15 @@ impl Device {
     }
 
     /// One segment a cluster.
-    fn split(&self, origin: Origin, kind: SegmentKind, fua: bool, start: Sector, len: Sectors, out: &mut Actions) {
+    fn split(
+        &self,
+        origin: Origin,
+        kind: SegmentKind,
+        fua: bool,
+        start: Sector,
+        len: Sectors,
+        out: &mut Actions,
+    ) {
         let (mut clu, mut within) = self.table.clu(start);
         let cluster = self.table.cluster().0;
         let parts = (u64::from(within) + len.0).div_ceil(cluster);
@@ -302,7 +351,18 @@ impl Device {
         while done < len.0 {
             let part = (cluster - u64::from(within)).min(len.0 - done);
             let buf = Sectors(done);
-            self.start_segment(Segment { origin, kind, fua, clu, within, len: part as u32, buf }, out);
+            self.start_segment(
+                Segment {
+                    origin,
+                    kind,
+                    fua,
+                    clu,
+                    within,
+                    len: part as u32,
+                    buf,
+                },
+                out,
+            );
             done += part;
             within = 0;
             clu = Clu(clu.0 + 1);
@@ -343,7 +403,9 @@ impl Device {
         match self.gate.wait(number, waiter) {
             Wait::Parked => {}
             Wait::Done(waiter) => out.backlog.push_back(Resume::Waiter(waiter, Ok(()))),
-            Wait::Poisoned(waiter) => out.backlog.push_back(Resume::Waiter(waiter, Err(Failure::Io))),
+            Wait::Poisoned(waiter) => out
+                .backlog
+                .push_back(Resume::Waiter(waiter, Err(Failure::Io))),
         }
     }
 
@@ -355,11 +417,21 @@ impl Device {
             Start::Await(sync) => self.wait_sync(sync, Waiter::Eligible(id), out),
             Start::Write(image) => {
                 let level = self.levels.top();
-                out.io(queue, Work::Index { page: id }, IoOp::WriteIndex { level, page: id, at, image });
+                out.io(
+                    queue,
+                    Work::Index { page: id },
+                    IoOp::WriteIndex {
+                        level,
+                        page: id,
+                        at,
+                        image,
+                    },
+                );
             }
             Start::Poisoned(waiters) => {
                 for waiter in waiters {
-                    out.backlog.push_back(Resume::Waiter(waiter, Err(Failure::Io)));
+                    out.backlog
+                        .push_back(Resume::Waiter(waiter, Err(Failure::Io)));
                 }
             }
         }
@@ -367,7 +439,9 @@ impl Device {
 
     /// A round is durable or has failed.
     fn settle(&self, id: PageId, result: Result<(), Failure>, out: &mut Actions) {
-        let settled = self.page(id).settle(result.is_ok(), self.retry_at(), self.context());
+        let settled = self
+            .page(id)
+            .settle(result.is_ok(), self.retry_at(), self.context());
         for waiter in settled.waiters {
             out.backlog.push_back(Resume::Waiter(waiter, result));
         }
@@ -383,7 +457,12 @@ impl Device {
         match work {
             Work::Data { segment, op, .. } => self.data_done(segment, op, out),
             Work::Hole { segment } => self.end(segment, Ok(()), out),
-            Work::Base { segment, host, base, .. } => self.based(segment, host, base, self.gate.next(), out),
+            Work::Base {
+                segment,
+                host,
+                base,
+                ..
+            } => self.based(segment, host, base, self.gate.next(), out),
             Work::Extend { hosts } => self.extended(hosts, out),
             Work::Index { page } => self.wait_sync(self.gate.next(), Waiter::Round(page), out),
             Work::Sync { number } => self.synced(number, true, out),
@@ -394,12 +473,28 @@ impl Device {
     fn short(&self, work: Work, bytes: u64, out: &mut Actions) {
         let whole = (bytes / SECTOR_BYTES).min(u64::from(u32::MAX)) as u32;
         let rest = match work {
-            Work::Data { segment, op, at, done } if whole > 0 && done + whole < segment.len => {
-                Work::Data { segment, op, at, done: done + whole }
-            }
-            Work::Base { segment, host, base, done } if whole > 0 && u64::from(done + whole) < self.table.cluster().0 => {
-                Work::Base { segment, host, base, done: done + whole }
-            }
+            Work::Data {
+                segment,
+                op,
+                at,
+                done,
+            } if whole > 0 && done + whole < segment.len => Work::Data {
+                segment,
+                op,
+                at,
+                done: done + whole,
+            },
+            Work::Base {
+                segment,
+                host,
+                base,
+                done,
+            } if whole > 0 && u64::from(done + whole) < self.table.cluster().0 => Work::Base {
+                segment,
+                host,
+                base,
+                done: done + whole,
+            },
             Work::Index { page } if bytes > 0 && self.page(page).again(self.context()) => {
                 mark!(ShortResumed);
                 return;
@@ -415,7 +510,13 @@ impl Device {
 
     fn no_space(&self, work: Work, out: &mut Actions) {
         match work {
-            Work::Data { op: DataOp::Read { .. }, .. } | Work::Hole { .. } | Work::Sync { .. } | Work::Punch { .. } => {
+            Work::Data {
+                op: DataOp::Read { .. },
+                ..
+            }
+            | Work::Hole { .. }
+            | Work::Sync { .. }
+            | Work::Punch { .. } => {
                 self.failed(work, Failure::Io, out);
             }
             Work::Data { .. } | Work::Base { .. } => self.starve(Starving::Io(work), out),
@@ -454,15 +555,27 @@ impl Device {
             mark!(Poisoned);
         }
         let waiters = self.gate.end(number, ok);
-        let result = if self.gate.is_poisoned() { Err(Failure::Io) } else { Ok(()) };
-        out.backlog.extend(waiters.into_iter().map(|waiter| Resume::Waiter(waiter, result)));
+        let result = if self.gate.is_poisoned() {
+            Err(Failure::Io)
+        } else {
+            Ok(())
+        };
+        out.backlog.extend(
+            waiters
+                .into_iter()
+                .map(|waiter| Resume::Waiter(waiter, result)),
+        );
     }
 
     /// A synchronous write failed: the error of earlier writes may have been reported with it, once and for all.
     fn poisoned(&self, out: &mut Actions) {
         mark!(Poisoned);
         let waiters = self.gate.poison();
-        out.backlog.extend(waiters.into_iter().map(|waiter| Resume::Waiter(waiter, Err(Failure::Io))));
+        out.backlog.extend(
+            waiters
+                .into_iter()
+                .map(|waiter| Resume::Waiter(waiter, Err(Failure::Io))),
+        );
     }
 
     fn punched(&self, host: crate::units::DstClu, zero_after: Option<u64>, out: &mut Actions) {
@@ -476,7 +589,12 @@ impl Device {
         let level = self.levels.top();
         let cluster = self.table.cluster();
         let (queue, op) = match &work {
-            Work::Data { segment, op, at, done } => {
+            Work::Data {
+                segment,
+                op,
+                at,
+                done,
+            } => {
                 let at = at.after(Sectors(u64::from(*done)));
                 let len = Sectors(u64::from(segment.len - done));
                 let buf = segment.buf(*done);
@@ -485,25 +603,68 @@ impl Device {
                         let zero_tail = Sectors(u64::from(zero_tail)).min(len);
                         match len.minus(zero_tail) {
                             Sectors::ZERO => IoOp::ReadHole { len, buf },
-                            len => IoOp::Read { level, at, len, zero_tail, buf },
+                            len => IoOp::Read {
+                                level,
+                                at,
+                                len,
+                                zero_tail,
+                                buf,
+                            },
                         }
                     }
-                    DataOp::Write { direct_fua } => IoOp::Write { level, at, len, buf, fua: direct_fua },
-                    DataOp::Zero { punch } => IoOp::Zero { level, at, len, punch },
+                    DataOp::Write { direct_fua } => IoOp::Write {
+                        level,
+                        at,
+                        len,
+                        buf,
+                        fua: direct_fua,
+                    },
+                    DataOp::Zero { punch } => IoOp::Zero {
+                        level,
+                        at,
+                        len,
+                        punch,
+                    },
                 };
                 (segment.origin.queue, op)
             }
             Work::Hole { segment } => {
                 let len = Sectors(u64::from(segment.len));
-                (segment.origin.queue, IoOp::ReadHole { len, buf: segment.buf(0) })
+                (
+                    segment.origin.queue,
+                    IoOp::ReadHole {
+                        len,
+                        buf: segment.buf(0),
+                    },
+                )
             }
-            Work::Base { segment, host, base, done } => {
+            Work::Base {
+                segment,
+                host,
+                base,
+                done,
+            } => {
                 let skip = Sectors(u64::from(*done));
                 let (at, len) = (self.alloc.sector(*host).after(skip), cluster.minus(skip));
                 let op = match *base {
-                    Base::Prepare => IoOp::Zero { level, at, len, punch: true },
-                    Base::Whole => IoOp::Write { level, at, len, buf: segment.buf(*done), fua: false },
-                    Base::Copy { level: lower, from, len: from_len } => IoOp::Copy {
+                    Base::Prepare => IoOp::Zero {
+                        level,
+                        at,
+                        len,
+                        punch: true,
+                    },
+                    Base::Whole => IoOp::Write {
+                        level,
+                        at,
+                        len,
+                        buf: segment.buf(*done),
+                        fua: false,
+                    },
+                    Base::Copy {
+                        level: lower,
+                        from,
+                        len: from_len,
+                    } => IoOp::Copy {
                         level: lower,
                         from: from.after(skip),
                         from_len: Sectors(u64::from(from_len)).minus(skip),
@@ -514,10 +675,21 @@ impl Device {
                 };
                 (segment.origin.queue, op)
             }
-            Work::Extend { hosts } => (QueueId(0), IoOp::SetLen { level, len: self.alloc.len_of(*hosts) }),
-            Work::Punch { host } => {
-                (QueueId(0), IoOp::PunchHole { level, at: self.alloc.sector(*host), len: cluster })
-            }
+            Work::Extend { hosts } => (
+                QueueId(0),
+                IoOp::SetLen {
+                    level,
+                    len: self.alloc.len_of(*hosts),
+                },
+            ),
+            Work::Punch { host } => (
+                QueueId(0),
+                IoOp::PunchHole {
+                    level,
+                    at: self.alloc.sector(*host),
+                    len: cluster,
+                },
+            ),
             Work::Sync { .. } => (QueueId(0), IoOp::Sync { level }),
             Work::Index { .. } => unreachable!("an index image is built anew for each round"),
         };
@@ -547,32 +719,62 @@ impl Device {
 
     #[inline]
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { levels: &self.levels, alloc: &self.alloc, dirty: &self.dirty, now: self.now() }
+        Context {
+            levels: &self.levels,
+            alloc: &self.alloc,
+            dirty: &self.dirty,
+            now: self.now(),
+        }
     }
 }
 
 impl Segment {
     fn buf(&self, done: u32) -> Buf {
-        Buf { origin: self.origin, offset: Sectors(self.buf.0 + u64::from(done)) }
+        Buf {
+            origin: self.origin,
+            offset: Sectors(self.buf.0 + u64::from(done)),
+        }
     }
 }
 
 impl Actions {
     /// An I/O for a queue.
     pub(crate) fn io(&mut self, queue: QueueId, work: Work, op: IoOp) {
-        self.list.push(Action { queue, kind: ActionKind::Io { ticket: Ticket { work }, op } });
+        self.list.push(Action {
+            queue,
+            kind: ActionKind::Io {
+                ticket: Ticket { work },
+                op,
+            },
+        });
     }
 
     /// A request has ended.
     pub(crate) fn finish(&mut self, origin: Origin, outcome: Result<(), Failure>) {
-        self.list.push(Action { queue: origin.queue, kind: ActionKind::Finish { tag: origin.tag, outcome } });
+        self.list.push(Action {
+            queue: origin.queue,
+            kind: ActionKind::Finish {
+                tag: origin.tag,
+                outcome,
+            },
+        });
     }
 }
 
 fn check_options(options: &Options) -> Result<(), OpenError> {
     let rules: [(&'static str, u32, bool, &'static str); 4] = [
-        ("queues", u32::from(options.queues), options.queues > 0, "at least 1"),
-        ("depth", u32::from(options.depth), options.depth > 0, "at least 1"),
+        (
+            "queues",
+            u32::from(options.queues),
+            options.queues > 0,
+            "at least 1",
+        ),
+        (
+            "depth",
+            u32::from(options.depth),
+            options.depth > 0,
+            "at least 1",
+        ),
         (
             "granule",
             options.granule,
@@ -590,7 +792,11 @@ fn check_options(options: &Options) -> Result<(), OpenError> {
         ),
     ];
     match rules.into_iter().find(|rule| !rule.2) {
-        Some((name, value, _, rule)) => Err(OpenError::Option { name, value: u64::from(value), rule }),
+        Some((name, value, _, rule)) => Err(OpenError::Option {
+            name,
+            value: u64::from(value),
+            rule,
+        }),
         None => Ok(()),
     }
 }
@@ -602,8 +808,16 @@ fn check_granule(file: &str, layout: &Layout, granule: u32) -> Result<(), OpenEr
         ("the cluster grid", layout.phase.bytes()),
         ("the end of a cluster", layout.cluster.bytes()),
     ];
-    match places.into_iter().find(|(_, at)| at % u64::from(granule) != 0) {
-        Some((field, at)) => Err(OpenError::SubSector { file: file.to_owned(), field, at, granule }),
+    match places
+        .into_iter()
+        .find(|(_, at)| at % u64::from(granule) != 0)
+    {
+        Some((field, at)) => Err(OpenError::SubSector {
+            file: file.to_owned(),
+            field,
+            at,
+            granule,
+        }),
         None => Ok(()),
     }
 }
@@ -643,7 +857,12 @@ fn load_page(id: PageId, table: &Table, chain: &[LoadedDelta]) -> MdPage {
     }
     let image: Option<&Expanded> = chain.last().and_then(LoadedDelta::expanded);
     let header = image.filter(|_| id.0 == 0).map(|image| {
-        Box::new(HeaderCopy { bytes: image.header.to_bytes(), first: 0, latest: 0, riding: None })
+        Box::new(HeaderCopy {
+            bytes: image.header.to_bytes(),
+            first: 0,
+            latest: 0,
+            riding: None,
+        })
     });
     let known = header.as_ref().map_or(0, |header| header.bytes.len()) + 4 * count;
     let slack = image.map_or_else(Vec::new, |image| {

@@ -26,4 +26,6 @@ mod writeback;
 pub use control::close::{CloseError, ControlIo};
 pub use control::suspend::Quiesced;
 pub use device::{Device, Geometry, NoSpace, OpenError, Options, WriteBack};
-pub use request::action::{Action, ActionKind, Actions, Buf, Failure, IoOp, Op, Origin, Outcome, Request, Ticket};
+pub use request::action::{
+    Action, ActionKind, Actions, Buf, Failure, IoOp, Op, Origin, Outcome, Request, Ticket,
+};

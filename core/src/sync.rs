@@ -36,7 +36,7 @@ mod engine {
 /// The order in which locks may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Rank {
+pub(crate) enum Rank {
     /// A metadata page: its map, its cluster locks, its write-back.
     Page = 0,
     /// A table of the device: requests of a queue, flushes, the sync gate, the dirty set, the in-use mark.
@@ -48,7 +48,7 @@ pub enum Rank {
 /// A mutex with a label and a rank, without poisoning: the state behind it is consistent at every release, and a panic
 /// of the process is the caller's to handle.
 #[derive(Debug)]
-pub struct Mutex<T> {
+pub(crate) struct Mutex<T> {
     inner: engine::Mutex<T>,
     #[cfg(debug_assertions)]
     rank: Rank,
@@ -57,7 +57,7 @@ pub struct Mutex<T> {
 }
 
 /// Releases the lock when dropped.
-pub struct Guard<'a, T> {
+pub(crate) struct Guard<'a, T> {
     inner: engine::MutexGuard<'a, T>,
     #[cfg(debug_assertions)]
     rank: Rank,
@@ -65,7 +65,7 @@ pub struct Guard<'a, T> {
 
 impl<T> Mutex<T> {
     /// A new mutex. `label` names it in traces and in the message of a broken lock order.
-    pub fn new(rank: Rank, label: &'static str, value: T) -> Mutex<T> {
+    pub(crate) fn new(rank: Rank, label: &'static str, value: T) -> Mutex<T> {
         #[cfg(not(debug_assertions))]
         let _ = (rank, label);
         Mutex {
@@ -78,7 +78,7 @@ impl<T> Mutex<T> {
     }
 
     /// Takes the lock.
-    pub fn lock(&self) -> Guard<'_, T> {
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
         #[cfg(debug_assertions)]
         order::take(self.rank, self.label);
         let inner = match self.inner.lock() {
@@ -141,38 +141,38 @@ mod order {
 
 /// A flag that goes from false to true once, published with release/acquire.
 #[derive(Debug)]
-pub struct Latch(engine::AtomicBool);
+pub(crate) struct Latch(engine::AtomicBool);
 
 impl Latch {
     /// Not set.
-    pub fn new() -> Latch {
+    pub(crate) fn new() -> Latch {
         Latch(engine::AtomicBool::new(false))
     }
     /// Sets it; what was written before is seen by whoever sees it set.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, engine::Ordering::Release);
     }
     /// Whether it is set.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(engine::Ordering::Acquire)
     }
 }
 
 /// The caller's clock as last told to the core. Only ever an estimate: no decision about data depends on it.
 #[derive(Debug)]
-pub struct Clock(engine::AtomicU64);
+pub(crate) struct Clock(engine::AtomicU64);
 
 impl Clock {
     /// Starts at 0.
-    pub fn new() -> Clock {
+    pub(crate) fn new() -> Clock {
         Clock(engine::AtomicU64::new(0))
     }
     /// Tells the time.
-    pub fn set(&self, millis: u64) {
+    pub(crate) fn set(&self, millis: u64) {
         self.0.store(millis, engine::Ordering::Relaxed);
     }
     /// The time last told.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(engine::Ordering::Relaxed)
     }
 }

@@ -4,7 +4,10 @@
 //! happened", `maybe!` "this was true (or false) here": a campaign of the harness is red when it did not see every mark,
 //! and every `maybe!` both ways. A mark costs one relaxed load once it was seen; none stands on the mapped path.
 
-#![expect(clippy::disallowed_types, reason = "marks are counters of the process, not state that an engine explores")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "marks are counters of the process, not state that an engine explores"
+)]
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -11,12 +11,17 @@ pub(crate) struct Bitmap {
 impl Bitmap {
     /// All clear, with room for `bits`.
     pub(crate) fn new(bits: u32) -> Bitmap {
-        Bitmap { words: vec![0; (bits as usize).div_ceil(64)], full_before: 0 }
+        Bitmap {
+            words: vec![0; (bits as usize).div_ceil(64)],
+            full_before: 0,
+        }
     }
 
     /// Whether a bit is set.
     pub(crate) fn get(&self, bit: u32) -> bool {
-        self.words.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+        self.words
+            .get(bit as usize / 64)
+            .is_some_and(|word| word >> (bit % 64) & 1 != 0)
     }
 
     /// Sets a bit. Returns what it was.
@@ -46,7 +51,10 @@ impl Bitmap {
         while self.words.get(self.full_before) == Some(&u64::MAX) {
             self.full_before += 1;
         }
-        let ones = self.words.get(self.full_before).map_or(0, |word| word.trailing_ones());
+        let ones = self
+            .words
+            .get(self.full_before)
+            .map_or(0, |word| word.trailing_ones());
         (self.full_before as u64 * 64 + u64::from(ones)).min(u64::from(u32::MAX)) as u32
     }
 

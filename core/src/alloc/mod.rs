@@ -62,7 +62,12 @@ pub(crate) enum Reserve {
 
 impl Alloc {
     /// For a top file of `file_len` bytes whose clusters `used` (mapped or reserved by the extension) are taken.
-    pub(crate) fn new(layout: Layout, file_len: u64, used: impl Iterator<Item = DstClu>, prealloc: Sectors) -> Alloc {
+    pub(crate) fn new(
+        layout: Layout,
+        file_len: u64,
+        used: impl Iterator<Item = DstClu>,
+        prealloc: Sectors,
+    ) -> Alloc {
         let hosts = layout.hosts_in(file_len);
         let mut bitmap = Bitmap::new(hosts);
         // The loader has checked that the data area starts inside the file, so this is in proportion to it.
@@ -79,10 +84,19 @@ impl Alloc {
             zero: Bitmap::new(0),
             zeroed: Vec::new(),
             life: BTreeMap::new(),
-            tail: Tail { hosts, ragged, extending: None, waiting: VecDeque::new() },
+            tail: Tail {
+                hosts,
+                ragged,
+                extending: None,
+                waiting: VecDeque::new(),
+            },
         };
         let step = (prealloc.0 / layout.cluster.0).clamp(1, u64::from(u32::MAX)) as u32;
-        Alloc { state: Mutex::new(Rank::Holes, "host clusters", state), layout, step }
+        Alloc {
+            state: Mutex::new(Rank::Holes, "host clusters", state),
+            layout,
+            step,
+        }
     }
 
     /// Takes the lowest free cluster for `segment`, or lets the segment wait. `synced`: the last successful sync.
@@ -99,7 +113,11 @@ impl Alloc {
             state.life.insert(host, Life::Reserved);
             return Reserve::Host(segment, DstClu(host), zero);
         }
-        if self.layout.entry_of(DstClu(state.tail.hosts.max(host))).is_none() {
+        if self
+            .layout
+            .entry_of(DstClu(state.tail.hosts.max(host)))
+            .is_none()
+        {
             return Reserve::Full(segment);
         }
         state.tail.waiting.push_back(segment);
@@ -157,7 +175,10 @@ impl Alloc {
     /// waited.
     pub(crate) fn extended(&self, hosts: u32, after: u64) -> VecDeque<Segment> {
         let mut state = self.state.lock();
-        verify!(state.tail.extending == Some(hosts), "an extension ended that was not under way");
+        verify!(
+            state.tail.extending == Some(hosts),
+            "an extension ended that was not under way"
+        );
         state.tail.extending = None;
         let first = state.tail.hosts + u32::from(state.tail.ragged);
         for host in first..hosts {
@@ -190,38 +211,40 @@ impl Alloc {
     /// A reserved cluster is not needed: it was, or may have been, written to.
     pub(crate) fn abandoned(&self, host: DstClu) {
         let mut state = self.state.lock();
-        let was = state.life.remove(&host.0);
-        verify!(was == Some(Life::Reserved), "abandoned host {} was {was:?}", host.0);
+        state.expect(host, Life::Reserved);
+        state.life.remove(&host.0);
         state.used.clear(host.0);
     }
 
     /// A reserved cluster is named by a slot now.
     pub(crate) fn published(&self, entry: u32) {
         let host = self.host(entry);
-        let was = self.state.lock().life.remove(&host.0);
-        verify!(was == Some(Life::Reserved), "published host {} was {was:?}", host.0);
+        let mut state = self.state.lock();
+        state.expect(host, Life::Reserved);
+        state.life.remove(&host.0);
     }
 
     /// A mapped cluster was given up.
     pub(crate) fn condemned(&self, entry: u32) {
         let host = self.host(entry);
         let mut state = self.state.lock();
-        let was = state.life.insert(host.0, Life::Condemned);
-        verify!(was.is_none() && state.used.get(host.0), "condemned host {} was {was:?}", host.0);
+        state.expect(host, Life::Mapped);
+        state.life.insert(host.0, Life::Condemned);
     }
 
     /// Nothing on disk names a condemned cluster any more: its space is about to be given back.
     pub(crate) fn punching(&self, host: DstClu) {
-        let was = self.state.lock().life.insert(host.0, Life::Punching);
-        verify!(was == Some(Life::Condemned), "punched host {} was {was:?}", host.0);
+        let mut state = self.state.lock();
+        state.expect(host, Life::Condemned);
+        state.life.insert(host.0, Life::Punching);
     }
 
     /// The punch ended: the cluster is free. `zero_after`: the punch succeeded, and the zeros are durable after that sync.
     /// Returns one of those who wait for the file to grow, if any: here is a cluster.
     pub(crate) fn punched(&self, host: DstClu, zero_after: Option<u64>) -> Option<Segment> {
         let mut state = self.state.lock();
-        let was = state.life.remove(&host.0);
-        verify!(was == Some(Life::Punching), "freed host {} was {was:?}", host.0);
+        state.expect(host, Life::Punching);
+        state.life.remove(&host.0);
         state.used.clear(host.0);
         if let Some(after) = zero_after {
             state.zero.set(host.0);
@@ -240,12 +263,12 @@ impl Alloc {
     pub(crate) fn inspect(&self, synced: u64) -> (u32, Vec<(u32, Life)>) {
         let state = self.state.lock();
         let hosts = state.tail.hosts;
-        let life = |host| match state.life.get(&host) {
-            Some(life) => Some((host, *life)),
-            None if state.used.get(host) => None,
-            None => Some((host, Life::Free(state.zero_of(host, synced)))),
-        };
-        (hosts, (self.layout.first_host().0..hosts).filter_map(life).collect())
+        let life =
+            (self.layout.first_host().0..hosts).map(|host| (host, state.life_of(host, synced)));
+        (
+            hosts,
+            life.filter(|(_, life)| *life != Life::Mapped).collect(),
+        )
     }
 
     /// The length to which the file can be cut: behind the highest cluster that is not free. `None`: as it is.
@@ -263,7 +286,12 @@ impl Alloc {
 
     /// Clusters given up whose un-map is not durable.
     pub(crate) fn quarantined(&self) -> usize {
-        self.state.lock().life.values().filter(|life| **life == Life::Condemned).count()
+        self.state
+            .lock()
+            .life
+            .values()
+            .filter(|life| **life == Life::Condemned)
+            .count()
     }
 
     /// Bytes of memory of the bitmaps.
@@ -274,12 +302,36 @@ impl Alloc {
 }
 
 impl State {
+    /// Where a host cluster is in its life. What the format itself uses counts as mapped.
+    fn life_of(&self, host: u32, synced: u64) -> Life {
+        match self.life.get(&host) {
+            Some(life) => *life,
+            None if self.used.get(host) => Life::Mapped,
+            None => Life::Free(self.zero_of(host, synced)),
+        }
+    }
+
+    fn expect(&self, host: DstClu, life: Life) {
+        let is = self.life_of(host.0, 0);
+        verify!(
+            is == life,
+            "host cluster {} is {is:?} where it must be {life:?}",
+            host.0
+        );
+    }
     fn zero_of(&self, host: u32, synced: u64) -> Zero {
         if !self.zero.get(host) {
             return Zero::Unknown;
         }
-        let after = self.zeroed.iter().filter(|(from, to, _)| (*from..*to).contains(&host));
-        match after.map(|(_, _, after)| *after).filter(|after| *after > synced).max() {
+        let after = self
+            .zeroed
+            .iter()
+            .filter(|(from, to, _)| (*from..*to).contains(&host));
+        match after
+            .map(|(_, _, after)| *after)
+            .filter(|after| *after > synced)
+            .max()
+        {
             Some(after) => Zero::After(after),
             None => Zero::Durable,
         }
@@ -291,7 +343,11 @@ impl State {
         }
         if self.zeroed.len() >= MAX_ZEROED {
             // Later than needed is safe: one range with the latest sync replaces them all.
-            let low = self.zeroed.iter().map(|zeroed| zeroed.0).fold(from, u32::min);
+            let low = self
+                .zeroed
+                .iter()
+                .map(|zeroed| zeroed.0)
+                .fold(from, u32::min);
             let high = self.zeroed.iter().map(|zeroed| zeroed.1).fold(to, u32::max);
             self.zeroed.clear();
             self.zeroed.push((low, high, after));

@@ -43,15 +43,25 @@ impl Levels {
         let info = |(level, delta): (usize, &LoadedDelta)| {
             let file = Sectors::covering(delta.file_len).0;
             match &delta.body {
-                Body::Raw => LevelInfo { unit: cluster.0, file, size: file },
+                Body::Raw => LevelInfo {
+                    unit: cluster.0,
+                    file,
+                    size: file,
+                },
                 Body::Expanded(e) => LevelInfo {
-                    unit: if e.layout.version == Version::V1 { 1 } else { cluster.0 },
+                    unit: if e.layout.version == Version::V1 {
+                        1
+                    } else {
+                        cluster.0
+                    },
                     file: if level == last { u64::MAX } else { file },
                     size: e.layout.size.0,
                 },
             }
         };
-        Levels { list: chain.iter().enumerate().map(info).collect() }
+        Levels {
+            list: chain.iter().enumerate().map(info).collect(),
+        }
     }
 
     /// The top level.
@@ -83,6 +93,10 @@ impl Levels {
 pub(crate) fn mapped(delta: &LoadedDelta, clu: Clu, cluster: Sectors) -> Option<u32> {
     match &delta.body {
         Body::Raw => (u64::from(clu.0) * cluster.bytes() < delta.file_len).then_some(clu.0),
-        Body::Expanded(e) => e.bat.get(clu.0 as usize).copied().filter(|&entry| entry != 0),
+        Body::Expanded(e) => e
+            .bat
+            .get(clu.0 as usize)
+            .copied()
+            .filter(|&entry| entry != 0),
     }
 }

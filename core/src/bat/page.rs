@@ -88,14 +88,21 @@ pub(crate) enum Begin {
     /// I/O at this place; registered.
     Read(Segment, Level, Sector),
     /// Write at this place of the top; registered. `durable`: nothing about the slot is outstanding.
-    Write { segment: Segment, at: Sector, durable: bool },
+    Write {
+        segment: Segment,
+        at: Sector,
+        durable: bool,
+    },
     /// Zero at this place of the top; registered.
     Zero { segment: Segment, at: Sector },
     /// A new mapping is needed; the segment holds the cluster.
     Make(Segment),
     /// It is done, by an un-map or because there is nothing to do. `change`: what an acknowledgement that promises
     /// durability has to wait for.
-    Done { segment: Segment, change: Option<u64> },
+    Done {
+        segment: Segment,
+        change: Option<u64>,
+    },
 }
 
 /// A drained discard: done, and whoever waited for the cluster.
@@ -108,7 +115,9 @@ pub(crate) struct Drained {
 
 impl Page {
     pub(crate) fn new(md: MdPage) -> Page {
-        Page { md: Mutex::new(Rank::Page, "metadata page", md) }
+        Page {
+            md: Mutex::new(Rank::Page, "metadata page", md),
+        }
     }
 
     /// For write-back (`writeback::round`) and inspection; data-plane sections are the methods below.
@@ -117,7 +126,13 @@ impl Page {
     }
 
     /// Looks a segment's cluster up and registers for it, or parks, or takes the cluster.
-    pub(crate) fn begin(&self, slot: Slot, segment: Segment, covers: bool, cx: Context<'_>) -> Begin {
+    pub(crate) fn begin(
+        &self,
+        slot: Slot,
+        segment: Segment,
+        covers: bool,
+        cx: Context<'_>,
+    ) -> Begin {
         let mut md = self.md.lock();
         let word = md.flight[slot.index()];
         if word & HELD != 0 {
@@ -142,7 +157,11 @@ impl Page {
             (SegmentKind::Write, Place::Top(at)) => {
                 md.flight[slot.index()] += 1;
                 let durable = word & OWES == 0;
-                Begin::Write { segment, at, durable }
+                Begin::Write {
+                    segment,
+                    at,
+                    durable,
+                }
             }
             (SegmentKind::Write, Place::Unmapped | Place::Lower(..))
             | (SegmentKind::Zeroes { .. }, Place::Lower(..)) => {
@@ -160,7 +179,10 @@ impl Page {
                     return Begin::Parked;
                 }
                 let change = md.unmap(slot, cx);
-                Begin::Done { segment, change: Some(change) }
+                Begin::Done {
+                    segment,
+                    change: Some(change),
+                }
             }
             (SegmentKind::Zeroes { .. }, Place::Top(at)) => {
                 md.flight[slot.index()] += 1;
@@ -181,7 +203,10 @@ impl Page {
     /// A registered I/O ended. If a discard waited for it and it was the last one, the discard is done here.
     pub(crate) fn end_io(&self, slot: Slot, cx: Context<'_>) -> Option<Drained> {
         let mut md = self.md.lock();
-        verify!(md.flight[slot.index()] & COUNT != 0, "I/O ended on a cluster with none in flight");
+        verify!(
+            md.flight[slot.index()] & COUNT != 0,
+            "I/O ended on a cluster with none in flight"
+        );
         md.flight[slot.index()] -= 1;
         let word = md.flight[slot.index()];
         if word & COUNT != 0 || word & HELD == 0 {
@@ -191,10 +216,16 @@ impl Page {
             return None;
         }
         let lock = md.locks.release(slot)?;
-        let Hold::Draining(segment) = lock.hold else { return None };
+        let Hold::Draining(segment) = lock.hold else {
+            return None;
+        };
         md.flight[slot.index()] &= !HELD;
         let change = md.unmap(slot, cx);
-        Some(Drained { segment, change, waiters: lock.waiters })
+        Some(Drained {
+            segment,
+            change,
+            waiters: lock.waiters,
+        })
     }
 
     /// Where the data of a held cluster is until now: what a copy copies. Also whether it is safe to start from zeros.
@@ -248,12 +279,20 @@ impl MdPage {
             return Place::Unmapped;
         }
         let at = levels.sector(Level(level), self.map[slot.index()]);
-        if level == levels.top().0 { Place::Top(at) } else { Place::Lower(Level(level), at) }
+        if level == levels.top().0 {
+            Place::Top(at)
+        } else {
+            Place::Lower(Level(level), at)
+        }
     }
 
     /// What the top's BAT should say about a slot: its raw entry if the top has it, else 0.
     pub(crate) fn top_entry(&self, slot: Slot, levels: &Levels) -> u32 {
-        if self.level[slot.index()] == levels.top().0 { self.map[slot.index()] } else { 0 }
+        if self.level[slot.index()] == levels.top().0 {
+            self.map[slot.index()]
+        } else {
+            0
+        }
     }
 
     /// The record of a slot.
@@ -265,12 +304,16 @@ impl MdPage {
     }
 
     fn find(&self, slot: Slot) -> Result<usize, usize> {
-        self.records.binary_search_by_key(&slot, |record| record.slot)
+        self.records
+            .binary_search_by_key(&slot, |record| record.slot)
     }
 
     /// Gives a mapping up. Nothing is in flight on it (P4). Returns the number of the change.
     fn unmap(&mut self, slot: Slot, cx: Context<'_>) -> u64 {
-        verify!(self.flight[slot.index()] & COUNT == 0, "un-map of a cluster with I/O in flight");
+        verify!(
+            self.flight[slot.index()] & COUNT == 0,
+            "un-map of a cluster with I/O in flight"
+        );
         let entry = self.top_entry(slot, cx.levels);
         verify!(entry != 0, "un-map of an unmapped cluster");
         self.map[slot.index()] = 0;
@@ -333,9 +376,15 @@ impl MdPage {
     }
 
     fn release(&mut self, slot: Slot) -> VecDeque<Segment> {
-        verify!(self.flight[slot.index()] & HELD != 0, "release of a cluster that is not held");
+        verify!(
+            self.flight[slot.index()] & HELD != 0,
+            "release of a cluster that is not held"
+        );
         self.flight[slot.index()] &= !HELD;
-        self.locks.release(slot).map(|lock| lock.waiters).unwrap_or_default()
+        self.locks
+            .release(slot)
+            .map(|lock| lock.waiters)
+            .unwrap_or_default()
     }
 }
 

@@ -17,7 +17,10 @@ struct Divisor {
 
 impl Divisor {
     fn new(by: u64) -> Divisor {
-        Divisor { by, shift: by.is_power_of_two().then(|| by.trailing_zeros()) }
+        Divisor {
+            by,
+            shift: by.is_power_of_two().then(|| by.trailing_zeros()),
+        }
     }
 
     #[inline]
@@ -96,7 +99,10 @@ impl Table {
     pub(crate) fn entries_of(&self, page: PageId) -> (Clu, usize) {
         let from = (u64::from(page.0) * self.slots.by).max(self.header_slots) - self.header_slots;
         let to = (u64::from(page.0) + 1) * self.slots.by - self.header_slots;
-        (Clu(from as u32), (to.min(self.entries).saturating_sub(from)) as usize)
+        (
+            Clu(from as u32),
+            (to.min(self.entries).saturating_sub(from)) as usize,
+        )
     }
 
     /// Byte position of a page, and the length of its image.
@@ -116,7 +122,14 @@ mod tests {
         let cluster = Sectors(3);
         let data_start = Layout::lowest_data_start(Version::V2, cluster, entries);
         let size = Sectors(u64::from(entries) * 3);
-        let layout = Layout { version: Version::V2, cluster, entries, size, data_start, phase: Sectors(0) };
+        let layout = Layout {
+            version: Version::V2,
+            cluster,
+            entries,
+            size,
+            data_start,
+            phase: Sectors(0),
+        };
         Table::new(&layout, page_bytes, granule)
     }
 
@@ -133,7 +146,10 @@ mod tests {
                         let clu = Clu(first.0 + slot as u32);
                         assert_eq!(table.slot(clu), (PageId(page), Slot(slot as u16)));
                         let byte = HEADER_BYTES + 4 * u64::from(clu.0);
-                        assert!(byte >= at && byte + 4 <= at + len as u64, "{clu:?} of {entries}");
+                        assert!(
+                            byte >= at && byte + 4 <= at + len as u64,
+                            "{clu:?} of {entries}"
+                        );
                     }
                     total += count;
                 }

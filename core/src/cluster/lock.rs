@@ -52,7 +52,11 @@ impl ClusterLocks {
     /// Takes the lock of a free cluster.
     pub(crate) fn hold(&mut self, slot: Slot, hold: Hold) {
         debug_assert!(self.find(slot).is_none(), "cluster held twice");
-        self.held.push(ClusterLock { slot, hold, waiters: VecDeque::new() });
+        self.held.push(ClusterLock {
+            slot,
+            hold,
+            waiters: VecDeque::new(),
+        });
     }
 
     /// The lock of a held cluster.

@@ -24,7 +24,9 @@ pub trait ControlIo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseError {
     /// Not everything is durable.
-    #[error("not closed cleanly: {dirty} dirty metadata pages, {quarantined} clusters in quarantine, sync failed: {poisoned}")]
+    #[error(
+        "not closed cleanly: {dirty} dirty metadata pages, {quarantined} clusters in quarantine, sync failed: {poisoned}"
+    )]
     NotDurable {
         /// Pages that are not clean.
         dirty: usize,
@@ -54,20 +56,28 @@ impl Quiesced<'_> {
         let (dirty, quarantined) = (device.dirty.count(), device.alloc.quarantined());
         let poisoned = device.gate.is_poisoned();
         if dirty > 0 || quarantined > 0 || poisoned {
-            return Err(CloseError::NotDurable { dirty, quarantined, poisoned });
+            return Err(CloseError::NotDurable {
+                dirty,
+                quarantined,
+                poisoned,
+            });
         }
         let failed = |step| move |failure| CloseError::Failed { step, failure };
         if let Some(len) = device.alloc.keep() {
-            io.set_len(len).map_err(failed("cutting the preallocated tail"))?;
+            io.set_len(len)
+                .map_err(failed("cutting the preallocated tail"))?;
         }
-        io.sync().map_err(failed("the sync before the mark is cleared"))?;
+        io.sync()
+            .map_err(failed("the sync before the mark is cleared"))?;
         let (at, len) = device.table.bytes_of(PageId(0));
         let image = {
             let mut page = device.page(PageId(0)).lock();
             page.set_in_use(InUse::Closed0);
             page.image(len, 0, device.context())
         };
-        io.write(at, &image).map_err(failed("clearing the in-use mark"))?;
-        io.sync().map_err(failed("the sync after the mark is cleared"))
+        io.write(at, &image)
+            .map_err(failed("clearing the in-use mark"))?;
+        io.sync()
+            .map_err(failed("the sync after the mark is cleared"))
     }
 }

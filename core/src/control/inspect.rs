@@ -61,8 +61,14 @@ impl Device {
         let within = Sectors(u64::from(within));
         match self.page(page).held_place(slot, self.context()) {
             Place::Unmapped => Mapping::Unmapped,
-            Place::Top(at) => Mapping::Mapped { level: self.levels.top().0, at: at.after(within) },
-            Place::Lower(level, at) => Mapping::Mapped { level: level.0, at: at.after(within) },
+            Place::Top(at) => Mapping::Mapped {
+                level: self.levels.top().0,
+                at: at.after(within),
+            },
+            Place::Lower(level, at) => Mapping::Mapped {
+                level: level.0,
+                at: at.after(within),
+            },
         }
     }
 
@@ -71,7 +77,10 @@ impl Device {
     pub fn stats(&self) -> Stats {
         let (_, life) = self.alloc.inspect(self.gate.synced());
         let mut stats = Stats {
-            free: life.iter().filter(|(_, life)| matches!(life, Life::Free(_))).count() as u64,
+            free: life
+                .iter()
+                .filter(|(_, life)| matches!(life, Life::Free(_)))
+                .count() as u64,
             dirty_pages: self.dirty.count() as u64,
             poisoned: self.gate.is_poisoned(),
             bytes: self.alloc.bytes() as u64,
@@ -79,7 +88,11 @@ impl Device {
         };
         for page in &self.pages {
             let md = page.lock();
-            stats.mapped += md.level.iter().filter(|&&level| level == self.levels.top().0).count() as u64;
+            stats.mapped += md
+                .level
+                .iter()
+                .filter(|&&level| level == self.levels.top().0)
+                .count() as u64;
             stats.bytes += md.bytes() as u64;
         }
         stats
@@ -98,24 +111,46 @@ impl Device {
             let md = page.lock();
             md.verify(dirty.contains(&md.id));
             for slot in 0..md.map.len() {
-                verify!(md.level[slot] == NO_LEVEL || md.level[slot] <= top.0, "{:?} slot {slot}: no such level", md.id);
+                verify!(
+                    md.level[slot] == NO_LEVEL || md.level[slot] <= top.0,
+                    "{:?} slot {slot}: no such level",
+                    md.id
+                );
                 let entry = md.top_entry(Slot(slot as u16), &self.levels);
                 if entry != 0 && self.options.write {
                     let host = self.alloc.host(entry).0;
                     let other = owner.insert(host, md.id);
-                    verify!(other.is_none(), "host cluster {host} has two owners: {other:?} and {:?}", md.id);
-                    verify!(!life.contains_key(&host), "mapped host cluster {host} is {:?}", life.get(&host));
+                    verify!(
+                        other.is_none(),
+                        "host cluster {host} has two owners: {other:?} and {:?}",
+                        md.id
+                    );
+                    verify!(
+                        !life.contains_key(&host),
+                        "mapped host cluster {host} is {:?}",
+                        life.get(&host)
+                    );
                 }
             }
             for entry in md.records.iter().flat_map(|record| &record.condemned) {
                 let host = self.alloc.host(*entry).0;
-                verify!(life.get(&host) == Some(&Life::Condemned), "given-up host {host} is {:?}", life.get(&host));
+                verify!(
+                    life.get(&host) == Some(&Life::Condemned),
+                    "given-up host {host} is {:?}",
+                    life.get(&host)
+                );
                 verify!(!owner.contains_key(&host), "given-up host {host} is mapped");
                 condemned += 1;
             }
         }
-        let all = life.values().filter(|life| **life == Life::Condemned).count();
-        verify!(all == condemned, "{all} condemned host clusters, but records name {condemned} of {hosts}");
+        let all = life
+            .values()
+            .filter(|life| **life == Life::Condemned)
+            .count();
+        verify!(
+            all == condemned,
+            "{all} condemned host clusters, but records name {condemned} of {hosts}"
+        );
     }
 
     /// The whole state.
@@ -128,7 +163,11 @@ impl Device {
         let synced = self.gate.synced();
         let (hosts, life) = self.alloc.inspect(synced);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "sync {synced} poisoned {} hosts {hosts}", self.gate.is_poisoned());
+        let _ = writeln!(
+            text,
+            "sync {synced} poisoned {} hosts {hosts}",
+            self.gate.is_poisoned()
+        );
         for (host, life) in life {
             let _ = writeln!(text, "host {host} {life:?}");
         }
@@ -141,45 +180,100 @@ impl MdPage {
         let id = self.id;
         let header = self.header.as_ref().is_some_and(|header| header.first != 0);
         let owes = !self.records.is_empty() || header;
-        verify!(owes == (self.state != State::Clean), "{id:?} is {:?} but owes {owes}", self.state);
-        verify!(listed == (self.state != State::Clean), "{id:?} is {:?}, in the dirty set {listed}", self.state);
-        verify!(self.state != State::Clean || self.waiters.is_empty(), "{id:?} is clean but waited for");
-        verify!(self.state == State::Dirty || (!self.queued && !self.awaiting), "{id:?} {:?} is queued", self.state);
-        verify!(self.state != State::Dirty || self.queued || self.awaiting, "{id:?} is dirty and nobody will see it");
-        verify!(self.records.is_sorted_by_key(|record| record.slot), "{id:?}: records out of order");
+        verify!(
+            owes == (self.state != State::Clean),
+            "{id:?} is {:?} but owes {owes}",
+            self.state
+        );
+        verify!(
+            listed == (self.state != State::Clean),
+            "{id:?} is {:?}, in the dirty set {listed}",
+            self.state
+        );
+        verify!(
+            self.state != State::Clean || self.waiters.is_empty(),
+            "{id:?} is clean but waited for"
+        );
+        verify!(
+            self.state == State::Dirty || (!self.queued && !self.awaiting),
+            "{id:?} {:?} is queued",
+            self.state
+        );
+        verify!(
+            self.state != State::Dirty || self.queued || self.awaiting,
+            "{id:?} is dirty and nobody will see it"
+        );
+        verify!(
+            self.records.is_sorted_by_key(|record| record.slot),
+            "{id:?}: records out of order"
+        );
         for (slot, word) in self.flight.iter().enumerate() {
             let slot = Slot(slot as u16);
             let held = self.locks.iter().any(|lock| lock.slot == slot);
-            verify!((word & HELD != 0) == held, "{id:?} {slot:?}: held {held}, word {word:#x}");
+            verify!(
+                (word & HELD != 0) == held,
+                "{id:?} {slot:?}: held {held}, word {word:#x}"
+            );
             let recorded = self.records.iter().any(|record| record.slot == slot);
-            verify!((word & OWES != 0) == recorded, "{id:?} {slot:?}: record {recorded}, word {word:#x}");
+            verify!(
+                (word & OWES != 0) == recorded,
+                "{id:?} {slot:?}: record {recorded}, word {word:#x}"
+            );
         }
         for record in &self.records {
-            verify!(record.first <= record.latest, "{id:?} {:?}: first after latest", record.slot);
-            verify!(record.latest <= self.changes, "{id:?} {:?}: change from the future", record.slot);
-            verify!((record.need == 0) == (record.safe_gen == record.latest), "{id:?} {:?}: need", record.slot);
+            verify!(
+                record.first <= record.latest,
+                "{id:?} {:?}: first after latest",
+                record.slot
+            );
+            verify!(
+                record.latest <= self.changes,
+                "{id:?} {:?}: change from the future",
+                record.slot
+            );
+            verify!(
+                (record.need == 0) == (record.safe_gen == record.latest),
+                "{id:?} {:?}: need",
+                record.slot
+            );
         }
     }
 
     fn dump(&self, text: &mut String) {
-        let _ = writeln!(text, "page {} {:?} changes {} want {}", self.id.0, self.state, self.changes, self.want);
+        let _ = writeln!(
+            text,
+            "page {} {:?} changes {} want {}",
+            self.id.0, self.state, self.changes, self.want
+        );
         for slot in 0..self.map.len() {
             let (level, entry, word) = (self.level[slot], self.map[slot], self.flight[slot]);
             if level != NO_LEVEL || word != 0 {
                 let held = if word & HELD != 0 { " held" } else { "" };
-                let _ = writeln!(text, "  slot {slot} level {level} entry {entry} flight {}{held}", word & COUNT);
+                let _ = writeln!(
+                    text,
+                    "  slot {slot} level {level} entry {entry} flight {}{held}",
+                    word & COUNT
+                );
             }
         }
         for record in &self.records {
             let _ = writeln!(
                 text,
                 "  owes slot {} changes {}..={} safe {} need {} condemned {:?}",
-                record.slot.0, record.first, record.latest, record.safe, record.need, record.condemned
+                record.slot.0,
+                record.first,
+                record.latest,
+                record.safe,
+                record.need,
+                record.condemned
             );
         }
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.map.len() * (4 + 1 + 4) + self.slack.len() + self.records.capacity() * 96
+        size_of::<Self>()
+            + self.map.len() * (4 + 1 + 4)
+            + self.slack.len()
+            + self.records.capacity() * 96
     }
 }

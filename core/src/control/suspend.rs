@@ -49,10 +49,24 @@ impl Device {
     /// The drained device, if the device is suspended and nothing is in flight.
     #[must_use]
     pub fn try_quiesce(&self) -> Option<Quiesced<'_>> {
-        let drained = self.queues.iter().all(|queue| queue.active_while_held() == Some(0));
-        let idle = || self.dirty.is_idle() && self.gate.is_idle() && self.alloc.is_idle() && self.starved.is_empty();
-        let settled = |page| matches!(self.page(page).lock().state, State::Clean | State::Delayed { .. });
-        (drained && idle() && self.dirty.snapshot().into_iter().all(settled)).then_some(Quiesced { device: self })
+        let drained = self
+            .queues
+            .iter()
+            .all(|queue| queue.active_while_held() == Some(0));
+        let idle = || {
+            self.dirty.is_idle()
+                && self.gate.is_idle()
+                && self.alloc.is_idle()
+                && self.starved.is_empty()
+        };
+        let settled = |page| {
+            matches!(
+                self.page(page).lock().state,
+                State::Clean | State::Delayed { .. }
+            )
+        };
+        (drained && idle() && self.dirty.snapshot().into_iter().all(settled))
+            .then_some(Quiesced { device: self })
     }
 }
 
@@ -64,6 +78,10 @@ impl Quiesced<'_> {
                 out.finish(origin, Err(Failure::Closed));
             }
         }
-        debug_assert!(!out.backlog.iter().any(|resume| matches!(resume, Resume::Request(..))));
+        debug_assert!(
+            !out.backlog
+                .iter()
+                .any(|resume| matches!(resume, Resume::Request(..)))
+        );
     }
 }

@@ -1,5 +1,7 @@
-//! The blocking driver: carries out a device's actions on [`DeltaFile`]s, one request at a time.
+//! Drivers that carry out a device's actions on files.
 
+pub mod disk;
 pub mod file;
 
+pub use disk::Disk;
 pub use file::DeltaFile;

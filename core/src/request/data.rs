@@ -24,17 +24,39 @@ impl Device {
             Begin::Parked => {}
             Begin::Hole(segment) => self.issue(Work::Hole { segment }, out),
             Begin::Read(segment, level, at) => self.read(segment, level, at.after(within), out),
-            Begin::Write { segment, at, durable } => {
+            Begin::Write {
+                segment,
+                at,
+                durable,
+            } => {
                 let direct_fua = segment.fua && durable;
                 if direct_fua {
                     mark!(FuaDirect);
                 }
                 let op = DataOp::Write { direct_fua };
-                self.issue(Work::Data { segment, op, at: at.after(within), done: 0 }, out);
+                self.issue(
+                    Work::Data {
+                        segment,
+                        op,
+                        at: at.after(within),
+                        done: 0,
+                    },
+                    out,
+                );
             }
             Begin::Zero { segment, at } => {
-                let op = DataOp::Zero { punch: segment.kind != SegmentKind::Zeroes { unmap: false } };
-                self.issue(Work::Data { segment, op, at: at.after(within), done: 0 }, out);
+                let op = DataOp::Zero {
+                    punch: segment.kind != SegmentKind::Zeroes { unmap: false },
+                };
+                self.issue(
+                    Work::Data {
+                        segment,
+                        op,
+                        at: at.after(within),
+                        done: 0,
+                    },
+                    out,
+                );
             }
             Begin::Make(segment) => self.make(segment, out),
             Begin::Done { segment, change } => self.acknowledge(segment, change, 0, out),
@@ -42,17 +64,35 @@ impl Device {
     }
 
     fn read(&self, segment: Segment, level: Level, at: Sector, out: &mut Actions) {
-        let guest = self.table.start(segment.clu).after(Sectors(u64::from(segment.within)));
-        let inside = self.levels.inside(level, guest, at, Sectors(u64::from(segment.len))).0 as u32;
-        let op = DataOp::Read { level, zero_tail: segment.len - inside };
-        self.issue(Work::Data { segment, op, at, done: 0 }, out);
+        let guest = self
+            .table
+            .start(segment.clu)
+            .after(Sectors(u64::from(segment.within)));
+        let inside = self
+            .levels
+            .inside(level, guest, at, Sectors(u64::from(segment.len)))
+            .0 as u32;
+        let op = DataOp::Read {
+            level,
+            zero_tail: segment.len - inside,
+        };
+        self.issue(
+            Work::Data {
+                segment,
+                op,
+                at,
+                done: 0,
+            },
+            out,
+        );
     }
 
     /// True if the segment has every virtual sector of its cluster.
     pub(crate) fn covers(&self, segment: &Segment) -> bool {
         let len = u64::from(segment.len);
         segment.within == 0
-            && (len == self.table.cluster().0 || self.table.start(segment.clu).0 + len == self.table.size().0)
+            && (len == self.table.cluster().0
+                || self.table.start(segment.clu).0 + len == self.table.size().0)
     }
 
     /// All of a segment's I/O in place is done.
@@ -62,8 +102,16 @@ impl Device {
         let durable = modifies && !direct && self.promises_slot(&segment);
         let (page, slot) = self.table.slot(segment.clu);
         // Taken while still registered, so that it is this mapping's change and not a later un-map's.
-        let change = if durable { self.page(page).outstanding(slot) } else { None };
-        let sync = if modifies && segment.fua && !direct { self.gate.next() } else { 0 };
+        let change = if durable {
+            self.page(page).outstanding(slot)
+        } else {
+            None
+        };
+        let sync = if modifies && segment.fua && !direct {
+            self.gate.next()
+        } else {
+            0
+        };
         self.end_io(&segment, out);
         if direct && self.gate.is_poisoned() {
             return self.end(segment, Err(Failure::Io), out);
@@ -87,7 +135,13 @@ impl Device {
 
     /// Acknowledges a segment as soon as that is true: `change` is what its page owes it, `sync` covers its data (0: no
     /// sync needed).
-    pub(crate) fn acknowledge(&self, segment: Segment, change: Option<u64>, sync: u64, out: &mut Actions) {
+    pub(crate) fn acknowledge(
+        &self,
+        segment: Segment,
+        change: Option<u64>,
+        sync: u64,
+        out: &mut Actions,
+    ) {
         let sync = if segment.fua { sync } else { 0 };
         match change.filter(|_| self.promises_slot(&segment)) {
             Some(change) => {

@@ -35,16 +35,29 @@ pub(crate) struct Flushes {
 enum Step {
     Waits,
     Sync(u64),
-    Ended { origin: Origin, then: Option<Request>, failure: Option<Failure> },
+    Ended {
+        origin: Origin,
+        then: Option<Request>,
+        failure: Option<Failure>,
+    },
 }
 
 impl Flushes {
     pub(crate) fn new() -> Flushes {
-        Flushes { list: Mutex::new(Rank::Table, "flushes", Vec::new()) }
+        Flushes {
+            list: Mutex::new(Rank::Table, "flushes", Vec::new()),
+        }
     }
 
     fn start(&self, origin: Origin, then: Option<Request>, sync: u64) -> FlushId {
-        let flush = Some(Flush { origin, then, parts: 1, failure: None, sync, syncing: false });
+        let flush = Some(Flush {
+            origin,
+            then,
+            parts: 1,
+            failure: None,
+            sync,
+            syncing: false,
+        });
         let mut list = self.list.lock();
         let free = list.iter().position(Option::is_none);
         let index = free.unwrap_or(list.len());
@@ -64,7 +77,9 @@ impl Flushes {
     fn end_part(&self, id: FlushId, result: Result<(), Failure>) -> Step {
         let mut list = self.list.lock();
         let slot = &mut list[id.0 as usize];
-        let Some(flush) = slot else { unreachable!("{id:?} ended twice") };
+        let Some(flush) = slot else {
+            unreachable!("{id:?} ended twice")
+        };
         flush.parts -= 1;
         if let Err(failure) = result {
             flush.failure.get_or_insert(failure);
@@ -78,7 +93,16 @@ impl Flushes {
             return Step::Sync(flush.sync);
         }
         match slot.take() {
-            Some(Flush { origin, then, failure, .. }) => Step::Ended { origin, then, failure },
+            Some(Flush {
+                origin,
+                then,
+                failure,
+                ..
+            }) => Step::Ended {
+                origin,
+                then,
+                failure,
+            },
             None => Step::Waits,
         }
     }
@@ -114,9 +138,19 @@ impl Device {
                 }
                 self.wait_sync(sync, Waiter::Flush(id), out);
             }
-            Step::Ended { origin, failure: Some(failure), .. } => self.end_part(origin, Err(failure), out),
-            Step::Ended { origin, then: None, .. } => self.end_part(origin, Ok(()), out),
-            Step::Ended { origin, then: Some(write), .. } => out.backlog.push_back(Resume::Request(origin, write)),
+            Step::Ended {
+                origin,
+                failure: Some(failure),
+                ..
+            } => self.end_part(origin, Err(failure), out),
+            Step::Ended {
+                origin, then: None, ..
+            } => self.end_part(origin, Ok(()), out),
+            Step::Ended {
+                origin,
+                then: Some(write),
+                ..
+            } => out.backlog.push_back(Resume::Request(origin, write)),
         }
     }
 }

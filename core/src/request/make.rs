@@ -41,13 +41,15 @@ impl Device {
     /// Decides what the mapping rests on.
     fn lay_base(&self, segment: Segment, host: DstClu, zero: Zero, out: &mut Actions) {
         let (page, slot) = self.table.slot(segment.clu);
-        let whole = segment.kind == SegmentKind::Write && u64::from(segment.len) == self.table.cluster().0;
+        let whole =
+            segment.kind == SegmentKind::Write && u64::from(segment.len) == self.table.cluster().0;
         let lower = match self.page(page).held_place(slot, self.context()) {
             Place::Lower(level, from) => Some((level, from)),
             Place::Unmapped => None,
             Place::Top(_) => unreachable!("a mapping is made over a mapping"),
         };
-        let zeroes_all = matches!(segment.kind, SegmentKind::Zeroes { .. }) && self.covers(&segment);
+        let zeroes_all =
+            matches!(segment.kind, SegmentKind::Zeroes { .. }) && self.covers(&segment);
         let base = match (lower, zero) {
             (Some((level, from)), _) if !whole && !zeroes_all => {
                 mark!(CopyOnWrite);
@@ -71,17 +73,38 @@ impl Device {
         if base == Base::Whole {
             mark!(WholeClusterBase);
         }
-        self.issue(Work::Base { segment, host, base, done: 0 }, out);
+        self.issue(
+            Work::Base {
+                segment,
+                host,
+                base,
+                done: 0,
+            },
+            out,
+        );
     }
 
     fn copy_of(&self, segment: &Segment, level: Level, from: Sector) -> Base {
         let cluster = self.table.cluster();
-        let len = self.levels.inside(level, self.table.start(segment.clu), from, cluster);
-        Base::Copy { level, from, len: len.0 as u32 }
+        let len = self
+            .levels
+            .inside(level, self.table.start(segment.clu), from, cluster);
+        Base::Copy {
+            level,
+            from,
+            len: len.0 as u32,
+        }
     }
 
     /// The base is laid: publish, and go on in place. `need`: the sync after which the slot may be written; 0 = now.
-    pub(crate) fn based(&self, segment: Segment, host: DstClu, base: Base, need: u64, out: &mut Actions) {
+    pub(crate) fn based(
+        &self,
+        segment: Segment,
+        host: DstClu,
+        base: Base,
+        need: u64,
+        out: &mut Actions,
+    ) {
         let (page, slot) = self.table.slot(segment.clu);
         let zeroed = matches!(segment.kind, SegmentKind::Zeroes { .. });
         if zeroed {
@@ -89,21 +112,40 @@ impl Device {
         }
         let ends = base == Base::Whole || (zeroed && base == Base::Prepare);
         let entry = self.alloc.entry(host);
-        let (change, waiters) = self.page(page).publish(slot, entry, need, !ends, self.context());
+        let (change, waiters) = self
+            .page(page)
+            .publish(slot, entry, need, !ends, self.context());
         self.resume_segments(waiters, out);
         if ends {
             return self.acknowledge(segment, Some(change), need, out);
         }
-        let at = self.alloc.sector(host).after(Sectors(u64::from(segment.within)));
+        let at = self
+            .alloc
+            .sector(host)
+            .after(Sectors(u64::from(segment.within)));
         let op = match segment.kind {
             SegmentKind::Zeroes { unmap } => DataOp::Zero { punch: unmap },
             _ => DataOp::Write { direct_fua: false },
         };
-        self.issue(Work::Data { segment, op, at, done: 0 }, out);
+        self.issue(
+            Work::Data {
+                segment,
+                op,
+                at,
+                done: 0,
+            },
+            out,
+        );
     }
 
     /// The base could not be laid: the host cluster goes back with unknown content.
-    pub(crate) fn base_failed(&self, segment: Segment, host: DstClu, failure: Failure, out: &mut Actions) {
+    pub(crate) fn base_failed(
+        &self,
+        segment: Segment,
+        host: DstClu,
+        failure: Failure,
+        out: &mut Actions,
+    ) {
         mark!(BaseFailed);
         self.alloc.abandoned(host);
         self.make_failed(segment, failure, out);

@@ -38,7 +38,10 @@ pub(crate) struct Mark {
 
 impl Mark {
     pub(crate) fn new() -> Mark {
-        Mark { marked: Latch::new(), state: Mutex::new(Rank::Table, "in-use mark", State::default()) }
+        Mark {
+            marked: Latch::new(),
+            state: Mutex::new(Rank::Table, "in-use mark", State::default()),
+        }
     }
 
     /// True once the mark is durable.
@@ -75,7 +78,8 @@ impl Device {
             Ok(false) => {}
             Ok(true) => {
                 mark!(WaitedForMark);
-                self.page(PageId(0)).mark_in_use(Waiter::Mark, self.context());
+                self.page(PageId(0))
+                    .mark_in_use(Waiter::Mark, self.context());
             }
         }
     }

@@ -30,11 +30,17 @@ pub(crate) struct Starved {
 
 impl Starved {
     pub(crate) fn new() -> Starved {
-        Starved { list: Mutex::new(Rank::Table, "starved", Vec::new()) }
+        Starved {
+            list: Mutex::new(Rank::Table, "starved", Vec::new()),
+        }
     }
 
     fn take(&self, now: Millis) -> Vec<Starving> {
-        self.list.lock().extract_if(.., |(due, _)| *due <= now).map(|(_, starving)| starving).collect()
+        self.list
+            .lock()
+            .extract_if(.., |(due, _)| *due <= now)
+            .map(|(_, starving)| starving)
+            .collect()
     }
 
     /// When the next one is due.
@@ -96,7 +102,8 @@ impl Device {
             Starving::Io(work) => self.failed(work, Failure::NoSpace, out),
             Starving::Page(page) => {
                 for waiter in self.page(page).cancel(self.retry_at()) {
-                    out.backlog.push_back(Resume::Waiter(waiter, Err(Failure::NoSpace)));
+                    out.backlog
+                        .push_back(Resume::Waiter(waiter, Err(Failure::NoSpace)));
                 }
             }
         }

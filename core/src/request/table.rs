@@ -51,8 +51,15 @@ pub(crate) enum Admission {
 impl Queue {
     pub(crate) fn new(depth: u16) -> Queue {
         let tags = vec![Entry::default(); usize::from(depth)].into_boxed_slice();
-        let state = State { gate: Gate::Open, active: 0, tags, held: Vec::new() };
-        Queue { state: Mutex::new(Rank::Table, "queue", state) }
+        let state = State {
+            gate: Gate::Open,
+            active: 0,
+            tags,
+            held: Vec::new(),
+        };
+        Queue {
+            state: Mutex::new(Rank::Table, "queue", state),
+        }
     }
 
     /// A request arrives. The tag must be idle and below the queue's depth; anything else is a bug of the driver.
@@ -69,7 +76,10 @@ impl Queue {
         }
         let entry = &mut state.tags[usize::from(origin.tag.0)];
         verify!(entry.parts == 0, "{origin:?} submitted twice");
-        *entry = Entry { parts: 1, failure: None };
+        *entry = Entry {
+            parts: 1,
+            failure: None,
+        };
         state.active += 1;
         Admission::Go
     }
@@ -80,7 +90,11 @@ impl Queue {
     }
 
     /// A part ended. `Some`: it was the last one, and this is the request's result (the first failure, if any).
-    pub(crate) fn end_part(&self, tag: Tag, result: Result<(), Failure>) -> Option<Result<(), Failure>> {
+    pub(crate) fn end_part(
+        &self,
+        tag: Tag,
+        result: Result<(), Failure>,
+    ) -> Option<Result<(), Failure>> {
         let mut state = self.state.lock();
         let entry = &mut state.tags[usize::from(tag.0)];
         verify!(entry.parts > 0, "{tag:?} ended twice");

@@ -47,18 +47,32 @@ pub(crate) enum Base {
     /// The request itself writes the whole cluster.
     Whole,
     /// The lower delta's cluster is copied: `len` sectors from there, zeros behind.
-    Copy { level: Level, from: Sector, len: u32 },
+    Copy {
+        level: Level,
+        from: Sector,
+        len: u32,
+    },
 }
 
 /// What a ticket's I/O is for.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// I/O of a segment in a place that it is registered for. `done` sectors are behind it.
-    Data { segment: Segment, op: DataOp, at: Sector, done: u32 },
+    Data {
+        segment: Segment,
+        op: DataOp,
+        at: Sector,
+        done: u32,
+    },
     /// Zeros for a read of a hole.
     Hole { segment: Segment },
     /// The base of a new mapping; the segment holds the cluster.
-    Base { segment: Segment, host: DstClu, base: Base, done: u32 },
+    Base {
+        segment: Segment,
+        host: DstClu,
+        base: Base,
+        done: u32,
+    },
     /// The top file is extended to hold `hosts` host clusters.
     Extend { hosts: u32 },
     /// A round of index write-back.

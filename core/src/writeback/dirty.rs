@@ -27,7 +27,10 @@ pub(crate) struct DirtySet {
 
 impl DirtySet {
     pub(crate) fn new(delay: Option<Millis>) -> DirtySet {
-        DirtySet { state: Mutex::new(Rank::Table, "dirty set", State::default()), delay }
+        DirtySet {
+            state: Mutex::new(Rank::Table, "dirty set", State::default()),
+            delay,
+        }
     }
 
     /// A page changed. When it is due; `None`: now.

@@ -46,9 +46,17 @@ pub(crate) enum Wait {
 
 impl Gate {
     pub(crate) fn new() -> Gate {
-        let state =
-            State { submitted: 0, synced: 0, in_flight: false, poisoned: false, wanted: 0, waiters: Vec::new() };
-        Gate { state: Mutex::new(Rank::Table, "gate", state) }
+        let state = State {
+            submitted: 0,
+            synced: 0,
+            in_flight: false,
+            poisoned: false,
+            wanted: 0,
+            waiters: Vec::new(),
+        };
+        Gate {
+            state: Mutex::new(Rank::Table, "gate", state),
+        }
     }
 
     /// The sync that covers everything whose completion was delivered before this call. Never 0.
@@ -109,7 +117,11 @@ impl Gate {
         }
         state.synced = number;
         // Somebody may still wait for a later one: `wanted` is above `submitted` then, and a turn starts it.
-        state.waiters.extract_if(.., |(wanted, _)| *wanted <= number).map(|(_, waiter)| waiter).collect()
+        state
+            .waiters
+            .extract_if(.., |(wanted, _)| *wanted <= number)
+            .map(|(_, waiter)| waiter)
+            .collect()
     }
 
     /// A synchronous write failed: as a failed sync. Returns the waiters, all of which fail; those of a sync in flight

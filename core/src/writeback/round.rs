@@ -74,7 +74,9 @@ impl Page {
     /// Wants a round if the page's date has come. Returns its date otherwise.
     pub(crate) fn tick(&self, cx: Context<'_>) -> Option<Millis> {
         let mut md = self.lock();
-        let State::Delayed { due } = md.state else { return None };
+        let State::Delayed { due } = md.state else {
+            return None;
+        };
         if due > cx.now {
             return Some(due);
         }
@@ -86,14 +88,22 @@ impl Page {
     }
 
     /// The page came off the ready list.
-    pub(crate) fn start(&self, image_len: usize, synced: u64, poisoned: bool, cx: Context<'_>) -> Start {
+    pub(crate) fn start(
+        &self,
+        image_len: usize,
+        synced: u64,
+        poisoned: bool,
+        cx: Context<'_>,
+    ) -> Start {
         let mut md = self.lock();
         md.queued = false;
         if md.state != State::Dirty {
             return Start::Nothing;
         }
         if poisoned {
-            md.step(Event::Failed { due: Millis(u64::MAX) });
+            md.step(Event::Failed {
+                due: Millis(u64::MAX),
+            });
             md.failing = true;
             return Start::Poisoned(md.take_waiters(u64::MAX));
         }
@@ -205,12 +215,18 @@ impl MdPage {
 
     /// The sync that must succeed before a wanted change may be written.
     fn blocked(&self, synced: u64) -> Option<u64> {
-        let wanted = self.records.iter().filter(|record| record.latest <= self.want);
-        wanted.map(|record| record.need).filter(|&need| need > synced).max()
+        let wanted = self
+            .records
+            .iter()
+            .filter(|record| record.latest <= self.want);
+        wanted
+            .map(|record| record.need)
+            .filter(|&need| need > synced)
+            .max()
     }
 
     /// The page as it may be written now: safe values only.
-    fn image(&mut self, len: usize, synced: u64, cx: Context<'_>) -> Box<[u8]> {
+    pub(crate) fn image(&mut self, len: usize, synced: u64, cx: Context<'_>) -> Box<[u8]> {
         let mut image = Vec::with_capacity(len);
         if let Some(header) = &mut self.header {
             image.extend_from_slice(&header.bytes);
@@ -226,7 +242,11 @@ impl MdPage {
         let (map, level) = (&self.map, &self.level);
         for record in &mut self.records {
             let slot = record.slot.index();
-            let visible = if level[slot] == cx.levels.top().0 { map[slot] } else { 0 };
+            let visible = if level[slot] == cx.levels.top().0 {
+                map[slot]
+            } else {
+                0
+            };
             record.promote(visible, synced);
             if record.need != 0 {
                 mark!(SlotNotEligible);
@@ -239,7 +259,11 @@ impl MdPage {
             mark!(SharedRound);
         }
         image.extend_from_slice(&self.slack);
-        verify!(image.len() == len, "page image of {} bytes instead of {len}", image.len());
+        verify!(
+            image.len() == len,
+            "page image of {} bytes instead of {len}",
+            image.len()
+        );
         image.into_boxed_slice()
     }
 
@@ -247,7 +271,11 @@ impl MdPage {
         if let Some(header) = &mut self.header
             && let Some(riding) = header.riding.take()
         {
-            header.first = if header.latest == riding { 0 } else { riding + 1 };
+            header.first = if header.latest == riding {
+                0
+            } else {
+                riding + 1
+            };
         }
         let flight = &mut self.flight;
         self.records.retain_mut(|record| {
@@ -269,7 +297,10 @@ impl MdPage {
     }
 
     fn take_waiters(&mut self, up_to: u64) -> Vec<Waiter> {
-        self.waiters.extract_if(.., |(change, _)| *change <= up_to).map(|(_, waiter)| waiter).collect()
+        self.waiters
+            .extract_if(.., |(change, _)| *change <= up_to)
+            .map(|(_, waiter)| waiter)
+            .collect()
     }
 
     fn settle_state(&mut self, owed: Option<u64>, cx: Context<'_>) {

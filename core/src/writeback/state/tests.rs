@@ -3,8 +3,13 @@ use super::*;
 #[test]
 fn the_whole_transition_table() {
     let due = |n| Millis(n);
-    let states =
-        [State::Clean, State::Delayed { due: due(1) }, State::Dirty, State::Writeback, State::Parked];
+    let states = [
+        State::Clean,
+        State::Delayed { due: due(1) },
+        State::Dirty,
+        State::Writeback,
+        State::Parked,
+    ];
     let events = [
         Event::Change { due: due(2) },
         Event::ChangeNow,
@@ -21,7 +26,9 @@ fn the_whole_transition_table() {
     let mut table = String::new();
     for event in events {
         for state in states {
-            let next = state.on(event).map_or("-".to_owned(), |next| format!("{next:?}"));
+            let next = state
+                .on(event)
+                .map_or("-".to_owned(), |next| format!("{next:?}"));
             table += &format!("{event:?} | {state:?} | {next}\n");
         }
     }
