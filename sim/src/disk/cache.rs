@@ -127,6 +127,12 @@ impl Cache {
         self.clock
     }
 
+    /// Entries held in all arenas together.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.list.len() + self.contents.len() + self.landings.len()
+    }
+
     /// Begins a change: the contents pushed from now on are its.
     pub(super) fn begin(&self) -> usize {
         self.contents.len()

@@ -102,6 +102,7 @@ impl SimFile {
                 self.cache.land_unit(at, unit, DROPPED);
             }
         }
+        let p = self.cache.list[at];
         let reached = p
             .units()
             .rev()

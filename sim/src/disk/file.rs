@@ -16,7 +16,8 @@ pub struct Geometry {
     pub meta_len: u64,
     /// What is written at once in the metadata area, in bytes: a multiple of 8 that divides 512.
     pub granule: u32,
-    /// Longest length in sectors, as a file system has one. See [`SimFile::fits`].
+    /// Longest length in sectors, as a file system has one; see [`SimFile::fits`]. A sector written takes 24 bytes of
+    /// memory, and so does each before it: keep the limit small.
     pub limit_sectors: u64,
 }
 
@@ -106,6 +107,12 @@ impl SimFile {
     pub(super) fn clear(&mut self, geometry: Geometry, len: u64) {
         self.layout = Layout::new(geometry.meta_len, geometry.granule);
         self.limit = geometry.limit_sectors;
+        let units = (self.layout.meta_units() as u64).saturating_add(self.limit);
+        assert!(
+            units < u64::from(u32::MAX),
+            "a limit of {} sectors",
+            self.limit
+        );
         self.contents.reset(self.layout);
         self.cells.clear();
         self.length = Length::durable(len);
