@@ -77,6 +77,10 @@ fn sync(file: &mut SimFile) {
 }
 
 fn content(read: impl Fn(u64) -> Value, len: u64) -> Image {
+    assert!(
+        (len..len + 4).all(|sector| read(sector) == Value::ZERO),
+        "content beyond the end"
+    );
     (len, (0..len).map(|sector| read(sector).0).collect())
 }
 

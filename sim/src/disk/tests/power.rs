@@ -1,7 +1,7 @@
 //! Blocking calls on the simulated disk: they work, they fail, and power is lost at every one of them.
 
 use super::*;
-use crate::disk::fault::{FaultPlan, IoKind};
+use crate::disk::fault::{FaultPlan, FaultRates, IoKind};
 use crate::disk::{BlockingFile, Power};
 use ploop_core::drive::DeltaFile;
 use std::io;
@@ -91,6 +91,57 @@ fn an_error_at_every_call_is_reported() {
         }
         assert_eq!(faults.injected().total(), 1);
     }
+}
+
+#[test]
+fn a_failed_sync_may_lose_what_it_covered() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..100 {
+        let mut faults = FaultPlan::io_error_at(1, Some(IoKind::Sync));
+        let (mut file, mut tape) = (fresh(), Tape::from_seed(seed));
+        let power = Power::new(&mut tape, &mut faults, None);
+        let blocking = BlockingFile::new(&mut file, &power);
+        blocking.write_at(512, &[8; 512]).unwrap();
+        assert!(blocking.sync().is_err() && blocking.sync().is_ok());
+        outcomes.insert(file.crash_images(2).distinct() > 1);
+    }
+    assert_eq!(outcomes, [false, true].into());
+}
+
+#[test]
+fn a_short_write_says_how_much_it_did() {
+    let rates = FaultRates {
+        short: 1000,
+        horizon: 1,
+        ..FaultRates::default()
+    };
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..50 {
+        let (mut file, mut tape, mut faults) = (fresh(), Tape::from_seed(seed), FaultPlan::none());
+        faults.draw(&rates, &mut tape);
+        let power = Power::new(&mut tape, &mut faults, None);
+        let done = BlockingFile::new(&mut file, &power)
+            .write_at(1024, &[8; 2048])
+            .unwrap();
+        let whole = (0..4)
+            .take_while(|sector| file.read_value(2 + sector) != Value::ZERO)
+            .count();
+        assert!(whole * 512 >= done);
+        outcomes.insert((done, whole == 4));
+    }
+    let expected = [
+        (512, false),
+        (512, true),
+        (1024, false),
+        (1024, true),
+        (1536, false),
+        (1536, true),
+        (2048, true),
+    ];
+    assert!(
+        outcomes.is_subset(&expected.into()) && outcomes.len() >= 6,
+        "{outcomes:?}"
+    );
 }
 
 #[test]

@@ -253,6 +253,28 @@ fn truncation_persists_as_a_length_and_as_zeros() {
 }
 
 #[test]
+fn an_extension_after_a_truncation_is_a_length_of_its_own() {
+    let mut file = file(&[1, 2, 3]);
+    let id = file.submit(Change::SetLen { bytes: 512 });
+    done(&mut file, id);
+    let id = file.submit(Change::Extend { sectors: 2 });
+    done(&mut file, id);
+    let image = |values: &[u64]| (values.len() as u64, values.to_vec());
+    let expected: [&[u64]; 7] = [
+        &[1],
+        &[1, 2],
+        &[1, 0],
+        &[1, 2, 3],
+        &[1, 0, 3],
+        &[1, 2, 0],
+        &[1, 0, 0],
+    ];
+    assert_eq!(images(&file), expected.into_iter().map(image).collect());
+    sync(&mut file);
+    assert_eq!(images(&file), set(&[(2, vec![1, 0])]));
+}
+
+#[test]
 fn a_short_write_has_its_first_bytes_and_any_part_of_the_rest() {
     let mut outcomes = BTreeSet::new();
     every_tape(|tape| {
@@ -451,6 +473,19 @@ fn a_read_sees_any_part_of_what_is_in_flight() {
         outcomes,
         expected.iter().map(|values| values.to_vec()).collect()
     );
+}
+
+#[test]
+fn what_landed_does_not_land_again() {
+    let mut file = file(&[1]);
+    submit(&mut file, 0, &[10]);
+    submit(&mut file, 0, &[20]);
+    let mut tape = answers(&[(Kind::Land, 2, 1); 4]);
+    let mut out = Vec::new();
+    file.observe(0, 1, &mut out, &mut tape);
+    file.observe(0, 1, &mut out, &mut tape);
+    assert_eq!(out, [Value(20), Value(20)]);
+    assert_eq!(tape.choices().len(), 2);
 }
 
 #[test]

@@ -133,6 +133,7 @@ fn nothing_of_one_run_is_left_in_the_next() {
         random_file(&mut Tape::from_seed(seed), &mut fresh);
         random_file(&mut Tape::from_seed(seed), &mut used);
         assert_eq!(images(&fresh), images(&used), "seed {seed}");
+        assert_eq!(fresh.syncs, used.syncs);
         assert_eq!(seen(&fresh), seen(&used));
     }
 }
