@@ -1,1 +1,5 @@
 //! The simulator.
+
+pub mod disk;
+pub mod tape;
+pub mod trace;
