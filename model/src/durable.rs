@@ -57,14 +57,20 @@ impl Past {
         if reign.doomed_at < flushed_to {
             return;
         }
-        if self.relics.len() == self.relics.capacity() {
-            self.relics.retain(|r| r.doomed_at >= flushed_to);
-        }
-        self.relics.push(Relic {
+        let new = Relic {
             value: reign.value,
             end: reign.end,
             doomed_at: reign.doomed_at,
-        });
+        };
+        if new.value == Value::ZERO {
+            let outlives = |r: &Relic| r.doomed_at > new.doomed_at || r.end > new.end;
+            self.relics
+                .retain(|r| r.value != Value::ZERO || outlives(r));
+        }
+        if self.relics.len() == self.relics.capacity() {
+            self.relics.retain(|r| r.doomed_at >= flushed_to);
+        }
+        self.relics.push(new);
     }
 
     /// A write submitted at `start` is durable: all that ended before is superseded.

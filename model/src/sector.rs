@@ -166,22 +166,28 @@ impl Sector {
         }
     }
 
-    /// The same where the source of some read is open: only what every good assignment says. The open reads are forgotten once they can tell
-    /// nothing about what is left: at most one reign that ended or was read is not over and doomed.
+    /// The same where the source of some read is open: only what every good assignment says. The open reads are
+    /// forgotten once they can tell nothing about what is left, which is so when
+    /// * every reign that they could have seen is finished, and all assignments agree about the others; or
+    /// * nothing is in flight, and all but zeros is finished: whatever comes starts later than all of them.
     fn conclude_open(&mut self, at: &Moment<'_>) {
-        let mut left = 0;
-        for (i, r) in self.reigns.iter_mut().enumerate() {
-            if !r.doomed() && at.search.older[i] {
+        let (mut seen_are_finished, mut agreed, mut only_zeros) = (true, true, true);
+        for (r, all) in self.reigns.iter_mut().zip(&at.search.findings) {
+            if !r.doomed() && all.older.always {
                 r.doomed_at = at.now;
             }
-            let unknown = !r.ended() && !r.read;
-            let finished = (r.closed() || at.search.over[i]) && r.doomed();
-            left += u32::from(!unknown && !finished);
+            let finished = r.ended() && r.doomed() && (r.closed() || all.over.always);
+            if !finished {
+                seen_are_finished &= !self.open.iter().any(|read| read.could_see(r));
+                agreed &= r.closed() || all.over.agreed();
+                agreed &= r.doomed() || all.older.agreed();
+                only_zeros &= r.value == Value::ZERO && r.ended();
+            }
         }
-        if left <= 1 {
+        if (seen_are_finished && agreed) || only_zeros {
             self.open.clear();
-            for (r, &over) in self.reigns.iter_mut().zip(&at.search.over) {
-                if over && !r.closed() {
+            for (r, all) in self.reigns.iter_mut().zip(&at.search.findings) {
+                if all.over.always && !r.closed() {
                     r.closed_at = at.now;
                 }
             }

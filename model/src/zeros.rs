@@ -29,7 +29,7 @@ pub(crate) struct OpenRead {
 
 impl OpenRead {
     /// Could it have seen this reign, as far as that reign alone can tell?
-    fn could_see(&self, reign: &Reign) -> bool {
+    pub(crate) fn could_see(&self, reign: &Reign) -> bool {
         reign.value == Value::ZERO && reign.start < self.end && reign.closed_at > self.end
     }
 
@@ -103,14 +103,47 @@ pub(crate) enum Verdict {
     GaveUp,
 }
 
+/// What the good assignments say of a statement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opinion {
+    /// True in all of them.
+    pub(crate) always: bool,
+    /// False in all of them.
+    never: bool,
+}
+
+impl Opinion {
+    const NONE_YET: Opinion = Opinion {
+        always: true,
+        never: true,
+    };
+
+    /// The same in all of them.
+    pub(crate) fn agreed(self) -> bool {
+        self.always || self.never
+    }
+
+    fn hear(&mut self, statement: bool) {
+        self.always &= statement;
+        self.never &= !statement;
+    }
+}
+
+/// What the good assignments say of one reign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finding {
+    /// It is over.
+    pub(crate) over: Opinion,
+    /// It is older than one that was read.
+    pub(crate) older: Opinion,
+}
+
 /// The search, and what it found: reusable, so that no search allocates.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Search {
     work: Vec<Reign>,
-    /// Reign is over in every good assignment.
-    pub(crate) over: Vec<bool>,
-    /// Reign is older than one read in every good assignment.
-    pub(crate) older: Vec<bool>,
+    /// One a reign.
+    pub(crate) findings: Vec<Finding>,
     found: bool,
     steps: u32,
 }
@@ -125,10 +158,14 @@ impl Search {
     ) -> Verdict {
         self.work.clear();
         self.work.extend_from_slice(reigns);
-        for all in [&mut self.over, &mut self.older] {
-            all.clear();
-            all.resize(reigns.len(), true);
-        }
+        self.findings.clear();
+        self.findings.resize(
+            reigns.len(),
+            Finding {
+                over: Opinion::NONE_YET,
+                older: Opinion::NONE_YET,
+            },
+        );
         self.found = false;
         self.steps = 0;
         self.assign(open, oldest_read, rule);
@@ -146,9 +183,13 @@ impl Search {
         }
         let Some((&read, rest)) = open.split_first() else {
             self.found = true;
-            for i in 0..self.work.len() {
-                self.over[i] = self.over[i] && reign::is_over(&self.work, i, oldest_read);
-                self.older[i] = self.older[i] && reign::is_older_than_one_read(&self.work, i, rule);
+            for (i, finding) in self.findings.iter_mut().enumerate() {
+                finding
+                    .over
+                    .hear(reign::is_over(&self.work, i, oldest_read));
+                finding
+                    .older
+                    .hear(reign::is_older_than_one_read(&self.work, i, rule));
             }
             return;
         };
