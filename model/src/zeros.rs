@@ -1,0 +1,216 @@
+//! Which source a read of zeros came from. Zeros are not unique: the initial content, writes of zeros and discards all make them.
+//!
+//! A read whose source is open is kept as an interval, and the history is good if *some* assignment of all such reads to
+//! sources is free of contradictions (`reign`). What follows for the future (closed, doomed) is what follows from *every*
+//! good assignment. Two shortcuts keep this rare and small; both lose nothing:
+//! * *harmless*: a source that was read already and whose reign already spans the read changes nothing;
+//! * *dominated*: source U is not tried if W demands less of everybody else. For a read `[a, b]`: W was submitted before
+//!   `a`, `f(W) <= b`, `f(W) >= f(U)`, `f(W) >= s(U)`, `end(W) >= end(U)`. Take a good assignment that gives this read to
+//!   U, and move to W all of U's reads of which the same holds. `f(W)` stays; what contradicts the longer W contradicts
+//!   U's longer `[f(U), a]` too, as `f(U) <= f(W)`; and W does not stand before U, whose other reads started before
+//!   `f(W)`. Non-zero values are closed and doomed alike.
+//!
+//! The only approximation: after [`BUDGET`] steps the search gives up and the open reads of that sector are forgotten,
+//! which can miss a violation and never makes one up.
+
+use crate::durable::ReadThenFlush;
+use crate::op::Value;
+use crate::reign::{self, Reign, Time};
+
+/// Steps of one search.
+const BUDGET: u32 = 20_000;
+
+/// A read of zeros whose source is open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenRead {
+    pub(crate) start: Time,
+    pub(crate) end: Time,
+}
+
+impl OpenRead {
+    /// Could it have seen this reign, as far as that reign alone can tell?
+    pub(crate) fn could_see(&self, reign: &Reign) -> bool {
+        reign.value == Value::ZERO && reign.start < self.end && reign.closed_at > self.end
+    }
+
+    /// Does the reign span the read already?
+    fn is_harmless_to(&self, reign: &Reign) -> bool {
+        reign.read && reign.first_end <= self.end && reign.last_start >= self.start
+    }
+
+    fn is_dominated(&self, reigns: &[Reign], u: usize) -> bool {
+        let old = &reigns[u];
+        reigns.iter().enumerate().any(|(i, w)| {
+            i != u
+                && self.could_see(w)
+                && w.start < self.start
+                && w.first_end <= self.end
+                && w.first_end >= old.first_end.max(old.last_start)
+                && w.end >= old.end
+        })
+    }
+}
+
+/// Where a read of zeros belongs.
+pub(crate) enum Source {
+    /// Nothing explains it.
+    None,
+    /// It says nothing new.
+    Harmless,
+    /// The only source, or the best.
+    One(usize),
+    /// Several.
+    Open,
+}
+
+/// Finds the source of `read`.
+pub(crate) fn source(reigns: &mut [Reign], read: OpenRead) -> Source {
+    let mut found = Source::None;
+    for i in 0..reigns.len() {
+        if !read.could_see(&reigns[i]) {
+            continue;
+        }
+        if read.is_harmless_to(&reigns[i]) {
+            return Source::Harmless;
+        }
+        if read.is_dominated(reigns, i) || !fits(reigns, i, read) {
+            continue;
+        }
+        found = match found {
+            Source::None => Source::One(i),
+            _ => Source::Open,
+        };
+    }
+    found
+}
+
+fn fits(reigns: &mut [Reign], i: usize, read: OpenRead) -> bool {
+    let before = reigns[i];
+    reigns[i] = before.with_read(read.start, read.end);
+    let good = !reign::contradicts(reigns, i);
+    reigns[i] = before;
+    good
+}
+
+/// The outcome of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Some assignment is good.
+    Explained,
+    /// None is.
+    Unexplained,
+    /// Not known.
+    GaveUp,
+}
+
+/// What the good assignments say of a statement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opinion {
+    /// True in all of them.
+    pub(crate) always: bool,
+    /// False in all of them.
+    never: bool,
+}
+
+impl Opinion {
+    const NONE_YET: Opinion = Opinion {
+        always: true,
+        never: true,
+    };
+
+    /// The same in all of them.
+    pub(crate) fn agreed(self) -> bool {
+        self.always || self.never
+    }
+
+    fn hear(&mut self, statement: bool) {
+        self.always &= statement;
+        self.never &= !statement;
+    }
+}
+
+/// What the good assignments say of one reign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finding {
+    /// It is over.
+    pub(crate) over: Opinion,
+    /// It is older than one that was read.
+    pub(crate) older: Opinion,
+}
+
+/// The search, and what it found: reusable, so that no search allocates.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Search {
+    work: Vec<Reign>,
+    /// One a reign.
+    pub(crate) findings: Vec<Finding>,
+    found: bool,
+    steps: u32,
+}
+
+impl Search {
+    pub(crate) fn run(
+        &mut self,
+        reigns: &[Reign],
+        open: &[OpenRead],
+        oldest_read: Time,
+        rule: ReadThenFlush,
+    ) -> Verdict {
+        self.work.clear();
+        self.work.extend_from_slice(reigns);
+        self.findings.clear();
+        self.findings.resize(
+            reigns.len(),
+            Finding {
+                over: Opinion::NONE_YET,
+                older: Opinion::NONE_YET,
+            },
+        );
+        self.found = false;
+        self.steps = 0;
+        self.assign(open, oldest_read, rule);
+        match (self.steps > BUDGET, self.found) {
+            (true, _) => Verdict::GaveUp,
+            (false, true) => Verdict::Explained,
+            (false, false) => Verdict::Unexplained,
+        }
+    }
+
+    fn assign(&mut self, open: &[OpenRead], oldest_read: Time, rule: ReadThenFlush) {
+        self.steps += 1;
+        if self.steps > BUDGET {
+            return;
+        }
+        let Some((&read, rest)) = open.split_first() else {
+            self.found = true;
+            for (i, finding) in self.findings.iter_mut().enumerate() {
+                finding
+                    .over
+                    .hear(reign::is_over(&self.work, i, oldest_read));
+                finding
+                    .older
+                    .hear(reign::is_older_than_one_read(&self.work, i, rule));
+            }
+            return;
+        };
+        if self
+            .work
+            .iter()
+            .any(|r| read.could_see(r) && read.is_harmless_to(r))
+        {
+            return self.assign(rest, oldest_read, rule);
+        }
+        for i in 0..self.work.len() {
+            if !read.could_see(&self.work[i])
+                || read.is_dominated(&self.work, i)
+                || !fits(&mut self.work, i, read)
+            {
+                continue;
+            }
+            let before = self.work[i];
+            self.work[i] = before.with_read(read.start, read.end);
+            self.assign(rest, oldest_read, rule);
+            self.work[i] = before;
+        }
+    }
+}
