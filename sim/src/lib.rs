@@ -1,5 +1,8 @@
 //! The simulator.
 
 pub mod disk;
+pub mod profile;
+pub mod report;
 pub mod tape;
 pub mod trace;
+pub mod world;

@@ -1,0 +1,70 @@
+//! What a run says: its counts, or the failure that a named checker found.
+
+use std::fmt;
+
+use crate::disk::fault::FaultCounts;
+
+/// Counts of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// Guest operations submitted.
+    pub ops: u64,
+    /// Events delivered to the core.
+    pub steps: u64,
+    /// Power cuts.
+    pub crashes: u64,
+    /// Power cuts while an image was being recovered or closed.
+    pub recovery_crashes: u64,
+    /// Crash images opened, checked and compared.
+    pub crash_images: u64,
+    /// Sectors compared with the model, reads and crash images together.
+    pub sectors_compared: u64,
+    /// Crash images in which one round's riders were torn apart.
+    pub torn_rounds: u64,
+    /// Faults injected, by kind.
+    pub faults: FaultCounts,
+    /// Hash of everything that happened, in order.
+    pub trace: u64,
+}
+
+/// How a run failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// A wrong answer or a broken invariant.
+    Wrong,
+    /// Something never ended.
+    Hang,
+    /// A panic.
+    Panic,
+}
+
+impl Class {
+    /// The exit code of the command line.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Class::Wrong => 2,
+            Class::Hang => 3,
+            Class::Panic => 4,
+        }
+    }
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub class: Class,
+    /// The checker that found it, by the name that the documentation uses.
+    pub checker: &'static str,
+    /// What is wrong, in one or a few lines.
+    pub message: String,
+    /// Hash of everything that happened until then.
+    pub trace: u64,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} [{}] {}", self.class, self.checker, self.message)
+    }
+}
