@@ -1,0 +1,132 @@
+//! `check`: is an image what it should be? The answer is the exit status; the image is not changed.
+//!
+//! Corruption: anything that breaks a rule of the format, and the mark of an image that was not closed. Leak: space
+//! in the data area that neither the block table nor the format extension refers to, wherever it lies.
+//! An image whose header makes no sense cannot be checked, as in QEMU: that is an error, not a result.
+
+use std::io::Write;
+
+use ploop_core::error::{Field, Kind, Problem, Rule};
+use ploop_core::load::{Inspection, inspect};
+use serde::Serialize;
+
+use super::load::name_of;
+use super::output::Output;
+use super::{ToolError, Verdict};
+use crate::cli::Check;
+use crate::files::RealFile;
+use crate::size::Human;
+
+/// Leaked ranges that are printed one by one.
+const SHOWN: usize = 100;
+
+/// The JSON form: the keys of `qemu-img check --output=json`, zeros included, and the problems in words.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    filename: String,
+    format: &'static str,
+    check_errors: u64,
+    image_end_offset: u64,
+    total_clusters: u64,
+    allocated_clusters: u64,
+    fragmented_clusters: u64,
+    corruptions: u64,
+    leaks: u64,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Checks and prints.
+pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
+    let file = RealFile::open_read(&asked.image)?;
+    let name = name_of(file.path());
+    let report = report(&inspect(&file, &name)?);
+    if asked.json { out.json(&report)? } else { print(&report, out)? }
+    Ok(match (report.corruptions, report.leaks) {
+        (0, 0) => Verdict::Fine,
+        (0, _) => Verdict::Leaks,
+        _ => Verdict::Corrupt,
+    })
+}
+
+fn report(inspection: &Inspection) -> Report {
+    let image = inspection.delta.expanded();
+    let dirty = image.filter(|image| image.header.is_dirty()).map(|image| {
+        let mark = image.header.in_use.raw();
+        format!("{} = {mark:#x}: the image was not closed properly, or is in use", Field::InUse)
+    });
+    let mut problems: Vec<String> = dirty.into_iter().collect();
+    let mut notes = Vec::new();
+    for problem in &inspection.problems {
+        if is_damage(problem) { &mut problems } else { &mut notes }.push(problem.to_string());
+    }
+    // Of more problems than are kept only the number is known; they come from block table entries.
+    let not_kept = inspection.problem_count.saturating_sub(inspection.problems.len() as u64);
+    let corruptions = problems.len() as u64 + not_kept;
+    if not_kept > 0 {
+        problems.push(format!("and {not_kept} more"));
+    }
+    notes.extend(leaks(inspection));
+    Report {
+        filename: inspection.delta.name.clone(),
+        format: "parallels",
+        check_errors: 0,
+        image_end_offset: inspection.image_end.bytes(),
+        total_clusters: image.map_or(0, |image| u64::from(image.layout.entries)),
+        allocated_clusters: u64::from(inspection.allocated),
+        fragmented_clusters: u64::from(inspection.fragmented),
+        corruptions,
+        leaks: inspection.leaked_clusters(),
+        problems,
+        notes,
+    }
+}
+
+/// False for what is unusual, and right.
+fn is_damage(problem: &Problem) -> bool {
+    match problem.rule.kind() {
+        Kind::NotAnImage | Kind::Corrupt | Kind::Chain => true,
+        Kind::ReadOnly => false,
+        Kind::Extension => problem.rule != Rule::ExtensionVouched,
+    }
+}
+
+/// The leaked ranges in words.
+fn leaks(inspection: &Inspection) -> Vec<String> {
+    let Some(image) = inspection.delta.expanded() else { return Vec::new() };
+    let mut lines: Vec<String> = inspection.leaked.iter().take(SHOWN).map(|range| {
+        let (from, count) = (image.layout.host_sector(range.start).bytes(), range.end.0 - range.start.0);
+        let clusters = if count == 1 { "cluster" } else { "clusters" };
+        format!("leak: {count} {clusters} at byte {from} of the file that nothing refers to")
+    }).collect();
+    if inspection.leaked.len() > SHOWN {
+        lines.push(format!("leak: and {} more ranges", inspection.leaked.len() - SHOWN));
+    }
+    lines
+}
+
+fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    for problem in &report.problems {
+        out.line(format_args!("ERROR {problem}"))?;
+    }
+    for note in &report.notes {
+        out.line(note)?;
+    }
+    match (report.corruptions, report.leaks) {
+        (0, 0) => out.line("No errors were found on the image.")?,
+        (0, leaks) => out.line(format_args!("{leaks} leaked clusters; data is not affected."))?,
+        (errors, leaks) => out.line(format_args!("{errors} errors, {leaks} leaked clusters. Do not write to this image."))?,
+    }
+    if report.total_clusters > 0 {
+        let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
+        let (allocated, total) = (report.allocated_clusters, report.total_clusters);
+        let fragmented = percent(report.fragmented_clusters, allocated);
+        out.line(format_args!(
+            "{allocated}/{total} = {:.2}% allocated, {fragmented:.2}% fragmented",
+            percent(allocated, total)
+        ))?;
+    }
+    let end = report.image_end_offset;
+    out.line(format_args!("Image end offset: {end} ({})", Human(end)))
+}

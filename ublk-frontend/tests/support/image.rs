@@ -1,0 +1,85 @@
+//! Images built by hand, byte for byte, so that a mistake of the tool's own format code cannot hide in them.
+
+use std::path::Path;
+
+/// What an image file is made of. Fields as on disk; change them to make a hostile one.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub magic: [u8; 16],
+    pub version: u32,
+    pub tracks: u32,
+    pub bat_entries: u32,
+    pub nb_sectors: u64,
+    pub in_use: u32,
+    pub data_off: u32,
+    pub flags: u32,
+    pub ext_off: u64,
+    pub bat: Vec<u32>,
+    /// Bytes from `data_start` on.
+    pub data: Vec<u8>,
+    /// Where `data` begins in the file, in bytes.
+    pub data_start: usize,
+}
+
+/// Not closed.
+pub const DIRTY: u32 = 0x746F_6E59;
+
+impl Image {
+    /// A sound v2 image of `clusters` clusters of `tracks` sectors, nothing allocated, header and table in one cluster.
+    pub fn v2(tracks: u32, clusters: u32) -> Image {
+        Image {
+            magic: *b"WithouFreSpacExt",
+            version: 2,
+            tracks,
+            bat_entries: clusters,
+            nb_sectors: u64::from(tracks) * u64::from(clusters),
+            in_use: 0,
+            data_off: tracks,
+            flags: 0,
+            ext_off: 0,
+            bat: vec![0; clusters as usize],
+            data: Vec::new(),
+            data_start: tracks as usize * 512,
+        }
+    }
+
+    /// Bytes in a cluster.
+    pub fn cluster(&self) -> usize {
+        self.tracks as usize * 512
+    }
+
+    /// Puts `bytes` (a whole cluster) at the end of the file as guest cluster `clu`.
+    pub fn with(mut self, clu: usize, bytes: &[u8]) -> Image {
+        assert_eq!(bytes.len(), self.cluster());
+        let host = (self.data_start + self.data.len()) / self.cluster();
+        self.bat[clu] = host as u32;
+        self.data.extend_from_slice(bytes);
+        self
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut file = Vec::new();
+        file.extend_from_slice(&self.magic);
+        for field in [self.version, 16, 1, self.tracks, self.bat_entries] {
+            file.extend_from_slice(&field.to_le_bytes());
+        }
+        file.extend_from_slice(&self.nb_sectors.to_le_bytes());
+        for field in [self.in_use, self.data_off, self.flags] {
+            file.extend_from_slice(&field.to_le_bytes());
+        }
+        file.extend_from_slice(&self.ext_off.to_le_bytes());
+        assert_eq!(file.len(), 64);
+        for entry in &self.bat {
+            file.extend_from_slice(&entry.to_le_bytes());
+        }
+        file.resize(self.data_start.max(file.len()), 0);
+        file.extend_from_slice(&self.data);
+        file
+    }
+
+    /// Writes the file.
+    pub fn save(&self, path: &Path) {
+        std::fs::write(path, self.bytes()).expect("image written");
+    }
+}
