@@ -1,0 +1,8 @@
+//! The on-disk format, as pure bytes and arithmetic: no file is touched here.
+
+pub mod extension;
+pub mod geometry;
+pub mod header;
+
+pub use geometry::{Layout, Version};
+pub use header::{Header, InUse};
