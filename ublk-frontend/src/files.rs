@@ -125,10 +125,9 @@ impl RealFile {
             _ => return Err(OpenError::Kind { path, kind: "special file" }),
         };
         let lock = if writing { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
-        match retry_on_intr(|| fs::flock(&fd, lock)) {
-            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { path, writing }),
-            // Any other error: this file system has no locks. They are advice, we go on without.
-            Ok(()) | Err(_) => {}
+        // Any other error: this file system has no locks. They are advice, we go on without.
+        if let Err(Errno::WOULDBLOCK) = retry_on_intr(|| fs::flock(&fd, lock)) {
+            return Err(OpenError::Locked { path, writing });
         }
         Ok(RealFile { fd, path, device, id: file_id(&stat) })
     }

@@ -6,8 +6,31 @@ use std::path::Path;
 
 use support::{qemu, snapshot, tool};
 
-/// Cluster sizes that QEMU accepts: small, odd, not a power of two, the default, large.
-const CLUSTERS: [&str; 7] = ["512", "4096", "32256", "64k", "252k", "1M", "3M"];
+/// Cluster sizes that QEMU accepts: small, the default, large, two that are no power of two.
+const CLUSTERS: [&str; 6] = ["512", "4096", "64k", "252k", "1M", "3M"];
+
+/// QEMU rounds the start of data with arithmetic for powers of two. With this cluster size it calls its own fresh
+/// images damaged, and when it opens one for writing it moves `m_FirstBlockOffset` off the clusters (and then puts data
+/// in front of it).
+const ODD_CLUSTER: &str = "32256";
+
+/// The image is not damaged, for us and for QEMU, and both say the same about leaks: except that QEMU does not look in
+/// the middle of the file, and that clusters smaller than the file system's blocks cannot be punched.
+#[track_caller]
+fn check_alike(dir: &Path, image: &str, cluster: &str) {
+    let ours = tool(dir, &format!("check {image}"));
+    let theirs = qemu::img(dir, &format!("check -q -f parallels {image}"));
+    let leaks_inside = cluster == "512" && (ours.code, theirs.code) == (3, 0);
+    let alike = ours.code == theirs.code && [0, 3].contains(&ours.code);
+    assert!(alike || leaks_inside, "{cluster}: {ours:?} {theirs:?}");
+}
+
+/// The image is as clean as can be, for us and for QEMU.
+#[track_caller]
+fn check_clean(dir: &Path, image: &str) {
+    tool(dir, &format!("check {image}")).fine();
+    qemu::img_ok(dir, &format!("check -q -f parallels {image}"));
+}
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary folder")
@@ -34,15 +57,16 @@ const PATTERN: [&str; 8] = [
 fn created_images_are_byte_for_byte_those_of_qemu() {
     let dir = dir();
     let dir = dir.path();
-    for (n, cluster) in CLUSTERS.iter().enumerate() {
-        for (m, size) in ["0", "512", "10M", "100000256", "3G"].iter().enumerate() {
-            let (theirs, ours) = (format!("t{n}{m}"), format!("o{n}{m}"));
-            qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={cluster} {theirs} {size}"));
-            tool(dir, &format!("create {ours} --size {size} --cluster {cluster}")).fine();
-            same_bytes(dir, &theirs, &ours);
-            qemu::img_ok(dir, &format!("check -q -f parallels {ours}"));
-            tool(dir, &format!("check {theirs}")).fine();
-            for name in [theirs, ours] {
+    for cluster in CLUSTERS.iter().chain(&[ODD_CLUSTER]) {
+        for size in ["0", "512", "10M", "100000256", "3G"] {
+            qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={cluster} theirs {size}"));
+            tool(dir, &format!("create ours --size {size} --cluster {cluster}")).fine();
+            same_bytes(dir, "theirs", "ours");
+            tool(dir, "check ours").fine();
+            if ![ODD_CLUSTER, "252k"].contains(cluster) {
+                check_clean(dir, "ours");
+            }
+            for name in ["theirs", "ours"] {
                 std::fs::remove_file(dir.join(name)).expect("removed");
             }
         }
@@ -58,7 +82,7 @@ fn images_that_qemu_wrote_convert_to_the_raw_file_that_qemu_makes() {
         qemu::io(dir, "parallels", "a.hdd", &PATTERN);
         qemu::img_ok(dir, "convert -f parallels -O raw a.hdd theirs.raw");
         let before = snapshot(dir);
-        tool(dir, "check a.hdd").fine();
+        check_alike(dir, "a.hdd", cluster);
         tool(dir, "info a.hdd").fine();
         tool(dir, "map a.hdd").fine();
         assert!(before == snapshot(dir), "{cluster}: something changed");
@@ -76,14 +100,12 @@ fn images_that_we_converted_are_clean_and_equal_for_qemu() {
         qemu::img_ok(dir, "create -q -f raw in.raw 10M");
         qemu::io(dir, "raw", "in.raw", &PATTERN);
         tool(dir, &format!("convert in.raw out.hdd --to ploop --cluster {cluster}")).fine();
-        qemu::img_ok(dir, "check -q -f parallels out.hdd");
-        tool(dir, "check out.hdd").fine();
+        check_clean(dir, "out.hdd");
         qemu::same(dir, "raw", "in.raw", "parallels", "out.hdd");
         // QEMU goes on with our image, we read it back.
         let more = ["write -P 0x77 3M 64k", "discard 0 4M", "write -P 0x78 70k 900k"];
         qemu::io(dir, "parallels", "out.hdd", &more);
-        qemu::img_ok(dir, "check -q -f parallels out.hdd");
-        tool(dir, "check out.hdd").fine();
+        check_alike(dir, "out.hdd", cluster);
         tool(dir, "convert out.hdd back.raw").fine();
         qemu::same(dir, "parallels", "out.hdd", "raw", "back.raw");
     }
@@ -95,13 +117,13 @@ fn a_version_1_image_of_ours_is_one_for_qemu() {
         let dir = dir();
         let dir = dir.path();
         tool(dir, &format!("create a.hdd --size 10M --version 1 --cluster {cluster}")).fine();
-        qemu::img_ok(dir, "check -q -f parallels a.hdd");
+        check_clean(dir, "a.hdd");
         qemu::io(dir, "parallels", "a.hdd", &PATTERN);
-        tool(dir, "check a.hdd").fine();
+        check_alike(dir, "a.hdd", cluster);
         tool(dir, "convert a.hdd ours.raw").fine();
         qemu::same(dir, "parallels", "a.hdd", "raw", "ours.raw");
         tool(dir, &format!("convert ours.raw b.hdd --to ploop --version 1 --cluster {cluster}")).fine();
-        qemu::img_ok(dir, "check -q -f parallels b.hdd");
+        check_clean(dir, "b.hdd");
         qemu::same(dir, "parallels", "b.hdd", "raw", "ours.raw");
     }
 }
@@ -182,4 +204,15 @@ fn figures_of_check_are_those_of_qemu() {
         }
         std::fs::remove_file(dir.join("a.hdd")).expect("removed");
     }
+}
+
+#[test]
+fn an_image_whose_start_of_data_qemu_moved_is_read() {
+    let dir = dir();
+    let dir = dir.path();
+    qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={ODD_CLUSTER} a.hdd 10M"));
+    qemu::io(dir, "parallels", "a.hdd", &PATTERN);
+    tool(dir, "map a.hdd").fine();
+    tool(dir, "convert a.hdd ours.raw").fine();
+    qemu::same(dir, "parallels", "a.hdd", "raw", "ours.raw");
 }

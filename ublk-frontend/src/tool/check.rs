@@ -1,13 +1,18 @@
 //! `check`: is an image what it should be? The answer is the exit status; the image is not changed.
 //!
 //! Corruption: anything that breaks a rule of the format, and the mark of an image that was not closed. Leak: space
-//! in the data area that neither the block table nor the format extension refers to, wherever it lies.
+//! in the data area that neither the block table nor the format extension refers to, wherever it lies. A cluster
+//! that was given back and punched takes no space: in front of the last one in use it is just free. Behind it the
+//! file should have ended.
 //! An image whose header makes no sense cannot be checked, as in QEMU: that is an error, not a result.
 
 use std::io::Write;
+use std::ops::Range;
 
 use ploop_core::error::{Field, Kind, Problem, Rule};
+use ploop_core::format::Layout;
 use ploop_core::load::{Inspection, inspect};
+use ploop_core::units::{DstClu, SECTOR_BYTES, Sector, Sectors};
 use serde::Serialize;
 
 use super::load::name_of;
@@ -40,8 +45,7 @@ struct Report {
 /// Checks and prints.
 pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
     let file = RealFile::open_read(&asked.image)?;
-    let name = name_of(file.path());
-    let report = report(&inspect(&file, &name)?);
+    let report = examine(&file)?;
     if asked.json { out.json(&report)? } else { print(&report, out)? }
     Ok(match (report.corruptions, report.leaks) {
         (0, 0) => Verdict::Fine,
@@ -50,7 +54,8 @@ pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolE
     })
 }
 
-fn report(inspection: &Inspection) -> Report {
+fn examine(file: &RealFile) -> Result<Report, ToolError> {
+    let inspection = inspect(file, &name_of(file.path()))?;
     let image = inspection.delta.expanded();
     let dirty = image.filter(|image| image.header.is_dirty()).map(|image| {
         let mark = image.header.in_use.raw();
@@ -67,8 +72,13 @@ fn report(inspection: &Inspection) -> Report {
     if not_kept > 0 {
         problems.push(format!("and {not_kept} more"));
     }
-    notes.extend(leaks(inspection));
-    Report {
+    let mut leaks = 0;
+    if let Some(image) = image {
+        let found = find_leaks(file, &inspection, &image.layout)?;
+        leaks = found.iter().map(|range| u64::from(range.end.0 - range.start.0)).sum();
+        notes.extend(describe(&found, &image.layout));
+    }
+    Ok(Report {
         filename: inspection.delta.name.clone(),
         format: "parallels",
         check_errors: 0,
@@ -77,10 +87,10 @@ fn report(inspection: &Inspection) -> Report {
         allocated_clusters: u64::from(inspection.allocated),
         fragmented_clusters: u64::from(inspection.fragmented),
         corruptions,
-        leaks: inspection.leaked_clusters(),
+        leaks,
         problems,
         notes,
-    }
+    })
 }
 
 /// False for what is unusual, and right.
@@ -93,17 +103,40 @@ fn is_damage(problem: &Problem) -> bool {
 }
 
 /// The leaked ranges in words.
-fn leaks(inspection: &Inspection) -> Vec<String> {
-    let Some(image) = inspection.delta.expanded() else { return Vec::new() };
-    let mut lines: Vec<String> = inspection.leaked.iter().take(SHOWN).map(|range| {
-        let (from, count) = (image.layout.host_sector(range.start).bytes(), range.end.0 - range.start.0);
+fn describe(leaks: &[Range<DstClu>], layout: &Layout) -> Vec<String> {
+    let describe_one = |range: &Range<DstClu>| {
+        let (from, count) = (layout.host_sector(range.start).bytes(), range.end.0 - range.start.0);
         let clusters = if count == 1 { "cluster" } else { "clusters" };
         format!("leak: {count} {clusters} at byte {from} of the file that nothing refers to")
-    }).collect();
-    if inspection.leaked.len() > SHOWN {
-        lines.push(format!("leak: and {} more ranges", inspection.leaked.len() - SHOWN));
+    };
+    let mut lines: Vec<String> = leaks.iter().take(SHOWN).map(describe_one).collect();
+    if leaks.len() > SHOWN {
+        lines.push(format!("leak: and {} more ranges", leaks.len() - SHOWN));
     }
     lines
+}
+
+/// The unreferenced clusters that take space.
+fn find_leaks(file: &RealFile, inspection: &Inspection, layout: &Layout) -> Result<Vec<Range<DstClu>>, ToolError> {
+    let mut leaks = Vec::new();
+    for range in &inspection.leaked {
+        if layout.host_sector(range.start) >= inspection.image_end {
+            leaks.push(range.clone());
+            continue;
+        }
+        let end = layout.host_sector(range.end).bytes();
+        let mut clu = range.start;
+        while clu < range.end {
+            let rest = layout.host_sector(clu).bytes()..end;
+            let Some(data) = file.next_data(rest).map_err(ToolError::io(file.path(), "read"))? else { break };
+            let (first, len) = (Sector(data.start / SECTOR_BYTES), Sectors::covering(data.end - data.start));
+            let touched = layout.hosts_touching(first, len);
+            let found = DstClu(touched.start.max(clu.0))..DstClu(touched.end.min(range.end.0));
+            clu = found.end;
+            leaks.push(found);
+        }
+    }
+    Ok(leaks)
 }
 
 fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ploop_core::delta::chain::{self, check_writable};
 use ploop_core::delta::{Body, Expanded, LoadedDelta};
-use ploop_core::drive::{DeltaFile, read_padded};
+use ploop_core::drive::file::read_padded;
 use ploop_core::error::{Kind, Rule};
 use ploop_core::format::Layout;
 use ploop_core::load::{inspect, load, load_raw, sniff};

@@ -4,7 +4,7 @@
 //! that does is shorter, the disk reads as zeros. The files are open read-only as long as the stack lives.
 
 use ploop_core::delta::{Body, LoadedDelta};
-use ploop_core::drive::{DeltaFile, read_padded};
+use ploop_core::drive::file::read_padded;
 use ploop_core::units::{Sector, Sectors};
 
 use super::ToolError;

@@ -4,29 +4,29 @@ use std::path::Path;
 
 /// What an image file is made of. Fields as on disk; change them to make a hostile one.
 #[derive(Clone, Debug)]
-pub struct Image {
-    pub magic: [u8; 16],
-    pub version: u32,
-    pub tracks: u32,
-    pub bat_entries: u32,
-    pub nb_sectors: u64,
-    pub in_use: u32,
-    pub data_off: u32,
-    pub flags: u32,
-    pub ext_off: u64,
-    pub bat: Vec<u32>,
+pub(crate) struct Image {
+    pub(crate) magic: [u8; 16],
+    pub(crate) version: u32,
+    pub(crate) tracks: u32,
+    pub(crate) bat_entries: u32,
+    pub(crate) nb_sectors: u64,
+    pub(crate) in_use: u32,
+    pub(crate) data_off: u32,
+    pub(crate) flags: u32,
+    pub(crate) ext_off: u64,
+    pub(crate) bat: Vec<u32>,
     /// Bytes from `data_start` on.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
     /// Where `data` begins in the file, in bytes.
-    pub data_start: usize,
+    pub(crate) data_start: usize,
 }
 
 /// Not closed.
-pub const DIRTY: u32 = 0x746F_6E59;
+pub(crate) const DIRTY: u32 = 0x746F_6E59;
 
 impl Image {
     /// A sound v2 image of `clusters` clusters of `tracks` sectors, nothing allocated, header and table in one cluster.
-    pub fn v2(tracks: u32, clusters: u32) -> Image {
+    pub(crate) fn v2(tracks: u32, clusters: u32) -> Image {
         Image {
             magic: *b"WithouFreSpacExt",
             version: 2,
@@ -44,12 +44,12 @@ impl Image {
     }
 
     /// Bytes in a cluster.
-    pub fn cluster(&self) -> usize {
+    pub(crate) fn cluster(&self) -> usize {
         self.tracks as usize * 512
     }
 
     /// Puts `bytes` (a whole cluster) at the end of the file as guest cluster `clu`.
-    pub fn with(mut self, clu: usize, bytes: &[u8]) -> Image {
+    pub(crate) fn with(mut self, clu: usize, bytes: &[u8]) -> Image {
         assert_eq!(bytes.len(), self.cluster());
         let host = (self.data_start + self.data.len()) / self.cluster();
         self.bat[clu] = host as u32;
@@ -58,7 +58,7 @@ impl Image {
     }
 
     /// The file's bytes.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut file = Vec::new();
         file.extend_from_slice(&self.magic);
         for field in [self.version, 16, 1, self.tracks, self.bat_entries] {
@@ -79,7 +79,7 @@ impl Image {
     }
 
     /// Writes the file.
-    pub fn save(&self, path: &Path) {
+    pub(crate) fn save(&self, path: &Path) {
         std::fs::write(path, self.bytes()).expect("image written");
     }
 }

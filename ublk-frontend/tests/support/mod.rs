@@ -1,17 +1,17 @@
 //! What the tests of the tool share: running it, building images by hand, running QEMU's tools.
 
-pub mod image;
-pub mod qemu;
+pub(crate) mod image;
+pub(crate) mod qemu;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// How a run of the tool ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl From<Output> for Ended {
@@ -27,14 +27,14 @@ impl From<Output> for Ended {
 impl Ended {
     /// It worked and said nothing on standard error.
     #[track_caller]
-    pub fn fine(self) -> String {
+    pub(crate) fn fine(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
         self.out
     }
 
     /// It failed with exactly one line on standard error that holds all of `words`, and printed no result.
     #[track_caller]
-    pub fn refused(self, words: &[&str]) {
+    pub(crate) fn refused(self, words: &[&str]) {
         assert_eq!((self.code, self.out.as_str()), (1, ""), "{self:?}");
         assert_eq!(self.err.matches('\n').count(), 1, "one line: {self:?}");
         assert!(self.err.ends_with('\n'), "{self:?}");
@@ -45,25 +45,25 @@ impl Ended {
 
     /// Its output as JSON.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
 
 /// `ploop-ublk` with arguments separated by blanks, in the folder `dir`.
-pub fn tool(dir: &Path, arguments: &str) -> Ended {
+pub(crate) fn tool(dir: &Path, arguments: &str) -> Ended {
     let words: Vec<&str> = arguments.split_whitespace().collect();
     tool_words(dir, &words)
 }
 
 /// `ploop-ublk` with these arguments, in the folder `dir`.
-pub fn tool_words(dir: &Path, arguments: &[&str]) -> Ended {
+pub(crate) fn tool_words(dir: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ploop-ublk"));
     command.current_dir(dir).args(arguments).output().expect("the tool starts").into()
 }
 
 /// Contents, length and time of change of every file of a folder: what a command must leave alone.
-pub fn snapshot(dir: &Path) -> Vec<(std::ffi::OsString, std::time::SystemTime, Vec<u8>)> {
+pub(crate) fn snapshot(dir: &Path) -> Vec<(std::ffi::OsString, std::time::SystemTime, Vec<u8>)> {
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.expect("entry");
         let changed = entry.metadata().and_then(|m| m.modified()).expect("metadata");
@@ -75,7 +75,7 @@ pub fn snapshot(dir: &Path) -> Vec<(std::ffi::OsString, std::time::SystemTime, V
 }
 
 /// Bytes that differ everywhere and hold no 512 zeros in a row.
-pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;

@@ -20,14 +20,14 @@ fn run(program: &str, dir: &Path, arguments: &[&str]) -> Ended {
 }
 
 /// `qemu-img` with arguments separated by blanks, in the folder `dir`.
-pub fn img(dir: &Path, arguments: &str) -> Ended {
+pub(crate) fn img(dir: &Path, arguments: &str) -> Ended {
     let words: Vec<&str> = arguments.split_whitespace().collect();
     run("qemu-img", dir, &words)
 }
 
 /// `qemu-img` that has to work.
 #[track_caller]
-pub fn img_ok(dir: &Path, arguments: &str) -> String {
+pub(crate) fn img_ok(dir: &Path, arguments: &str) -> String {
     let ended = img(dir, arguments);
     assert_eq!(ended.code, 0, "qemu-img {arguments}: {ended:?}");
     ended.out
@@ -35,7 +35,7 @@ pub fn img_ok(dir: &Path, arguments: &str) -> String {
 
 /// Runs `qemu-io` commands (`write -P 0x11 0 64k`) on an image of the given format; each has to work.
 #[track_caller]
-pub fn io(dir: &Path, format: &str, image: &str, commands: &[&str]) {
+pub(crate) fn io(dir: &Path, format: &str, image: &str, commands: &[&str]) {
     let mut arguments = vec!["-f", format];
     for command in commands {
         arguments.extend(["-c", command]);
@@ -46,7 +46,7 @@ pub fn io(dir: &Path, format: &str, image: &str, commands: &[&str]) {
 
 /// Runs `qemu-io` with these arguments; every command has to work. Returns what it printed.
 #[track_caller]
-pub fn io_words(dir: &Path, arguments: &[&str]) -> String {
+pub(crate) fn io_words(dir: &Path, arguments: &[&str]) -> String {
     let ended = run("qemu-io", dir, arguments);
     let failed = ended.code != 0 || ["Pattern verification failed", "failed:"].iter().any(|word| ended.out.contains(word));
     assert!(!failed, "qemu-io {arguments:?}: {ended:?}");
@@ -55,6 +55,6 @@ pub fn io_words(dir: &Path, arguments: &[&str]) -> String {
 
 /// Both files hold the same disk, or the test fails with QEMU's words.
 #[track_caller]
-pub fn same(dir: &Path, format_a: &str, a: &str, format_b: &str, b: &str) {
+pub(crate) fn same(dir: &Path, format_a: &str, a: &str, format_b: &str, b: &str) {
     img_ok(dir, &format!("compare -f {format_a} -F {format_b} {a} {b}"));
 }
