@@ -77,7 +77,10 @@ pub fn id_of(path: &Path) -> Option<FileId> {
 }
 
 fn file_id(stat: &fs::Stat) -> FileId {
-    FileId { dev: stat.st_dev, ino: stat.st_ino }
+    FileId {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+    }
 }
 
 impl RealFile {
@@ -92,14 +95,31 @@ impl RealFile {
     }
 
     fn open(path: &Path, writing: bool) -> Result<RealFile, OpenError> {
-        let os = |errno: Errno| OpenError::Os { path: path.to_owned(), source: errno.into() };
-        let access = if writing { OFlags::RDWR } else { OFlags::RDONLY };
+        let os = |errno: Errno| OpenError::Os {
+            path: path.to_owned(),
+            source: errno.into(),
+        };
+        let access = if writing {
+            OFlags::RDWR
+        } else {
+            OFlags::RDONLY
+        };
         // NONBLOCK: opening a pipe that nobody writes must not hang. It has no meaning for what we keep open.
         let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = match retry_on_intr(|| fs::open(path, flags, Mode::empty())) {
             // A socket, or a device that nothing stands behind.
-            Err(Errno::NXIO) => return Err(OpenError::Kind { path: path.to_owned(), kind: "socket, pipe or missing device" }),
-            Err(Errno::ISDIR) => return Err(OpenError::Kind { path: path.to_owned(), kind: "directory" }),
+            Err(Errno::NXIO) => {
+                return Err(OpenError::Kind {
+                    path: path.to_owned(),
+                    kind: "socket, pipe or missing device",
+                });
+            }
+            Err(Errno::ISDIR) => {
+                return Err(OpenError::Kind {
+                    path: path.to_owned(),
+                    kind: "directory",
+                });
+            }
             other => other.map_err(os)?,
         };
         RealFile::adopt(fd, path, writing)
@@ -114,22 +134,51 @@ impl RealFile {
         let path = path.to_owned();
         let stat = match fs::fstat(&fd) {
             Ok(stat) => stat,
-            Err(errno) => return Err(OpenError::Os { path, source: errno.into() }),
+            Err(errno) => {
+                return Err(OpenError::Os {
+                    path,
+                    source: errno.into(),
+                });
+            }
         };
         let device = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => false,
             FileType::BlockDevice => true,
-            FileType::Directory => return Err(OpenError::Kind { path, kind: "directory" }),
+            FileType::Directory => {
+                return Err(OpenError::Kind {
+                    path,
+                    kind: "directory",
+                });
+            }
             FileType::Fifo => return Err(OpenError::Kind { path, kind: "pipe" }),
-            FileType::CharacterDevice => return Err(OpenError::Kind { path, kind: "character device" }),
-            _ => return Err(OpenError::Kind { path, kind: "special file" }),
+            FileType::CharacterDevice => {
+                return Err(OpenError::Kind {
+                    path,
+                    kind: "character device",
+                });
+            }
+            _ => {
+                return Err(OpenError::Kind {
+                    path,
+                    kind: "special file",
+                });
+            }
         };
-        let lock = if writing { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
+        let lock = if writing {
+            FlockOperation::NonBlockingLockExclusive
+        } else {
+            FlockOperation::NonBlockingLockShared
+        };
         // Any other error: this file system has no locks. They are advice, we go on without.
         if let Err(Errno::WOULDBLOCK) = retry_on_intr(|| fs::flock(&fd, lock)) {
             return Err(OpenError::Locked { path, writing });
         }
-        Ok(RealFile { fd, path, device, id: file_id(&stat) })
+        Ok(RealFile {
+            fd,
+            path,
+            device,
+            id: file_id(&stat),
+        })
     }
 
     /// The name it was opened by.
@@ -147,7 +196,9 @@ impl RealFile {
     /// Bytes that the file really occupies on its file system.
     pub fn allocated(&self) -> io::Result<u64> {
         let stat = fs::fstat(&self.fd)?;
-        Ok(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512))
+        Ok(u64::try_from(stat.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(512))
     }
 
     /// The first stretch of bytes inside `within` that may hold something else than zeros, or `None` if the rest is a
@@ -197,7 +248,8 @@ impl RealFile {
 
     /// `fallocate`, or `false` if this file cannot do it.
     fn fallocate(&self, flags: FallocateFlags, at: u64, len: u64) -> io::Result<bool> {
-        match retry_on_intr(|| fs::fallocate(&self.fd, flags | FallocateFlags::KEEP_SIZE, at, len)) {
+        match retry_on_intr(|| fs::fallocate(&self.fd, flags | FallocateFlags::KEEP_SIZE, at, len))
+        {
             Ok(()) => Ok(true),
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
             Err(errno) => Err(errno.into()),
@@ -215,7 +267,9 @@ impl DeltaFile for RealFile {
     }
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| rustix::io::pread(&self.fd, &mut *buf, at))?)
+        Ok(retry_on_intr(|| {
+            rustix::io::pread(&self.fd, &mut *buf, at)
+        })?)
     }
 
     fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize> {

@@ -37,7 +37,10 @@ pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Help and version go to standard output; a mistake on the command line is one line and exit status 1, as `check`
 /// needs 2 for a damaged image.
 fn not_a_command(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         // Fails only if nobody listens.
         let _ = error.print();
         return ExitCode::SUCCESS;
@@ -48,7 +51,13 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = first.trim_start_matches("error:").split_whitespace().collect();
-    complain("error", format!("{} (see `ploop-ublk --help`)", words.join(" ")));
+    let words: Vec<&str> = first
+        .trim_start_matches("error:")
+        .split_whitespace()
+        .collect();
+    complain(
+        "error",
+        format!("{} (see `ploop-ublk --help`)", words.join(" ")),
+    );
     ExitCode::from(FAILED)
 }

@@ -13,7 +13,9 @@ pub struct Size(pub Sectors);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
     /// Not a number with an optional suffix.
-    #[error("expected a whole number of bytes, or one followed by K, M, G, T, P or E (1024-fold steps)")]
+    #[error(
+        "expected a whole number of bytes, or one followed by K, M, G, T, P or E (1024-fold steps)"
+    )]
     NotANumber,
     /// Does not fit 64 bits.
     #[error("larger than 2^64 - 1 bytes")]
@@ -104,7 +106,9 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        for text in ["", "G", "-1", "+1K", "1.5G", "1 G", "1KK", "1Q", "K1", "1Ki", "0x200", "1é"] {
+        for text in [
+            "", "G", "-1", "+1K", "1.5G", "1 G", "1KK", "1Q", "K1", "1Ki", "0x200", "1é",
+        ] {
             assert_eq!(sectors(text), Err(SizeError::NotANumber), "{text:?}");
         }
         assert_eq!(sectors("1000"), Err(SizeError::NotSectors { bytes: 1000 }));

@@ -1,5 +1,9 @@
 //! The tool against QEMU's, in both directions: images that QEMU made, and ours that QEMU reads, checks and writes on.
 
+#[allow(
+    dead_code,
+    reason = "shared by test programs that use different parts of it"
+)]
 mod support;
 
 use std::path::Path;
@@ -59,8 +63,15 @@ fn created_images_are_byte_for_byte_those_of_qemu() {
     let dir = dir.path();
     for cluster in CLUSTERS.iter().chain(&[ODD_CLUSTER]) {
         for size in ["0", "512", "10M", "100000256", "3G"] {
-            qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={cluster} theirs {size}"));
-            tool(dir, &format!("create ours --size {size} --cluster {cluster}")).fine();
+            qemu::img_ok(
+                dir,
+                &format!("create -q -f parallels -o cluster_size={cluster} theirs {size}"),
+            );
+            tool(
+                dir,
+                &format!("create ours --size {size} --cluster {cluster}"),
+            )
+            .fine();
             same_bytes(dir, "theirs", "ours");
             tool(dir, "check ours").fine();
             if ![ODD_CLUSTER, "252k"].contains(cluster) {
@@ -78,7 +89,10 @@ fn images_that_qemu_wrote_convert_to_the_raw_file_that_qemu_makes() {
     for cluster in CLUSTERS {
         let dir = dir();
         let dir = dir.path();
-        qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={cluster} a.hdd 10M"));
+        qemu::img_ok(
+            dir,
+            &format!("create -q -f parallels -o cluster_size={cluster} a.hdd 10M"),
+        );
         qemu::io(dir, "parallels", "a.hdd", &PATTERN);
         qemu::img_ok(dir, "convert -f parallels -O raw a.hdd theirs.raw");
         let before = snapshot(dir);
@@ -99,11 +113,19 @@ fn images_that_we_converted_are_clean_and_equal_for_qemu() {
         let dir = dir.path();
         qemu::img_ok(dir, "create -q -f raw in.raw 10M");
         qemu::io(dir, "raw", "in.raw", &PATTERN);
-        tool(dir, &format!("convert in.raw out.hdd --to ploop --cluster {cluster}")).fine();
+        tool(
+            dir,
+            &format!("convert in.raw out.hdd --to ploop --cluster {cluster}"),
+        )
+        .fine();
         check_clean(dir, "out.hdd");
         qemu::same(dir, "raw", "in.raw", "parallels", "out.hdd");
         // QEMU goes on with our image, we read it back.
-        let more = ["write -P 0x77 3M 64k", "discard 0 4M", "write -P 0x78 70k 900k"];
+        let more = [
+            "write -P 0x77 3M 64k",
+            "discard 0 4M",
+            "write -P 0x78 70k 900k",
+        ];
         qemu::io(dir, "parallels", "out.hdd", &more);
         check_alike(dir, "out.hdd", cluster);
         tool(dir, "convert out.hdd back.raw").fine();
@@ -116,13 +138,21 @@ fn a_version_1_image_of_ours_is_one_for_qemu() {
     for cluster in CLUSTERS {
         let dir = dir();
         let dir = dir.path();
-        tool(dir, &format!("create a.hdd --size 10M --version 1 --cluster {cluster}")).fine();
+        tool(
+            dir,
+            &format!("create a.hdd --size 10M --version 1 --cluster {cluster}"),
+        )
+        .fine();
         check_clean(dir, "a.hdd");
         qemu::io(dir, "parallels", "a.hdd", &PATTERN);
         check_alike(dir, "a.hdd", cluster);
         tool(dir, "convert a.hdd ours.raw").fine();
         qemu::same(dir, "parallels", "a.hdd", "raw", "ours.raw");
-        tool(dir, &format!("convert ours.raw b.hdd --to ploop --version 1 --cluster {cluster}")).fine();
+        tool(
+            dir,
+            &format!("convert ours.raw b.hdd --to ploop --version 1 --cluster {cluster}"),
+        )
+        .fine();
         check_clean(dir, "b.hdd");
         qemu::same(dir, "parallels", "b.hdd", "raw", "ours.raw");
     }
@@ -133,10 +163,14 @@ fn maps_of_allocated_images_are_those_of_qemu() {
     for cluster in ["4096", "64k", "1M"] {
         let dir = dir();
         let dir = dir.path();
-        qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={cluster} a.hdd 10M"));
+        qemu::img_ok(
+            dir,
+            &format!("create -q -f parallels -o cluster_size={cluster} a.hdd 10M"),
+        );
         qemu::io(dir, "parallels", "a.hdd", &PATTERN);
         let theirs: serde_json::Value =
-            serde_json::from_str(&qemu::img_ok(dir, "map -f parallels --output=json a.hdd")).expect("JSON");
+            serde_json::from_str(&qemu::img_ok(dir, "map -f parallels --output=json a.hdd"))
+                .expect("JSON");
         assert_eq!(tool(dir, "map --json a.hdd").json(), theirs, "{cluster}");
     }
 }
@@ -151,16 +185,26 @@ fn stacks_read_as_in_qemu_with_backing_files() {
         ("mid.hdd", ["write -P 2 1M 2M", "write -P 3 8M 1M"]),
         ("top.hdd", ["write -P 4 2M 64k", "write -P 5 5M 128k"]),
     ] {
-        qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size=64k {name} 10M"));
+        qemu::img_ok(
+            dir,
+            &format!("create -q -f parallels -o cluster_size=64k {name} 10M"),
+        );
         // Whole clusters only: nothing is copied up, so that QEMU's copy-on-write bug cannot show.
         qemu::io(dir, "parallels", name, &writes);
     }
     let options = "driver=parallels,file.filename=top.hdd,backing.driver=parallels,backing.file.filename=mid.hdd,\
                    backing.backing.driver=raw,backing.backing.file.filename=base.raw";
-    qemu::img_ok(dir, &format!("convert --image-opts {options} -O raw theirs.raw"));
+    qemu::img_ok(
+        dir,
+        &format!("convert --image-opts {options} -O raw theirs.raw"),
+    );
     tool(dir, "convert base.raw mid.hdd top.hdd ours.raw").fine();
     same_bytes(dir, "theirs.raw", "ours.raw");
-    tool(dir, "convert base.raw mid.hdd top.hdd merged.hdd --to ploop --cluster 64k").fine();
+    tool(
+        dir,
+        "convert base.raw mid.hdd top.hdd merged.hdd --to ploop --cluster 64k",
+    )
+    .fine();
     qemu::img_ok(dir, "check -q -f parallels merged.hdd");
     qemu::same(dir, "raw", "theirs.raw", "parallels", "merged.hdd");
     let map = tool(dir, "map --json base.raw mid.hdd top.hdd").json();
@@ -181,8 +225,15 @@ fn an_image_that_qemu_did_not_close_is_read_with_a_warning_and_checks_as_in_qemu
     assert_eq!(qemu::img(dir, "check -q -f parallels a.hdd").code, 2);
     assert_eq!(tool(dir, "check a.hdd").code, 2);
     let ended = tool(dir, "convert a.hdd a.raw");
-    assert_eq!((ended.code, ended.err.matches('\n').count()), (0, 1), "{ended:?}");
-    assert!(ended.err.contains("warning") && ended.err.contains("a.hdd"), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.err.matches('\n').count()),
+        (0, 1),
+        "{ended:?}"
+    );
+    assert!(
+        ended.err.contains("warning") && ended.err.contains("a.hdd"),
+        "{ended:?}"
+    );
     qemu::same(dir, "parallels", "a.hdd", "raw", "a.raw");
 }
 
@@ -191,16 +242,28 @@ fn figures_of_check_are_those_of_qemu() {
     let dir = dir();
     let dir = dir.path();
     for cluster in CLUSTERS {
-        qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={cluster} a.hdd 10M"));
+        qemu::img_ok(
+            dir,
+            &format!("create -q -f parallels -o cluster_size={cluster} a.hdd 10M"),
+        );
         qemu::io(dir, "parallels", "a.hdd", &PATTERN[..5]);
         let theirs = qemu::img(dir, "check -f parallels --output=json a.hdd").json();
         let ours = tool(dir, "check --json a.hdd").json();
         for key in ["image-end-offset", "total-clusters", "check-errors"] {
             assert_eq!(ours[key], theirs[key], "{cluster}: {key}");
         }
-        for key in ["allocated-clusters", "fragmented-clusters", "corruptions", "leaks"] {
+        for key in [
+            "allocated-clusters",
+            "fragmented-clusters",
+            "corruptions",
+            "leaks",
+        ] {
             // QEMU leaves a key out when it is 0.
-            assert_eq!(ours[key].as_u64(), Some(theirs[key].as_u64().unwrap_or(0)), "{cluster}: {key}");
+            assert_eq!(
+                ours[key].as_u64(),
+                Some(theirs[key].as_u64().unwrap_or(0)),
+                "{cluster}: {key}"
+            );
         }
         std::fs::remove_file(dir.join("a.hdd")).expect("removed");
     }
@@ -210,7 +273,10 @@ fn figures_of_check_are_those_of_qemu() {
 fn an_image_whose_start_of_data_qemu_moved_is_read() {
     let dir = dir();
     let dir = dir.path();
-    qemu::img_ok(dir, &format!("create -q -f parallels -o cluster_size={ODD_CLUSTER} a.hdd 10M"));
+    qemu::img_ok(
+        dir,
+        &format!("create -q -f parallels -o cluster_size={ODD_CLUSTER} a.hdd 10M"),
+    );
     qemu::io(dir, "parallels", "a.hdd", &PATTERN);
     tool(dir, "map a.hdd").fine();
     tool(dir, "convert a.hdd ours.raw").fine();

@@ -53,7 +53,10 @@ pub struct NewFile {
 impl NewFile {
     /// Creates an empty file in `target`'s folder. Fails if `target` exists, as whatever (a dangling link, too).
     pub fn create(target: &Path) -> Result<NewFile, NewFileError> {
-        let os = |source| NewFileError::Os { path: target.to_owned(), source };
+        let os = |source| NewFileError::Os {
+            path: target.to_owned(),
+            source,
+        };
         if target.symlink_metadata().is_ok() {
             return Err(NewFileError::Exists(target.to_owned()));
         }
@@ -68,7 +71,12 @@ impl NewFile {
             }
         };
         let file = RealFile::from_new(handle.try_clone().map_err(os)?, target)?;
-        Ok(NewFile { file, temporary, target: target.to_owned(), handle })
+        Ok(NewFile {
+            file,
+            temporary,
+            target: target.to_owned(),
+            handle,
+        })
     }
 
     /// The file's bytes.
@@ -79,15 +87,32 @@ impl NewFile {
 
     /// Makes the bytes durable, gives the file its name and makes the name durable.
     pub fn publish(self) -> Result<(), NewFileError> {
-        let NewFile { temporary, target, handle, .. } = self;
-        let os = |source| NewFileError::Os { path: target.clone(), source };
+        let NewFile {
+            temporary,
+            target,
+            handle,
+            ..
+        } = self;
+        let os = |source| NewFileError::Os {
+            path: target.clone(),
+            source,
+        };
         handle.sync_all().map_err(os)?;
         let named = match temporary {
             Some(path) => path.persist_noclobber(&target).map_err(|e| e.error),
-            None => fs::linkat(CWD, descriptor_path(&handle), CWD, &target, AtFlags::SYMLINK_FOLLOW).map_err(Into::into),
+            None => fs::linkat(
+                CWD,
+                descriptor_path(&handle),
+                CWD,
+                &target,
+                AtFlags::SYMLINK_FOLLOW,
+            )
+            .map_err(Into::into),
         };
         match named {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(NewFileError::Exists(target)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(NewFileError::Exists(target));
+            }
             other => other.map_err(os)?,
         }
         sync_folder_of(&target).map_err(os)
@@ -98,7 +123,10 @@ impl NewFile {
 fn unnamed(folder: &Path) -> Option<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     let handle = File::from(fs::open(folder, flags, Mode::from_raw_mode(NEW_MODE)).ok()?);
-    descriptor_path(&handle).symlink_metadata().is_ok().then_some(handle)
+    descriptor_path(&handle)
+        .symlink_metadata()
+        .is_ok()
+        .then_some(handle)
 }
 
 /// A file with a temporary name beside `target`; removed again when dropped.
@@ -123,7 +151,9 @@ mod tests {
     use ploop_core::drive::DeltaFile;
 
     fn names(dir: &Path) -> Vec<String> {
-        let entry = |e: io::Result<std::fs::DirEntry>| e.expect("entry").file_name().to_string_lossy().into_owned();
+        let entry = |e: io::Result<std::fs::DirEntry>| {
+            e.expect("entry").file_name().to_string_lossy().into_owned()
+        };
         std::fs::read_dir(dir).expect("folder").map(entry).collect()
     }
 
@@ -142,7 +172,10 @@ mod tests {
         new.publish().expect("publish");
         assert_eq!(std::fs::read(&target).expect("read"), b"all");
         assert_eq!(names(dir.path()), ["out"]);
-        assert!(matches!(NewFile::create(&target), Err(NewFileError::Exists(_))));
+        assert!(matches!(
+            NewFile::create(&target),
+            Err(NewFileError::Exists(_))
+        ));
     }
 
     #[test]
@@ -161,8 +194,14 @@ mod tests {
         let target = dir.path().join("out");
         let make = || {
             let (handle, path) = named(&target).expect("temporary").into_parts();
-            let file = RealFile::from_new(handle.try_clone().expect("clone"), &target).expect("open");
-            NewFile { file, temporary: Some(path), target: target.clone(), handle }
+            let file =
+                RealFile::from_new(handle.try_clone().expect("clone"), &target).expect("open");
+            NewFile {
+                file,
+                temporary: Some(path),
+                target: target.clone(),
+                handle,
+            }
         };
         let first = make();
         drop(make());
@@ -179,6 +218,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let target = dir.path().join("out");
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &target).expect("link");
-        assert!(matches!(NewFile::create(&target), Err(NewFileError::Exists(_))));
+        assert!(matches!(
+            NewFile::create(&target),
+            Err(NewFileError::Exists(_))
+        ));
     }
 }

@@ -19,8 +19,10 @@ fn zeroing_keeps_the_length_and_the_neighbours() {
         std::fs::write(&path, vec![7u8; 20_000]).expect("write");
         let file = RealFile::open_write(&path).expect("open");
         file.zero_at(4096, 8192, punch).expect("zero");
-        file.zero_at(18_000, 1 << 40, punch).expect("zero over the end");
-        file.zero_at(1 << 40, 4096, punch).expect("zero beyond the end");
+        file.zero_at(18_000, 1 << 40, punch)
+            .expect("zero over the end");
+        file.zero_at(1 << 40, 4096, punch)
+            .expect("zero beyond the end");
         let mut expected = vec![7u8; 20_000];
         expected[4096..4096 + 8192].fill(0);
         expected[18_000..].fill(0);
@@ -46,10 +48,16 @@ fn a_writer_excludes_everybody_and_readers_share() {
     let reader = RealFile::open_read(&path).expect("first reader");
     let second = RealFile::open_read(&path).expect("second reader");
     assert_eq!(reader.id(), second.id());
-    assert!(matches!(RealFile::open_write(&path), Err(OpenError::Locked { writing: true, .. })));
+    assert!(matches!(
+        RealFile::open_write(&path),
+        Err(OpenError::Locked { writing: true, .. })
+    ));
     drop((reader, second));
     let _writer = RealFile::open_write(&path).expect("writer");
-    assert!(matches!(RealFile::open_read(&path), Err(OpenError::Locked { writing: false, .. })));
+    assert!(matches!(
+        RealFile::open_read(&path),
+        Err(OpenError::Locked { writing: false, .. })
+    ));
 }
 
 #[test]
@@ -65,13 +73,34 @@ fn a_reader_cannot_write() {
 #[test]
 fn what_is_no_file_is_refused_at_once() {
     let (dir, path) = scratch();
-    assert!(matches!(RealFile::open_read(dir.path()), Err(OpenError::Kind { kind: "directory", .. })));
-    assert!(matches!(RealFile::open_read(Path::new("/dev/null")), Err(OpenError::Kind { kind: "character device", .. })));
-    assert!(matches!(RealFile::open_read(&path), Err(OpenError::Os { .. })));
+    assert!(matches!(
+        RealFile::open_read(dir.path()),
+        Err(OpenError::Kind {
+            kind: "directory",
+            ..
+        })
+    ));
+    assert!(matches!(
+        RealFile::open_read(Path::new("/dev/null")),
+        Err(OpenError::Kind {
+            kind: "character device",
+            ..
+        })
+    ));
+    assert!(matches!(
+        RealFile::open_read(&path),
+        Err(OpenError::Os { .. })
+    ));
     let pipe = dir.path().join("pipe");
     fs::mknodat(fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("mkfifo");
-    assert!(matches!(RealFile::open_read(&pipe), Err(OpenError::Kind { kind: "pipe", .. })));
-    assert!(matches!(RealFile::open_write(&pipe), Err(OpenError::Kind { kind: "pipe", .. })));
+    assert!(matches!(
+        RealFile::open_read(&pipe),
+        Err(OpenError::Kind { kind: "pipe", .. })
+    ));
+    assert!(matches!(
+        RealFile::open_write(&pipe),
+        Err(OpenError::Kind { kind: "pipe", .. })
+    ));
 }
 
 #[test]
@@ -81,8 +110,14 @@ fn holes_are_skipped_and_data_is_not() {
     let file = RealFile::open_write(&path).expect("open");
     file.set_len(8 << 20).expect("length");
     file.write_all_at(4 << 20, &[1; 4096]).expect("write");
-    let found = file.next_data(0..8 << 20).expect("seek").expect("there is data");
-    assert!(found.contains(&(4 << 20)) && found.contains(&((4 << 20) + 4095)), "{found:?}");
+    let found = file
+        .next_data(0..8 << 20)
+        .expect("seek")
+        .expect("there is data");
+    assert!(
+        found.contains(&(4 << 20)) && found.contains(&((4 << 20) + 4095)),
+        "{found:?}"
+    );
     assert_eq!(file.next_data(8 << 20..9 << 20).expect("seek"), None);
     assert_eq!(file.next_data(0..0).expect("seek"), None);
 }

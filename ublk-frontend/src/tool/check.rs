@@ -46,7 +46,11 @@ struct Report {
 pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
     let file = RealFile::open_read(&asked.image)?;
     let report = examine(&file)?;
-    if asked.json { out.json(&report)? } else { print(&report, out)? }
+    if asked.json {
+        out.json(&report)?
+    } else {
+        print(&report, out)?
+    }
     Ok(match (report.corruptions, report.leaks) {
         (0, 0) => Verdict::Fine,
         (0, _) => Verdict::Leaks,
@@ -59,15 +63,25 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
     let image = inspection.delta.expanded();
     let dirty = image.filter(|image| image.header.is_dirty()).map(|image| {
         let mark = image.header.in_use.raw();
-        format!("{} = {mark:#x}: the image was not closed properly, or is in use", Field::InUse)
+        format!(
+            "{} = {mark:#x}: the image was not closed properly, or is in use",
+            Field::InUse
+        )
     });
     let mut problems: Vec<String> = dirty.into_iter().collect();
     let mut notes = Vec::new();
     for problem in &inspection.problems {
-        if is_damage(problem) { &mut problems } else { &mut notes }.push(problem.to_string());
+        if is_damage(problem) {
+            &mut problems
+        } else {
+            &mut notes
+        }
+        .push(problem.to_string());
     }
     // Of more problems than are kept only the number is known; they come from block table entries.
-    let not_kept = inspection.problem_count.saturating_sub(inspection.problems.len() as u64);
+    let not_kept = inspection
+        .problem_count
+        .saturating_sub(inspection.problems.len() as u64);
     let corruptions = problems.len() as u64 + not_kept;
     if not_kept > 0 {
         problems.push(format!("and {not_kept} more"));
@@ -75,7 +89,10 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
     let mut leaks = 0;
     if let Some(image) = image {
         let found = find_leaks(file, &inspection, &image.layout)?;
-        leaks = found.iter().map(|range| u64::from(range.end.0 - range.start.0)).sum();
+        leaks = found
+            .iter()
+            .map(|range| u64::from(range.end.0 - range.start.0))
+            .sum();
         notes.extend(describe(&found, &image.layout));
     }
     Ok(Report {
@@ -105,7 +122,10 @@ fn is_damage(problem: &Problem) -> bool {
 /// The leaked ranges in words.
 fn describe(leaks: &[Range<DstClu>], layout: &Layout) -> Vec<String> {
     let describe_one = |range: &Range<DstClu>| {
-        let (from, count) = (layout.host_sector(range.start).bytes(), range.end.0 - range.start.0);
+        let (from, count) = (
+            layout.host_sector(range.start).bytes(),
+            range.end.0 - range.start.0,
+        );
         let clusters = if count == 1 { "cluster" } else { "clusters" };
         format!("leak: {count} {clusters} at byte {from} of the file that nothing refers to")
     };
@@ -117,7 +137,11 @@ fn describe(leaks: &[Range<DstClu>], layout: &Layout) -> Vec<String> {
 }
 
 /// The unreferenced clusters that take space.
-fn find_leaks(file: &RealFile, inspection: &Inspection, layout: &Layout) -> Result<Vec<Range<DstClu>>, ToolError> {
+fn find_leaks(
+    file: &RealFile,
+    inspection: &Inspection,
+    layout: &Layout,
+) -> Result<Vec<Range<DstClu>>, ToolError> {
     let mut leaks = Vec::new();
     for range in &inspection.leaked {
         if layout.host_sector(range.start) >= inspection.image_end {
@@ -128,8 +152,16 @@ fn find_leaks(file: &RealFile, inspection: &Inspection, layout: &Layout) -> Resu
         let mut clu = range.start;
         while clu < range.end {
             let rest = layout.host_sector(clu).bytes()..end;
-            let Some(data) = file.next_data(rest).map_err(ToolError::io(file.path(), "read"))? else { break };
-            let (first, len) = (Sector(data.start / SECTOR_BYTES), Sectors::covering(data.end - data.start));
+            let Some(data) = file
+                .next_data(rest)
+                .map_err(ToolError::io(file.path(), "read"))?
+            else {
+                break;
+            };
+            let (first, len) = (
+                Sector(data.start / SECTOR_BYTES),
+                Sectors::covering(data.end - data.start),
+            );
             let touched = layout.hosts_touching(first, len);
             let found = DstClu(touched.start.max(clu.0))..DstClu(touched.end.min(range.end.0));
             clu = found.end;
@@ -148,8 +180,12 @@ fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError>
     }
     match (report.corruptions, report.leaks) {
         (0, 0) => out.line("No errors were found on the image.")?,
-        (0, leaks) => out.line(format_args!("{leaks} leaked clusters; data is not affected."))?,
-        (errors, leaks) => out.line(format_args!("{errors} errors, {leaks} leaked clusters. Do not write to this image."))?,
+        (0, leaks) => out.line(format_args!(
+            "{leaks} leaked clusters; data is not affected."
+        ))?,
+        (errors, leaks) => out.line(format_args!(
+            "{errors} errors, {leaks} leaked clusters. Do not write to this image."
+        ))?,
     }
     if report.total_clusters > 0 {
         let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;

@@ -16,13 +16,23 @@ const STEP_BYTES: u64 = 4 << 20;
 /// Copies. OUT appears only when all of it is durable.
 pub fn run(asked: &Convert) -> Result<(), ToolError> {
     refuse_own_input(asked)?;
-    let trust = if asked.salvage { Trust::Salvage } else { Trust::Sound };
+    let trust = if asked.salvage {
+        Trust::Salvage
+    } else {
+        Trust::Sound
+    };
     let stack = open_stack(&asked.stack, trust)?;
     let (mut sink, step) = match asked.to.unwrap_or_else(|| usual_format(&stack)) {
-        OutFormat::Raw => (Sink::raw(&asked.output, stack.size())?, Sectors::whole_in(STEP_BYTES)),
+        OutFormat::Raw => (
+            Sink::raw(&asked.output, stack.size())?,
+            Sectors::whole_in(STEP_BYTES),
+        ),
         OutFormat::Ploop => {
             let (version, cluster) = (asked.shape.version.into(), asked.shape.cluster.0);
-            (Sink::image(&asked.output, version, cluster, stack.size())?, step_of(cluster))
+            (
+                Sink::image(&asked.output, version, cluster, stack.size())?,
+                step_of(cluster),
+            )
         }
     };
     copy(&stack, &mut sink, step)?;
@@ -32,24 +42,39 @@ pub fn run(asked: &Convert) -> Result<(), ToolError> {
 /// An output that is one of the inputs exists, so it would be refused anyhow; this says it better.
 fn refuse_own_input(asked: &Convert) -> Result<(), ToolError> {
     let output = id_of(&asked.output);
-    match asked.stack.inputs.iter().find(|input| output.is_some() && id_of(input) == output) {
+    match asked
+        .stack
+        .inputs
+        .iter()
+        .find(|input| output.is_some() && id_of(input) == output)
+    {
         None => Ok(()),
         Some(input) => {
             let (output, input) = (asked.output.display(), input.display());
-            Err(ToolError::Refused(format!("{output}: OUT is the same file as the input {input}; nothing was changed")))
+            Err(ToolError::Refused(format!(
+                "{output}: OUT is the same file as the input {input}; nothing was changed"
+            )))
         }
     }
 }
 
 /// A raw file becomes an image, an image becomes a raw file.
 fn usual_format(stack: &Stack) -> OutFormat {
-    if stack.cluster().is_none() { OutFormat::Ploop } else { OutFormat::Raw }
+    if stack.cluster().is_none() {
+        OutFormat::Ploop
+    } else {
+        OutFormat::Raw
+    }
 }
 
 /// As many whole clusters as fit a step, or a step's worth of sectors of a cluster that is larger.
 fn step_of(cluster: Sectors) -> Sectors {
     let most = Sectors::whole_in(STEP_BYTES).0;
-    Sectors(if cluster.0 > most { most } else { most - most % cluster.0 })
+    Sectors(if cluster.0 > most {
+        most
+    } else {
+        most - most % cluster.0
+    })
 }
 
 fn copy(stack: &Stack, sink: &mut Sink, step: Sectors) -> Result<(), ToolError> {

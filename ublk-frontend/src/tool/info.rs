@@ -54,8 +54,16 @@ struct Specific {
 /// Prints what is known.
 pub fn run(asked: &Info, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let file = RealFile::open_read(&asked.image)?;
-    let report = if is_raw(&file)? { raw(&file)? } else { image(&file)? };
-    if asked.json { out.json(&report) } else { print(&report, out) }
+    let report = if is_raw(&file)? {
+        raw(&file)?
+    } else {
+        image(&file)?
+    };
+    if asked.json {
+        out.json(&report)
+    } else {
+        print(&report, out)
+    }
 }
 
 fn raw(file: &RealFile) -> Result<Report, ToolError> {
@@ -75,7 +83,9 @@ fn raw(file: &RealFile) -> Result<Report, ToolError> {
 
 fn image(file: &RealFile) -> Result<Report, ToolError> {
     let inspection = inspect(file, &name_of(file.path()))?;
-    let Some(image) = inspection.delta.expanded() else { return raw(file) };
+    let Some(image) = inspection.delta.expanded() else {
+        return raw(file);
+    };
     Ok(Report {
         format: "parallels",
         virtual_size: image.header.size.bytes(),
@@ -106,30 +116,53 @@ fn specific(inspection: &Inspection, image: &Expanded) -> Specific {
         flags: image.header.flags,
         extension,
         extension_problem: why,
-        read_only: check_writable(image).err().map(|problem| problem.to_string()),
+        read_only: check_writable(image)
+            .err()
+            .map(|problem| problem.to_string()),
         problems: inspection.problem_count,
     }
 }
 
 fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    let mut row = |name: &str, value: String| out.line(format_args!("{:<14} {value}", format!("{name}:")));
+    let mut row =
+        |name: &str, value: String| out.line(format_args!("{:<14} {value}", format!("{name}:")));
     let size = |bytes| match bytes {
         0..1024 => Human(bytes).to_string(),
         _ => format!("{} ({bytes} bytes)", Human(bytes)),
     };
     row("image", report.filename.clone())?;
-    let version = report.format_specific.as_ref().map(|specific| format!(" (ploop), version {}", specific.version));
-    row("format", format!("{}{}", report.format, version.unwrap_or_default()))?;
+    let version = report
+        .format_specific
+        .as_ref()
+        .map(|specific| format!(" (ploop), version {}", specific.version));
+    row(
+        "format",
+        format!("{}{}", report.format, version.unwrap_or_default()),
+    )?;
     row("virtual size", size(report.virtual_size))?;
     row("file length", size(report.file_length))?;
     row("space taken", size(report.actual_size))?;
-    let Some(specific) = &report.format_specific else { return Ok(()) };
+    let Some(specific) = &report.format_specific else {
+        return Ok(());
+    };
     row("cluster size", size(report.cluster_size.unwrap_or(0)))?;
-    row("clusters", format!("{}, {} of them allocated", specific.total_clusters, specific.allocated_clusters))?;
+    row(
+        "clusters",
+        format!(
+            "{}, {} of them allocated",
+            specific.total_clusters, specific.allocated_clusters
+        ),
+    )?;
     row("data starts at", size(specific.data_offset))?;
     row("state", state(InUse::from_raw(specific.in_use)))?;
-    let why = specific.extension_problem.as_ref().map(|why| format!(": {why}"));
-    row("extension", format!("{}{}", specific.extension, why.unwrap_or_default()))?;
+    let why = specific
+        .extension_problem
+        .as_ref()
+        .map(|why| format!(": {why}"));
+    row(
+        "extension",
+        format!("{}{}", specific.extension, why.unwrap_or_default()),
+    )?;
     if let Some(why) = &specific.read_only {
         row("read-only", why.clone())?;
     }

@@ -37,11 +37,19 @@ pub fn open_stack(asked: &cli::Stack, trust: Trust) -> Result<Stack, ToolError> 
     for (index, path) in asked.inputs.iter().enumerate() {
         let file = RealFile::open_read(path)?;
         let raw = (index == 0 && asked.raw_base) || is_raw(&file)?;
-        deltas.push(if raw { load_raw(&file, &name_of(path))? } else { load_image(&file, trust)? });
+        deltas.push(if raw {
+            load_raw(&file, &name_of(path))?
+        } else {
+            load_image(&file, trust)?
+        });
         files.push(file);
     }
     chain::validate(&deltas, false)?;
-    let levels = files.into_iter().zip(deltas).map(|(file, delta)| StackedFile { file, delta }).collect();
+    let levels = files
+        .into_iter()
+        .zip(deltas)
+        .map(|(file, delta)| StackedFile { file, delta })
+        .collect();
     Stack::new(levels).ok_or_else(|| ToolError::Refused("no input given".into()))
 }
 
@@ -63,14 +71,26 @@ fn load_image(file: &RealFile, trust: Trust) -> Result<LoadedDelta, ToolError> {
         Trust::Sound => load(file, &name)?,
         Trust::Salvage => salvage(file, &name)?,
     };
-    let Some(image) = delta.expanded() else { return Ok(delta) };
+    let Some(image) = delta.expanded() else {
+        return Ok(delta);
+    };
     if image.header.is_converting() {
         if let (Err(problem), Trust::Sound) = (check_writable(image), trust) {
             return Err(problem.refuse(&name).into());
         }
-        complain("warning", format_args!("{name}: a conversion of the format was interrupted; its data may be misplaced"));
+        complain(
+            "warning",
+            format_args!(
+                "{name}: a conversion of the format was interrupted; its data may be misplaced"
+            ),
+        );
     } else if image.header.is_dirty() {
-        complain("warning", format_args!("{name}: was not closed properly, or is in use; its last writes may be missing"));
+        complain(
+            "warning",
+            format_args!(
+                "{name}: was not closed properly, or is in use; its last writes may be missing"
+            ),
+        );
     }
     Ok(delta)
 }
@@ -78,16 +98,28 @@ fn load_image(file: &RealFile, trust: Trust) -> Result<LoadedDelta, ToolError> {
 /// Loads in spite of damage. Entries that lead to something that is there are kept, whoever else claims it.
 fn salvage(file: &RealFile, name: &str) -> Result<LoadedDelta, ToolError> {
     let mut inspection = inspect(file, name)?;
-    let lost = inspection.problems.iter().filter(|problem| problem.rule.kind() == Kind::Corrupt);
+    let lost = inspection
+        .problems
+        .iter()
+        .filter(|problem| problem.rule.kind() == Kind::Corrupt);
     for problem in lost.take(TOLD) {
-        let outcome = if is_readable(problem.rule) { "what is there is read" } else { "not believed" };
+        let outcome = if is_readable(problem.rule) {
+            "what is there is read"
+        } else {
+            "not believed"
+        };
         complain("warning", format_args!("{name}: {problem} ({outcome})"));
     }
     if inspection.problem_count > TOLD as u64 {
-        complain("warning", format_args!("{name}: {} problems in all", inspection.problem_count));
+        complain(
+            "warning",
+            format_args!("{name}: {} problems in all", inspection.problem_count),
+        );
     }
     let file_len = inspection.delta.file_len;
-    if let (Body::Expanded(image), true) = (&mut inspection.delta.body, inspection.problem_count > 0) {
+    if let (Body::Expanded(image), true) =
+        (&mut inspection.delta.body, inspection.problem_count > 0)
+    {
         restore_entries(file, file_len, image)?;
     }
     Ok(inspection.delta)
@@ -95,7 +127,10 @@ fn salvage(file: &RealFile, name: &str) -> Result<LoadedDelta, ToolError> {
 
 /// True for damage behind which there may be data: entries that share a cluster, or whose cluster is cut by the end.
 fn is_readable(rule: Rule) -> bool {
-    matches!(rule, Rule::EntryUnique | Rule::EntryOverlap | Rule::EntryInFile)
+    matches!(
+        rule,
+        Rule::EntryUnique | Rule::EntryOverlap | Rule::EntryInFile
+    )
 }
 
 /// Puts back the entries that the lenient loader left out, if any sector of their cluster is in the data area.

@@ -47,14 +47,19 @@ impl Row {
 /// Prints the map, a line or a JSON object an extent.
 pub fn run(asked: &Map, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let stack = open_stack(&asked.stack, Trust::Sound)?;
-    if asked.json { print_json(&stack, out) } else { print_table(&stack, out) }
+    if asked.json {
+        print_json(&stack, out)
+    } else {
+        print_table(&stack, out)
+    }
 }
 
 fn print_json(stack: &Stack, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let oldest = stack.levels().len() - 1;
     let mut before = "[";
     for extent in stack.extents() {
-        let row = serde_json::to_string(&Row::of(&extent, oldest)).map_err(|e| ToolError::Output(e.into()))?;
+        let row = serde_json::to_string(&Row::of(&extent, oldest))
+            .map_err(|e| ToolError::Output(e.into()))?;
         out.text(format_args!("{before}{row}"))?;
         before = ",\n";
         if out.is_closed() {
@@ -65,14 +70,20 @@ fn print_json(stack: &Stack, out: &mut Output<impl Write>) -> Result<(), ToolErr
 }
 
 fn print_table(stack: &Stack, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    out.line(format_args!("{:<16} {:<16} {:<16} file", "start", "length", "offset"))?;
+    out.line(format_args!(
+        "{:<16} {:<16} {:<16} file",
+        "start", "length", "offset"
+    ))?;
     for extent in stack.extents() {
         let (start, len) = (extent.start.bytes(), extent.len.bytes());
         match extent.place {
             Place::Hole => out.line(format_args!("{start:<16} {len:<16} {:<16} (zeros)", "-"))?,
             Place::At { level, sector } => {
                 let file = &stack.levels()[level].delta.name;
-                out.line(format_args!("{start:<16} {len:<16} {:<16} {file}", sector.bytes()))?;
+                out.line(format_args!(
+                    "{start:<16} {len:<16} {:<16} {file}",
+                    sector.bytes()
+                ))?;
             }
         }
         if out.is_closed() {

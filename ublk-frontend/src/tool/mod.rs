@@ -52,7 +52,11 @@ pub enum ToolError {
 impl ToolError {
     /// An [`ToolError::Io`], for `map_err`.
     pub fn io(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> ToolError {
-        move |source| ToolError::Io { path: path.to_owned(), doing, source }
+        move |source| ToolError::Io {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
     }
 }
 

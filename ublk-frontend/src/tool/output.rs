@@ -68,7 +68,13 @@ pub fn complain(kind: &str, message: impl Display) {
 }
 
 fn one_line(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     text.chars().map(escape).collect()
 }
 
@@ -105,7 +111,10 @@ mod tests {
         let mut gone = Output::new(Closed);
         gone.line("x").expect("no error");
         assert!(gone.is_closed());
-        assert!(matches!(Output::new(Full).line("x"), Err(ToolError::Output(_))));
+        assert!(matches!(
+            Output::new(Full).line("x"),
+            Err(ToolError::Output(_))
+        ));
     }
 
     #[test]

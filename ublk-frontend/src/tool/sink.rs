@@ -22,7 +22,9 @@ const RAW_BLOCK: usize = 4096;
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     // In blocks whose bytes are OR-ed without a branch, so that the compiler uses wide registers.
-    bytes.chunks(256).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+    bytes
+        .chunks(256)
+        .all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// A file being made out of a disk.
@@ -54,21 +56,32 @@ impl Sink {
     /// A raw file of `size`.
     pub fn raw(path: &Path, size: Sectors) -> Result<Sink, ToolError> {
         let new = NewFile::create(path)?;
-        new.file().set_len(size.bytes()).map_err(ToolError::io(path, "write"))?;
+        new.file()
+            .set_len(size.bytes())
+            .map_err(ToolError::io(path, "write"))?;
         Ok(Sink::Raw(RawSink { new }))
     }
 
     /// An image for a disk of `size`.
-    pub fn image(path: &Path, version: Version, cluster: Sectors, size: Sectors) -> Result<Sink, ToolError> {
+    pub fn image(
+        path: &Path,
+        version: Version,
+        cluster: Sectors,
+        size: Sectors,
+    ) -> Result<Sink, ToolError> {
         // A wrong geometry is refused before anything is made.
-        let refused = |problem| ToolError::Refused(format!("{}: cannot create: {problem}", path.display()));
+        let refused =
+            |problem| ToolError::Refused(format!("{}: cannot create: {problem}", path.display()));
         Header::create(version, cluster, size).map_err(refused)?;
         let new = NewFile::create(path)?;
-        let header = new_image(new.file(), version, cluster, size).map_err(|error| match error {
-            CreateError::Geometry(problem) => refused(problem),
-            CreateError::NotEmpty(_) => ToolError::Refused(format!("{}: {error}", path.display())),
-            CreateError::Io(source) => ToolError::io(path, "write")(source),
-        })?;
+        let header =
+            new_image(new.file(), version, cluster, size).map_err(|error| match error {
+                CreateError::Geometry(problem) => refused(problem),
+                CreateError::NotEmpty(_) => {
+                    ToolError::Refused(format!("{}: {error}", path.display()))
+                }
+                CreateError::Io(source) => ToolError::io(path, "write")(source),
+            })?;
         let data_start = Sector(u64::from(header.data_off));
         let layout = Layout {
             version,
@@ -79,7 +92,12 @@ impl Sink {
             phase: Sectors(data_start.0 % cluster.0),
         };
         let bat = vec![0; header.entries as usize];
-        Ok(Sink::Image(ImageSink { new, layout, bat, end: data_start }))
+        Ok(Sink::Image(ImageSink {
+            new,
+            layout,
+            bat,
+            end: data_start,
+        }))
     }
 
     /// The next bytes of the disk, whole sectors. What is never put reads as zeros.
@@ -106,10 +124,15 @@ impl RawSink {
         let (mut at, mut rest) = (start.bytes(), bytes);
         while !rest.is_empty() {
             let zero = is_zero(&rest[..rest.len().min(RAW_BLOCK)]);
-            let same = rest.chunks(RAW_BLOCK).take_while(|block| is_zero(block) == zero).map(<[u8]>::len).sum();
+            let same = rest
+                .chunks(RAW_BLOCK)
+                .take_while(|block| is_zero(block) == zero)
+                .map(<[u8]>::len)
+                .sum();
             let (run, behind) = rest.split_at(same);
             if !zero {
-                file.write_all_at(at, run).map_err(ToolError::io(file.path(), "write"))?;
+                file.write_all_at(at, run)
+                    .map_err(ToolError::io(file.path(), "write"))?;
             }
             at += run.len() as u64;
             rest = behind;
@@ -129,7 +152,8 @@ impl ImageSink {
             if let Some(host) = self.host(at.0 / cluster.0, part)? {
                 let file = self.new.file();
                 let to = host.after(inside).bytes();
-                file.write_all_at(to, part).map_err(ToolError::io(file.path(), "write"))?;
+                file.write_all_at(to, part)
+                    .map_err(ToolError::io(file.path(), "write"))?;
             }
             at = at.after(Sectors::whole_in(len));
             rest = behind;
@@ -141,19 +165,33 @@ impl ImageSink {
     /// `None` as long as there are none.
     fn host(&mut self, clu: u64, bytes: &[u8]) -> Result<Option<Sector>, ToolError> {
         let path = self.new.file().path();
-        let outside = || ToolError::Refused(format!("{}: cluster {clu} is outside the disk", path.display()));
-        let slot = usize::try_from(clu).ok().and_then(|clu| self.bat.get_mut(clu)).ok_or_else(outside)?;
+        let outside = || {
+            ToolError::Refused(format!(
+                "{}: cluster {clu} is outside the disk",
+                path.display()
+            ))
+        };
+        let slot = usize::try_from(clu)
+            .ok()
+            .and_then(|clu| self.bat.get_mut(clu))
+            .ok_or_else(outside)?;
         if *slot == 0 {
             if is_zero(bytes) {
                 return Ok(None);
             }
-            let host = self.layout.host_at(self.end).and_then(|host| self.layout.entry_of(host));
+            let host = self
+                .layout
+                .host_at(self.end)
+                .and_then(|host| self.layout.entry_of(host));
             *slot = host.ok_or_else(|| {
                 let text = "the data does not fit into an image of this version and cluster size";
                 ToolError::Refused(format!("{}: cannot write: {text}", path.display()))
             })?;
             self.end = self.end.after(self.layout.cluster);
-            self.new.file().set_len(self.end.bytes()).map_err(ToolError::io(path, "write"))?;
+            self.new
+                .file()
+                .set_len(self.end.bytes())
+                .map_err(ToolError::io(path, "write"))?;
         }
         Ok(Some(self.layout.entry_sector(*slot)))
     }
@@ -163,7 +201,11 @@ impl ImageSink {
         let file = self.new.file();
         let failed = ToolError::io(file.path(), "write");
         file.sync().map_err(&failed)?;
-        let table: Vec<u8> = self.bat.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        let table: Vec<u8> = self
+            .bat
+            .iter()
+            .flat_map(|entry| entry.to_le_bytes())
+            .collect();
         file.write_all_at(HEADER_BYTES, &table).map_err(&failed)?;
         drop(failed);
         Ok(self.new)

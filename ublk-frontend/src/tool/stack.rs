@@ -64,13 +64,22 @@ impl Extent {
     fn joined(&self, next: &Extent) -> Option<Extent> {
         let follows = match (self.place, next.place) {
             (Place::Hole, Place::Hole) => true,
-            (Place::At { level: a, sector: from }, Place::At { level: b, sector: to }) => {
-                a == b && from.after(self.len) == to
-            }
+            (
+                Place::At {
+                    level: a,
+                    sector: from,
+                },
+                Place::At {
+                    level: b,
+                    sector: to,
+                },
+            ) => a == b && from.after(self.len) == to,
             _ => false,
         };
-        (follows && self.end() == next.start)
-            .then_some(Extent { len: Sectors(self.len.0 + next.len.0), ..*self })
+        (follows && self.end() == next.start).then_some(Extent {
+            len: Sectors(self.len.0 + next.len.0),
+            ..*self
+        })
     }
 }
 
@@ -83,7 +92,11 @@ impl Stack {
         let top = &levels.last()?.delta;
         let size = size_of(top);
         let cluster = top.expanded().map(|image| image.layout.cluster);
-        Some(Stack { levels, size, cluster })
+        Some(Stack {
+            levels,
+            size,
+            cluster,
+        })
     }
 
     /// Size of the disk.
@@ -123,7 +136,9 @@ impl Stack {
         let end = start.after(Sectors::whole_in(buf.len() as u64));
         let mut found = false;
         for extent in self.pieces(start, end) {
-            let Place::At { level, sector } = extent.place else { continue };
+            let Place::At { level, sector } = extent.place else {
+                continue;
+            };
             let file = &self.levels[level].file;
             let failed = ToolError::io(file.path(), "read");
             let (from, to) = (sector.bytes(), sector.after(extent.len).bytes());
@@ -150,7 +165,11 @@ impl Stack {
                 return None;
             }
             let cluster_end = match self.cluster {
-                Some(cluster) => Sector((at.0 / cluster.0).saturating_add(1).saturating_mul(cluster.0)),
+                Some(cluster) => Sector(
+                    (at.0 / cluster.0)
+                        .saturating_add(1)
+                        .saturating_mul(cluster.0),
+                ),
                 None => end,
             };
             let extent = self.locate(at, cluster_end.min(end).since(at));
@@ -161,13 +180,26 @@ impl Stack {
 
     /// What stands at `start`, up to `len` sectors; the range does not cross a cluster.
     fn locate(&self, start: Sector, len: Sectors) -> Extent {
-        let hit = self.levels.iter().enumerate().rev().find_map(|(level, stacked)| {
-            let (sector, there) = mapped(&stacked.delta, start)?;
-            Some((Place::At { level, sector }, there))
-        });
+        let hit = self
+            .levels
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(level, stacked)| {
+                let (sector, there) = mapped(&stacked.delta, start)?;
+                Some((Place::At { level, sector }, there))
+            });
         match hit {
-            Some((place, there)) => Extent { start, len: len.min(there), place },
-            None => Extent { start, len, place: Place::Hole },
+            Some((place, there)) => Extent {
+                start,
+                len: len.min(there),
+                place,
+            },
+            None => Extent {
+                start,
+                len,
+                place: Place::Hole,
+            },
         }
     }
 }

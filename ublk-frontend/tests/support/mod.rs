@@ -17,7 +17,10 @@ pub(crate) struct Ended {
 impl From<Output> for Ended {
     fn from(output: Output) -> Ended {
         Ended {
-            code: output.status.code().expect("ended by itself, not by a signal"),
+            code: output
+                .status
+                .code()
+                .expect("ended by itself, not by a signal"),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -59,15 +62,27 @@ pub(crate) fn tool(dir: &Path, arguments: &str) -> Ended {
 /// `ploop-ublk` with these arguments, in the folder `dir`.
 pub(crate) fn tool_words(dir: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ploop-ublk"));
-    command.current_dir(dir).args(arguments).output().expect("the tool starts").into()
+    command
+        .current_dir(dir)
+        .args(arguments)
+        .output()
+        .expect("the tool starts")
+        .into()
 }
 
 /// Contents, length and time of change of every file of a folder: what a command must leave alone.
 pub(crate) fn snapshot(dir: &Path) -> Vec<(std::ffi::OsString, std::time::SystemTime, Vec<u8>)> {
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.expect("entry");
-        let changed = entry.metadata().and_then(|m| m.modified()).expect("metadata");
-        (entry.file_name(), changed, std::fs::read(entry.path()).unwrap_or_default())
+        let changed = entry
+            .metadata()
+            .and_then(|m| m.modified())
+            .expect("metadata");
+        (
+            entry.file_name(),
+            changed,
+            std::fs::read(entry.path()).unwrap_or_default(),
+        )
     };
     let mut all: Vec<_> = std::fs::read_dir(dir).expect("folder").map(read).collect();
     all.sort();

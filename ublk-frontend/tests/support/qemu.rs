@@ -9,14 +9,27 @@ use super::Ended;
 /// Fails unless QEMU's tools are here.
 fn require() {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    let runs = |program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let runs = |program| {
+        Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
     let found = *FOUND.get_or_init(|| runs("qemu-img") && runs("qemu-io"));
-    assert!(found, "this test needs qemu-img and qemu-io: apt-get install qemu-utils");
+    assert!(
+        found,
+        "this test needs qemu-img and qemu-io: apt-get install qemu-utils"
+    );
 }
 
 fn run(program: &str, dir: &Path, arguments: &[&str]) -> Ended {
     require();
-    Command::new(program).current_dir(dir).args(arguments).output().expect("QEMU's tool starts").into()
+    Command::new(program)
+        .current_dir(dir)
+        .args(arguments)
+        .output()
+        .expect("QEMU's tool starts")
+        .into()
 }
 
 /// `qemu-img` with arguments separated by blanks, in the folder `dir`.
@@ -48,7 +61,10 @@ pub(crate) fn io(dir: &Path, format: &str, image: &str, commands: &[&str]) {
 #[track_caller]
 pub(crate) fn io_words(dir: &Path, arguments: &[&str]) -> String {
     let ended = run("qemu-io", dir, arguments);
-    let failed = ended.code != 0 || ["Pattern verification failed", "failed:"].iter().any(|word| ended.out.contains(word));
+    let failed = ended.code != 0
+        || ["Pattern verification failed", "failed:"]
+            .iter()
+            .any(|word| ended.out.contains(word));
     assert!(!failed, "qemu-io {arguments:?}: {ended:?}");
     ended.out
 }
