@@ -201,24 +201,20 @@ impl RealFile {
             .saturating_mul(512))
     }
 
-    /// The first stretch of bytes inside `within` that may hold something else than zeros, or `None` if the rest is a
-    /// hole. Where the file system does not tell, everything may.
-    pub fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {
+    /// The first byte inside `within` that may be something else than zero, or `None` if all of it is a hole. Where the
+    /// file system does not tell, every byte may.
+    ///
+    /// There is no way to ask for the end of the data on purpose: a file system may walk to the end of the file for it.
+    pub fn next_data(&self, within: Range<u64>) -> io::Result<Option<u64>> {
         if within.is_empty() {
             return Ok(None);
         }
-        let start = match fs::seek(&self.fd, SeekFrom::Data(within.start)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(None),
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Some(within)),
-            Err(errno) => return Err(errno.into()),
-        };
-        if start >= within.end {
-            return Ok(None);
+        match fs::seek(&self.fd, SeekFrom::Data(within.start)) {
+            Ok(start) => Ok((start < within.end).then_some(start.max(within.start))),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Some(within.start)),
+            Err(errno) => Err(errno.into()),
         }
-        let end = fs::seek(&self.fd, SeekFrom::Hole(start))?;
-        // A file that changes meanwhile may answer anything: never go backwards.
-        Ok(Some(start..end.clamp(start + 1, within.end)))
     }
 
     /// Writes all of `buf` at `at`.

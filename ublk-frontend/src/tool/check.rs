@@ -142,30 +142,23 @@ fn find_leaks(
     inspection: &Inspection,
     layout: &Layout,
 ) -> Result<Vec<Range<DstClu>>, ToolError> {
-    let mut leaks = Vec::new();
+    let mut leaks: Vec<Range<DstClu>> = Vec::new();
     for range in &inspection.leaked {
         if layout.host_sector(range.start) >= inspection.image_end {
             leaks.push(range.clone());
             continue;
         }
         let end = layout.host_sector(range.end).bytes();
-        let mut clu = range.start;
-        while clu < range.end {
-            let rest = layout.host_sector(clu).bytes()..end;
-            let Some(data) = file
-                .next_data(rest)
-                .map_err(ToolError::io(file.path(), "read"))?
-            else {
-                break;
-            };
-            let (first, len) = (
-                Sector(data.start / SECTOR_BYTES),
-                Sectors::covering(data.end - data.start),
-            );
-            let touched = layout.hosts_touching(first, len);
-            let found = DstClu(touched.start.max(clu.0))..DstClu(touched.end.min(range.end.0));
-            clu = found.end;
-            leaks.push(found);
+        let failed = ToolError::io(file.path(), "read");
+        let mut at = layout.host_sector(range.start).bytes();
+        while let Some(data) = file.next_data(at..end).map_err(&failed)? {
+            let touched = layout.hosts_touching(Sector(data / SECTOR_BYTES), Sectors(1));
+            let found = DstClu(touched.start)..DstClu(touched.end);
+            at = layout.host_sector(found.end).bytes();
+            match leaks.last_mut() {
+                Some(Range { end, .. }) if *end == found.start => *end = found.end,
+                _ => leaks.push(found),
+            }
         }
     }
     Ok(leaks)

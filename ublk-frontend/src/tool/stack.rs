@@ -142,17 +142,16 @@ impl Stack {
             let file = &self.levels[level].file;
             let failed = ToolError::io(file.path(), "read");
             let (from, to) = (sector.bytes(), sector.after(extent.len).bytes());
-            let mut at = from;
-            while let Some(data) = file.next_data(at..to).map_err(&failed)? {
-                if !found {
-                    buf.fill(0);
-                    found = true;
-                }
-                let offset = extent.start.since(start).bytes() + (data.start - from);
-                let part = &mut buf[offset as usize..][..(data.end - data.start) as usize];
-                read_padded(file, data.start, part).map_err(&failed)?;
-                at = data.end;
+            let Some(data) = file.next_data(from..to).map_err(&failed)? else {
+                continue;
+            };
+            if !found {
+                buf.fill(0);
+                found = true;
             }
+            let offset = extent.start.since(start).bytes() + (data - from);
+            let part = &mut buf[offset as usize..][..(to - data) as usize];
+            read_padded(file, data, part).map_err(&failed)?;
         }
         Ok(found)
     }
