@@ -8,3 +8,6 @@ pub mod chain;
 pub mod delta;
 
 pub use delta::{Body, Expanded, ExtensionState, LoadedDelta};
+
+#[cfg(test)]
+mod tests;

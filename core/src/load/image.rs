@@ -89,17 +89,24 @@ fn virtual_size(header: &Header, report: &mut Report) -> Result<Sectors, Problem
 }
 
 /// Where data starts. Lenient: a wrong value is taken for the lowest possible one.
+///
+/// A version 2 image whose value is not a multiple of the cluster size can be read, since its entries are cluster
+/// numbers all the same: QEMU itself leaves such headers when the cluster size is not a power of two.
 fn data_start(header: &Header, file_len: u64, report: &mut Report) -> Result<Sector, Problem> {
     let lowest = Layout::lowest_data_start(header.version, header.cluster, header.entries);
-    let claimed = Sector(u64::from(header.data_off));
-    let behind_bat = Layout::lowest_data_start(Version::V1, header.cluster, header.entries);
-    let rule = match header.version {
-        Version::V1 if claimed.0 == 0 => return Ok(lowest),
-        Version::V2 if claimed.0 == 0 => Rule::DataOffsetNotZero,
-        Version::V2 if !claimed.0.is_multiple_of(header.cluster.0) => Rule::DataOffsetAligned,
-        _ if claimed < behind_bat => Rule::DataBehindBat,
-        _ if claimed.0 > Sectors::covering(file_len).0 => Rule::DataOffsetInFile,
-        _ => return Ok(claimed),
+    let claimed = match header.version {
+        Version::V1 if header.data_off == 0 => return Ok(lowest),
+        Version::V1 => u64::from(header.data_off),
+        Version::V2 => u64::from(header.data_off) / header.cluster.0 * header.cluster.0,
+    };
+    let rule = if header.data_off == 0 {
+        Rule::DataOffsetNotZero
+    } else if claimed < lowest.0 {
+        Rule::DataBehindBat
+    } else if claimed > Sectors::covering(file_len).0 {
+        Rule::DataOffsetInFile
+    } else {
+        return Ok(Sector(claimed));
     };
     report.damage(Problem::new(Field::DataOffset, header.data_off, rule))?;
     Ok(lowest)

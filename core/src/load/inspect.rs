@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::delta::{Body, LoadedDelta};
+use crate::delta::{Body, LoadedDelta, chain};
 use crate::drive::file::DeltaFile;
 use crate::error::{Kind, LoadError, Problem};
 use crate::format::InUse;
@@ -18,6 +18,8 @@ pub struct Inspection {
     pub delta: LoadedDelta,
     /// The first thousand problems, in the order found. Being in use is not one of them.
     pub problems: Vec<Problem>,
+    /// Why the image, even if it is sound, is refused for writing; the first reason.
+    pub read_only: Option<Problem>,
     /// Number of all problems.
     pub problem_count: u64,
     /// How the image was left.
@@ -68,6 +70,7 @@ pub fn inspect(file: &dyn DeltaFile, name: &str) -> Result<Inspection, LoadError
     Ok(Inspection {
         problems,
         problem_count,
+        read_only: chain::check_writable(&read.image).err(),
         in_use: read.image.header.in_use,
         allocated,
         fragmented,

@@ -59,4 +59,4 @@ pub fn sniff(file: &dyn DeltaFile) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

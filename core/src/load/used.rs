@@ -132,3 +132,99 @@ fn overlaps(starts: &BTreeSet<u64>, at: Sector, cluster: Sectors) -> bool {
     let lowest = at.0.saturating_sub(cluster.0 - 1);
     starts.range(lowest..at.after(cluster).0).next().is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Version;
+
+    fn layout(cluster: u64, entries: u32, phase: u64) -> Layout {
+        Layout {
+            version: Version::V1,
+            cluster: Sectors(cluster),
+            entries,
+            size: Sectors(u64::from(entries) * cluster),
+            data_start: Sector(phase.max(1)),
+            phase: Sectors(phase),
+        }
+    }
+
+    /// Both forms and a plain list answer alike.
+    #[test]
+    fn dense_sparse_and_naive_agree() {
+        let mut random = crate::load::tests::Random(3);
+        for _ in 0..2000 {
+            let cluster = 1 + random.below(8);
+            let layout = layout(cluster, 100, random.below(cluster));
+            let hosts = 1 + random.below(150);
+            let end = layout.phase.0 + hosts * cluster;
+            let mut dense = Used::new(layout, end * 512, true);
+            let mut sparse = Used::new(layout, end * 512, false);
+            assert!(matches!(dense.set, Set::Dense(_)) && matches!(sparse.set, Set::Sparse(_)));
+            let mut naive: Vec<u64> = Vec::new();
+            for _ in 0..random.below(60) {
+                let start = layout.phase.0 + random.below(hosts) * cluster;
+                let expected = if naive.contains(&start) {
+                    Err(Rule::EntryUnique)
+                } else {
+                    Ok(())
+                };
+                assert_eq!(dense.claim(Sector(start)), expected);
+                assert_eq!(sparse.claim(Sector(start)), expected);
+                naive.extend(expected.is_ok().then_some(start));
+            }
+            for at in 0..end {
+                let touched = naive
+                    .iter()
+                    .any(|&start| start < at + cluster && at < start + cluster);
+                assert_eq!(
+                    (dense.touches(Sector(at)), sparse.touches(Sector(at))),
+                    (touched, touched)
+                );
+            }
+            let free: Vec<u32> = (0..hosts as u32)
+                .filter(|&host| !naive.contains(&layout.host_sector(DstClu(host)).0))
+                .collect();
+            for used in [&dense, &sparse] {
+                let gaps = used.gaps(0..hosts as u32);
+                let listed: Vec<u32> = gaps.iter().flat_map(|gap| gap.start.0..gap.end.0).collect();
+                assert_eq!(listed, free);
+                assert_eq!(
+                    used.end(),
+                    naive.iter().max().map(|&start| Sector(start + cluster))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn memory_follows_the_bat_not_the_length() {
+        let small = layout(1, 100, 0);
+        assert!(matches!(
+            Used::new(small, 1 << 60, true).set,
+            Set::Sparse(_)
+        ));
+        let large = layout(1, 1 << 20, 0);
+        assert!(matches!(
+            Used::new(large, 512 << 25, true).set,
+            Set::Dense(_)
+        ));
+        assert!(matches!(
+            Used::new(large, 512 << 26, true).set,
+            Set::Sparse(_)
+        ));
+    }
+
+    #[test]
+    fn clusters_off_the_grid_overlap_their_neighbours() {
+        let mut used = Used::new(layout(8, 10, 1), 512 * 100, false);
+        assert_eq!(used.claim(Sector(20)), Ok(()));
+        assert_eq!(used.claim(Sector(27)), Err(Rule::EntryOverlap));
+        assert_eq!(used.claim(Sector(13)), Err(Rule::EntryOverlap));
+        assert_eq!(used.claim(Sector(20)), Err(Rule::EntryUnique));
+        assert_eq!(
+            (used.claim(Sector(28)), used.claim(Sector(12))),
+            (Ok(()), Ok(()))
+        );
+    }
+}

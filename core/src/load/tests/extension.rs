@@ -1,0 +1,327 @@
+//! The format extension: damage costs the bitmap, never the data, and never the space it stands on.
+
+use super::Image;
+use crate::delta::ExtensionState;
+use crate::delta::chain::check_writable;
+use crate::error::{Kind, Rule};
+use crate::format::Version::{V1, V2};
+use crate::format::{InUse, Version};
+use crate::units::{DstClu, Sector};
+
+const CLUSTER: usize = 4 * 512;
+const MAGIC: u64 = 0xAB23_4CEF_23DC_EA87;
+const DIRTY_BITMAP: u64 = 0x2038_5FAE_252C_B34A;
+
+/// The content of an extension's cluster; the checksum is put in at the end.
+#[derive(Clone)]
+struct Extension {
+    bytes: Vec<u8>,
+    end: usize,
+}
+
+impl Extension {
+    fn new() -> Extension {
+        let mut bytes = vec![0; CLUSTER];
+        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        Extension { bytes, end: 24 }
+    }
+
+    fn feature(mut self, magic: u64, flags: u64, data: &[u8]) -> Extension {
+        let mut feature = magic.to_le_bytes().to_vec();
+        feature.extend(flags.to_le_bytes());
+        feature.extend((data.len() as u64).to_le_bytes());
+        feature.extend(data);
+        self.bytes[self.end..][..feature.len()].copy_from_slice(&feature);
+        self.end += feature.len().next_multiple_of(8);
+        self
+    }
+
+    fn bitmap(self, size: u64, granularity: u32, l1: &[u64]) -> Extension {
+        let mut data = size.to_le_bytes().to_vec();
+        data.extend([0xAA; 16]);
+        data.extend(granularity.to_le_bytes());
+        data.extend((l1.len() as u32).to_le_bytes());
+        data.extend(l1.iter().flat_map(|entry| entry.to_le_bytes()));
+        self.feature(DIRTY_BITMAP, 0, &data)
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let sum = md5::compute(&self.bytes[24..]).0;
+        self.bytes[8..24].copy_from_slice(&sum);
+        self.bytes
+    }
+}
+
+/// The sample with 8 host clusters (1..=8; 1, 2, 3 mapped), closed as "v2.1", and these bytes as extension in host 6.
+fn image(version: Version, cluster: Vec<u8>) -> Image {
+    let mut image = Image::sample(version);
+    image.len = 9 * CLUSTER as u64;
+    image.header.in_use = InUse::ClosedV21;
+    image.header.ext_off = Sector(24);
+    image.patch(6 * CLUSTER as u64, cluster)
+}
+
+fn one_bitmap() -> Extension {
+    Extension::new().bitmap(24, 1, &[20])
+}
+
+fn hosts(reserved: &[DstClu]) -> Vec<u32> {
+    reserved.iter().map(|host| host.0).collect()
+}
+
+#[test]
+fn a_sound_extension_is_valid_and_its_clusters_are_reserved() {
+    for version in [V1, V2] {
+        let image = image(version, one_bitmap().finish());
+        let loaded = image.expanded();
+        assert_eq!(loaded.extension, ExtensionState::Valid);
+        assert_eq!(hosts(&loaded.reserved), [5, 6]);
+        assert_eq!(check_writable(&loaded), Ok(()));
+        let found = image.inspect().expect("sound");
+        assert_eq!(found.problem_count, 0);
+        assert_eq!(found.leaked, [DstClu(4)..DstClu(5), DstClu(7)..DstClu(9)]);
+    }
+}
+
+#[test]
+fn other_sound_forms() {
+    let many = Extension::new()
+        .feature(0x1234_5678, 2, &[1, 2, 3])
+        .bitmap(24, 1, &[20])
+        .bitmap(24, 8, &[1])
+        .bitmap(24, 128, &[0]);
+    let just_started = Extension::new().bitmap(24, 128, &[]);
+    for (extension, reserved) in [
+        (many, vec![5, 6]),
+        (just_started, vec![6]),
+        (Extension::new(), vec![6]),
+    ] {
+        let loaded = image(V2, extension.finish()).expanded();
+        assert_eq!(
+            (loaded.extension, hosts(&loaded.reserved)),
+            (ExtensionState::Valid, reserved)
+        );
+    }
+}
+
+#[test]
+fn damage_costs_the_bitmap_and_keeps_the_space() {
+    type Case = (&'static str, Vec<u8>, Rule, &'static [u32]);
+    let spoil = |extension: Extension, at: usize, byte: u8| {
+        let mut bytes = extension.finish();
+        bytes[at] = byte;
+        bytes
+    };
+    let mut no_end = Extension::new();
+    no_end = no_end.feature(77, 0, &vec![1; CLUSTER - 24 - 24]);
+    let mut garbage_tail = one_bitmap();
+    garbage_tail.bytes[CLUSTER - 1] = 1;
+    let mut too_long = one_bitmap();
+    too_long.bytes[24 + 16..][..4].copy_from_slice(&(CLUSTER as u32).to_le_bytes());
+    let mut long_table = one_bitmap();
+    long_table.bytes[24 + 24 + 28..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let cases: Vec<Case> = vec![
+        (
+            "magic",
+            spoil(one_bitmap(), 0, 1),
+            Rule::ExtensionMagic,
+            &[5, 6],
+        ),
+        (
+            "checksum",
+            spoil(one_bitmap(), 9, 1),
+            Rule::ExtensionChecksum,
+            &[5, 6],
+        ),
+        (
+            "content",
+            spoil(one_bitmap(), CLUSTER - 1, 1),
+            Rule::ExtensionChecksum,
+            &[5, 6],
+        ),
+        ("zeros", vec![0; CLUSTER], Rule::ExtensionMagic, &[6]),
+        (
+            "no end of the list",
+            no_end.finish(),
+            Rule::ExtensionFeatureList,
+            &[6],
+        ),
+        (
+            "garbage behind the list",
+            garbage_tail.finish(),
+            Rule::ExtensionFeatureList,
+            &[5, 6],
+        ),
+        (
+            "feature too long",
+            too_long.finish(),
+            Rule::ExtensionFeatureList,
+            &[6],
+        ),
+        (
+            "bitmap too short",
+            Extension::new().feature(DIRTY_BITMAP, 0, &[0; 31]).finish(),
+            Rule::ExtensionFeatureList,
+            &[6],
+        ),
+        (
+            "other size",
+            Extension::new().bitmap(25, 1, &[20]).finish(),
+            Rule::BitmapSize,
+            &[5, 6],
+        ),
+        (
+            "granularity 0",
+            Extension::new().bitmap(24, 0, &[20]).finish(),
+            Rule::BitmapGranularity,
+            &[5, 6],
+        ),
+        (
+            "granularity 3",
+            Extension::new().bitmap(24, 3, &[20]).finish(),
+            Rule::BitmapGranularity,
+            &[5, 6],
+        ),
+        (
+            "table too long",
+            Extension::new().bitmap(24, 1, &[20, 28]).finish(),
+            Rule::BitmapL1Size,
+            &[5, 6, 7],
+        ),
+        (
+            "table beyond its feature",
+            long_table.finish(),
+            Rule::BitmapL1Size,
+            &[5, 6],
+        ),
+        (
+            "points into a mapped cluster",
+            Extension::new().bitmap(24, 1, &[8]).finish(),
+            Rule::BitmapL1Entry,
+            &[6],
+        ),
+        (
+            "points into the BAT",
+            Extension::new().bitmap(24, 1, &[2]).finish(),
+            Rule::BitmapL1Entry,
+            &[6],
+        ),
+        (
+            "points to itself",
+            Extension::new().bitmap(24, 1, &[24]).finish(),
+            Rule::BitmapL1Entry,
+            &[6],
+        ),
+        (
+            "off the grid",
+            Extension::new().bitmap(24, 1, &[18]).finish(),
+            Rule::BitmapL1Entry,
+            &[4, 5, 6],
+        ),
+        (
+            "beyond the end",
+            Extension::new().bitmap(24, 1, &[36]).finish(),
+            Rule::BitmapL1Entry,
+            &[6],
+        ),
+        (
+            "far beyond",
+            Extension::new().bitmap(24, 1, &[u64::MAX]).finish(),
+            Rule::BitmapL1Entry,
+            &[6],
+        ),
+    ];
+    for (name, cluster, rule, reserved) in cases {
+        let image = image(V2, cluster);
+        let loaded = image.expanded();
+        let ExtensionState::Damaged { why } = loaded.extension else {
+            panic!("{name}: {:?}", loaded.extension);
+        };
+        assert_eq!(
+            (why.rule, why.rule.kind()),
+            (rule, Kind::Extension),
+            "{name}"
+        );
+        assert_eq!(hosts(&loaded.reserved), reserved, "{name}");
+        assert_eq!(loaded.bat, Image::sample(V2).bat, "{name}");
+        assert_eq!(check_writable(&loaded), Ok(()), "{name}");
+        let found = image.inspect().expect(name);
+        assert!(!found.is_corrupt() && found.problems[0] == why, "{name}");
+    }
+}
+
+#[test]
+fn an_extension_in_the_wrong_place() {
+    let cases: [(u64, Rule, &[u32]); 6] = [
+        (1, Rule::ExtensionInFile, &[]),
+        (36, Rule::ExtensionInFile, &[]),
+        (u64::MAX, Rule::ExtensionInFile, &[]),
+        (8, Rule::ExtensionUnmapped, &[]),
+        (14, Rule::ExtensionOnGrid, &[4]),
+        (34, Rule::ExtensionInFile, &[8]),
+    ];
+    for (ext_off, rule, reserved) in cases {
+        let mut image = image(V2, Vec::new());
+        image.header.ext_off = Sector(ext_off);
+        let loaded = image.expanded();
+        let ExtensionState::Damaged { why } = loaded.extension else {
+            panic!("{ext_off}: {:?}", loaded.extension);
+        };
+        assert_eq!(
+            (why.rule, hosts(&loaded.reserved)),
+            (rule, reserved.to_vec()),
+            "{ext_off}"
+        );
+    }
+}
+
+#[test]
+fn guest_data_is_never_read_as_an_extension() {
+    // ext_off dangles into a mapped cluster whose guest data looks like an extension.
+    let mut image = image(V2, Vec::new()).patch(2 * CLUSTER as u64, one_bitmap().finish());
+    image.header.ext_off = Sector(8);
+    assert_eq!(hosts(&image.expanded().reserved), []);
+}
+
+#[test]
+fn without_the_mark_nothing_is_trusted_and_all_is_kept() {
+    for in_use in [InUse::Closed0, InUse::InUse, InUse::Other(7)] {
+        let mut broken = one_bitmap().finish();
+        broken[9] ^= 1;
+        for cluster in [one_bitmap().finish(), broken] {
+            let mut image = image(V2, cluster);
+            image.header.in_use = in_use;
+            let loaded = image.expanded();
+            let ExtensionState::Ignored { why } = loaded.extension else {
+                panic!("{:?}", loaded.extension);
+            };
+            assert_eq!(
+                (why.rule, hosts(&loaded.reserved)),
+                (Rule::ExtensionVouched, vec![5, 6])
+            );
+            assert_eq!(image.inspect().expect("sound").problem_count, 0);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_necessary_feature_means_read_only() {
+    let image = image(
+        V2,
+        Extension::new()
+            .feature(0x4242, 1, &[])
+            .bitmap(24, 1, &[20])
+            .finish(),
+    );
+    let loaded = image.expanded();
+    assert_eq!(
+        loaded.extension,
+        ExtensionState::ReadOnly { feature: 0x4242 }
+    );
+    assert_eq!(hosts(&loaded.reserved), [5, 6]);
+    assert_eq!(
+        check_writable(&loaded).expect_err("unknown").rule,
+        Rule::ExtensionKnown
+    );
+    assert!(!image.inspect().expect("sound").is_corrupt());
+}
