@@ -43,6 +43,12 @@ impl Image {
         }
     }
 
+    /// The image with something changed.
+    pub(crate) fn but(mut self, change: impl FnOnce(&mut Image)) -> Image {
+        change(&mut self);
+        self
+    }
+
     /// Bytes in a cluster.
     pub(crate) fn cluster(&self) -> usize {
         self.tracks as usize * 512
