@@ -61,15 +61,14 @@ pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolE
 fn examine(file: &RealFile) -> Result<Report, ToolError> {
     let inspection = inspect(file, &name_of(file.path()))?;
     let image = inspection.delta.expanded();
-    let dirty = image.filter(|image| image.header.is_dirty()).map(|image| {
-        let mark = image.header.in_use.raw();
-        format!(
-            "{} = {mark:#x}: the image was not closed properly, or is in use",
-            Field::InUse
-        )
-    });
-    let mut problems: Vec<String> = dirty.into_iter().collect();
-    let mut notes = Vec::new();
+    let is_dirty = image.is_some_and(|image| image.header.is_dirty());
+    let (mut problems, mut notes) = (Vec::new(), Vec::new());
+    if is_dirty {
+        let (field, mark) = (Field::InUse, inspection.in_use.raw());
+        problems.push(format!(
+            "{field} = {mark:#x}: the image was not closed properly, or is in use"
+        ));
+    }
     for problem in &inspection.problems {
         if is_damage(problem) {
             &mut problems
@@ -78,11 +77,8 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
         }
         .push(problem.to_string());
     }
-    // Of more problems than are kept only the number is known; they come from block table entries.
-    let not_kept = inspection
-        .problem_count
-        .saturating_sub(inspection.problems.len() as u64);
-    let corruptions = problems.len() as u64 + not_kept;
+    let corruptions = damage_count(&inspection) + u64::from(is_dirty);
+    let not_kept = corruptions - problems.len() as u64;
     if not_kept > 0 {
         problems.push(format!("and {not_kept} more"));
     }
@@ -108,6 +104,18 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
         problems,
         notes,
     })
+}
+
+/// Number of broken rules. The mark of an image that was not closed is none.
+#[must_use]
+pub fn damage_count(inspection: &Inspection) -> u64 {
+    let notes = inspection
+        .problems
+        .iter()
+        .filter(|problem| !is_damage(problem))
+        .count();
+    // Of more problems than are kept only the number is known; what is not kept are entries of tables.
+    inspection.problem_count.saturating_sub(notes as u64)
 }
 
 /// False for what is unusual, and right.

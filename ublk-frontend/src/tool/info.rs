@@ -11,6 +11,7 @@ use ploop_core::units::Sectors;
 use serde::Serialize;
 
 use super::ToolError;
+use super::check::damage_count;
 use super::load::{is_raw, name_of};
 use super::output::Output;
 use crate::cli::Info;
@@ -119,7 +120,7 @@ fn specific(inspection: &Inspection, image: &Expanded) -> Specific {
         read_only: check_writable(image)
             .err()
             .map(|problem| problem.to_string()),
-        problems: inspection.problem_count,
+        problems: damage_count(inspection),
     }
 }
 

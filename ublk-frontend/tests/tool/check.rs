@@ -276,6 +276,7 @@ fn clusters_of_the_extension_are_no_leak() {
         (0, &0.into(), &0.into()),
         "{ended:?}"
     );
+    assert!(!tool(dir, "info a.hdd").fine().contains("problems"));
     tool(dir, "convert a.hdd out.raw").fine();
     assert!(read(dir, "out.raw") == sample_disk());
 }

@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod create;
+mod hostile;
 mod show;
 #[path = "../support/mod.rs"]
 #[allow(
