@@ -187,7 +187,7 @@ pub enum Kind {
 
 /// Declares [`Rule`] so that each rule's kind and text stand beside its name.
 macro_rules! rules {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident, $text:literal;)*) => {
+    ($($name:ident: $kind:ident, $text:literal;)*) => {
         /// The rules of the format and of the chain. One enum to branch on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $(#[doc = $text] $name,)* }

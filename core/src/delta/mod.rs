@@ -8,6 +8,3 @@ pub mod chain;
 pub mod delta;
 
 pub use delta::{Body, Expanded, ExtensionState, LoadedDelta};
-
-#[cfg(test)]
-mod tests;

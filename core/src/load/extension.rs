@@ -100,11 +100,10 @@ impl Reader<'_> {
 
     /// Reserves the host clusters that a cluster at `at` shares a sector with, unless they are taken.
     fn reserve(&mut self, at: Sector) {
-        let first = self.layout.first_host().0;
         for host in self.layout.hosts_touching(at, self.layout.cluster) {
             let start = self.layout.host_sector(DstClu(host));
-            let free = !self.used.touches(start);
-            if host >= first && free && self.plausible(start) && self.used.claim(start).is_ok() {
+            let free = self.plausible(start) && !self.used.touches(start);
+            if free && self.used.claim(start).is_ok() {
                 self.reserved.push(DstClu(host));
             }
         }

@@ -118,7 +118,8 @@ fn damage_costs_the_bitmap_and_keeps_the_space() {
     garbage_tail.bytes[CLUSTER - 1] = 1;
     let mut too_long = one_bitmap();
     too_long.bytes[24 + 16..][..4].copy_from_slice(&(CLUSTER as u32).to_le_bytes());
-    let mut long_table = one_bitmap();
+    // What follows the table's feature is not the table's, whatever its length says.
+    let mut long_table = one_bitmap().feature(0x1234, 0, &28u64.to_le_bytes());
     long_table.bytes[24 + 24 + 28..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
     let cases: Vec<Case> = vec![
         (
@@ -288,7 +289,8 @@ fn without_the_mark_nothing_is_trusted_and_all_is_kept() {
     for in_use in [InUse::Closed0, InUse::InUse, InUse::Other(7)] {
         let mut broken = one_bitmap().finish();
         broken[9] ^= 1;
-        for cluster in [one_bitmap().finish(), broken] {
+        let pointing_nowhere = Extension::new().bitmap(24, 1, &[20, 36, 8]).finish();
+        for cluster in [one_bitmap().finish(), broken, pointing_nowhere] {
             let mut image = image(V2, cluster);
             image.header.in_use = in_use;
             let loaded = image.expanded();

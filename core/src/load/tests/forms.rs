@@ -288,13 +288,15 @@ fn the_bytes_behind_the_bat_are_kept() {
     );
     let image = Image::new(V2, 8, 1008 * 8, 0).expanded();
     assert_eq!(image.bat_slack.len(), 0, "a full page");
-    let mut image = packed([0; 4], 0, 1);
-    image.len = 80;
-    assert_eq!(
-        image.expanded().bat_slack,
-        [0; 432],
-        "the file ends with the BAT"
-    );
+    for data_off in [0, 1] {
+        let mut image = packed([0; 4], data_off, 1);
+        image.len = 80;
+        assert_eq!(
+            image.expanded().bat_slack,
+            [0; 432],
+            "the file ends with the BAT"
+        );
+    }
 }
 
 #[test]
@@ -338,7 +340,14 @@ fn the_largest_positions_do_not_wrap() {
     let loaded = expanded(load(&file, "far").expect("inside the file"));
     let layout = loaded.layout;
     assert_eq!(layout.host_of(u32::MAX - 1), Some(DstClu(u32::MAX - 1)));
-    assert_eq!(layout.entry_of(DstClu(u32::MAX)), None);
+    assert_eq!(
+        (
+            layout.entry_of(DstClu(u32::MAX)),
+            layout.entry_of(DstClu(0))
+        ),
+        (None, None)
+    );
+    assert_eq!(layout.host_of(0), None);
     *file.len.borrow_mut() -= 1 << 20;
     assert_eq!(
         load(&file, "far").expect_err("outside").rule(),

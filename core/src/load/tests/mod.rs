@@ -1,6 +1,7 @@
 //! Tests of the loader. Images are built here, byte by byte, by code that shares nothing with the reader but
 //! [`Header::to_bytes`].
 
+mod chain;
 mod extension;
 mod forms;
 mod hostile;

@@ -1,10 +1,10 @@
 //! The rules of a chain, each broken alone.
 
+use super::Image;
 use crate::delta::chain::{MAX_LEVELS, validate};
 use crate::delta::{Body, LoadedDelta};
 use crate::error::{Rule, Value};
 use crate::format::Version::{V1, V2};
-use crate::load::tests::Image;
 
 fn image(cluster: u64, size: u64) -> LoadedDelta {
     Image::new(V2, cluster, size, 0).load().expect("sound")
