@@ -1,5 +1,6 @@
 //! The simulator.
 
+pub mod check;
 pub mod disk;
 pub mod profile;
 pub mod report;

@@ -87,6 +87,7 @@ impl Alloc {
             tail: Tail {
                 hosts,
                 ragged,
+                reached: hosts,
                 extending: None,
                 waiting: VecDeque::new(),
             },
@@ -126,6 +127,7 @@ impl Alloc {
         }
         let to = self.limit(state.tail.hosts.max(host).saturating_add(self.step));
         state.tail.extending = Some(to);
+        state.tail.reached = state.tail.reached.max(to);
         Reserve::Extend(to)
     }
 
@@ -281,7 +283,7 @@ impl Alloc {
         while keep > self.layout.first_host().0 && !state.used.get(keep - 1) {
             keep -= 1;
         }
-        (keep < state.tail.hosts).then(|| self.len_of(keep))
+        (keep < state.tail.reached).then(|| self.len_of(keep))
     }
 
     /// Clusters given up whose un-map is not durable.

@@ -16,6 +16,8 @@ pub(crate) struct Tail {
     pub(crate) hosts: u32,
     /// The cluster behind the last whole one has bytes already: its content is unknown after an extension.
     pub(crate) ragged: bool,
+    /// The most host clusters that an extension ever asked for: a failed one may have left the file that long.
+    pub(crate) reached: u32,
     /// An extension to this many hosts is under way.
     pub(crate) extending: Option<u32>,
     /// Makers of mappings that wait for it; each holds its cluster.

@@ -49,7 +49,7 @@ impl Quiesced<'_> {
     /// Closes the image cleanly. The device stays suspended; end it with [`Quiesced::shut`].
     pub fn close(&self, io: &mut dyn ControlIo) -> Result<(), CloseError> {
         let device = self.device;
-        if !device.mark.is_set() && device.dirty.count() == 0 {
+        if !device.mark.was_tried() {
             // Nothing was ever changed, the mark included.
             return Ok(());
         }

@@ -2,13 +2,14 @@
 //!
 //! * `open`: the core's own loader takes it (a crash never makes a refused image).
 //! * `image`: the model's fsck finds nothing: no alias, nothing outside the data area (I1, I2, I26, I27), a sound
-//!   header (I6), the in-use mark where it must be (I31), and after a clean close no leak (I3) and nothing owed (I5).
+//!   header (I6), the in-use mark where it must be (I31), and after a clean close no leak at the end (I3) and nothing owed (I5).
 //! * `durable`: every sector holds what the model allows (I24, I25, I28, I30).
 
 use model::fsck::Fsck;
 use model::image::{Image, ImageBytes, InUse};
 use model::op::Value;
-use model::{Model, fsck};
+use model::disk::Model;
+use model::fsck;
 use ploop_core::load;
 
 use crate::check::failure;
@@ -85,17 +86,23 @@ impl Images {
     }
 }
 
+fn ends_in_leak(report: &fsck::Report) -> bool {
+    let cluster = report.header.map_or(1, |header| header.cluster_sectors);
+    report.leaks.last().is_some_and(|leak| leak.sector + leak.clusters * cluster >= report.file_sectors)
+}
+
 fn check_left(report: &fsck::Report, left: Left) -> Result<(), Failure> {
     let in_use = report.in_use();
     match left {
-        Left::Marked if in_use != Some(InUse::Open) => {
+        Left::Marked if in_use != Some(InUse::Dirty) => {
             Err(failure("image", format!("the in-use mark is lost (I31): {in_use:?}")))
         }
         Left::Closed if in_use != Some(InUse::Closed) => {
             Err(failure("image", format!("closed, but marked {in_use:?} (I31)")))
         }
-        Left::Closed if report.leaked() > 0 => {
-            Err(failure("image", format!("closed, but {} clusters leak (I3)", report.leaked())))
+        // Free clusters between used ones are holes to be used again; behind the last one they are a leak.
+        Left::Closed if report.tail_bytes == 0 && ends_in_leak(report) => {
+            Err(failure("image", format!("closed, but the file ends in free clusters (I3): {:?}", report.leaks)))
         }
         _ => Ok(()),
     }

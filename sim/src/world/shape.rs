@@ -76,7 +76,7 @@ impl Shape {
             _ => 1 + pick(4) as u16,
         };
         let depth = if profile == Profile::Tiny { 2 } else { 1 + pick(4) as u16 };
-        let prealloc = cluster * u64::from([1, 2, 4, 3][pick(4) as usize]);
+        let prealloc = cluster * [1u64, 2, 4, 3][pick(4) as usize];
         let no_space = if pick(4) == 3 { NoSpace::Fail } else { NoSpace::Wait { retry: Millis(30) } };
         let (page_bytes, granule) = if real { (4096, 512) } else { (PAGE_BYTES[pick(4) as usize], 16) };
         let options = Options {
