@@ -80,7 +80,7 @@ impl Run<'_> {
                     *budget -= 1;
                     self.stats.steps += 1;
                     self.owes_turn = true;
-                } else if self.world.flights.is_empty() {
+                } else if self.world.flights.is_empty() && !self.owes_turn {
                     return self.idle(device);
                 }
             }

@@ -88,7 +88,10 @@ struct Run<'a> {
     /// Power cycles before this one.
     cycle: u32,
     mark: Mark,
-    /// Every sync from here on fails to tell the truth (canary).
+    /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
+    /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
+    /// that retries can do better, and no client that knows disks relies on more.
+    overlaps: bool,
     suspended: bool,
     /// The device owes a turn since the last event.
     owes_turn: bool,
@@ -152,6 +155,7 @@ impl World {
         chain::draw(&shape, &mut self.lowers, &mut self.top, tape, &mut self.content);
         self.model.reset(&self.content.all);
         self.faults.draw(&swarm.faults, tape);
+        let overlaps = !self.faults.causes_retries();
         let mut run = Run {
             world: self,
             tape,
@@ -164,6 +168,7 @@ impl World {
             now: Millis(0),
             cycle: 0,
             mark: Mark::Unmarked,
+            overlaps,
             suspended: false,
             owes_turn: false,
         };

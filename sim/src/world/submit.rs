@@ -46,6 +46,13 @@ impl Run<'_> {
         Op { kind, start, len: len.min(self.shape.size - start) }
     }
 
+    /// True if a modifying operation in flight overlaps this modifying one.
+    fn is_overlapped(&self, op: Op) -> bool {
+        let modifies = |op: &Op| !matches!(op.kind, OpKind::Read | OpKind::Flush);
+        let meets = |other: &Op| modifies(other) && other.start < op.start + op.len && op.start < other.start + other.len;
+        modifies(&op) && self.world.tags.iter().any(|tag| tag.active.is_some_and(|(_, other)| meets(&other)))
+    }
+
     /// Submits an operation on an idle tag of some queue, if there is one.
     pub(super) fn submit_some(&mut self, device: &Device) -> Result<bool, Failure> {
         let queue = self.some_queue();
@@ -55,6 +62,9 @@ impl Run<'_> {
         });
         let Some(origin) = idle else { return Ok(false) };
         let op = self.draw_op();
+        if !self.overlaps && self.is_overlapped(op) {
+            return Ok(false);
+        }
         self.submit(device, origin, op)?;
         Ok(true)
     }
