@@ -480,7 +480,7 @@ impl Device {
                 done,
             } if whole > 0 && done + whole < segment.len => Work::Data {
                 segment,
-                op,
+                op: op.resumed(),
                 at,
                 done: done + whole,
             },

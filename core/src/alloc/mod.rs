@@ -77,7 +77,7 @@ impl Alloc {
         for host in used {
             bitmap.set(host.0);
         }
-        let ragged = layout.host_sector(DstClu(hosts)).bytes() < file_len;
+        let ragged = (layout.host_sector(DstClu(hosts)).bytes() < file_len).then(|| Sectors::covering(file_len));
         let state = State {
             used: bitmap,
             high: 0,
@@ -182,14 +182,14 @@ impl Alloc {
             "an extension ended that was not under way"
         );
         state.tail.extending = None;
-        let first = state.tail.hosts + u32::from(state.tail.ragged);
+        let first = state.tail.hosts + u32::from(state.tail.ragged.is_some());
         for host in first..hosts {
             if !state.used.get(host) {
                 state.zero.set(host);
             }
         }
         state.note_zeroed(first, hosts, after);
-        state.tail.ragged = false;
+        state.tail.ragged = None;
         state.tail.hosts = hosts;
         std::mem::take(&mut state.tail.waiting)
     }
@@ -277,8 +277,8 @@ impl Alloc {
     pub(crate) fn keep(&self) -> Option<Sectors> {
         let state = self.state.lock();
         let mut keep = state.tail.hosts;
-        if state.tail.ragged {
-            return None;
+        if let Some(len) = state.tail.ragged {
+            return (state.tail.reached > keep).then_some(len);
         }
         while keep > self.layout.first_host().0 && !state.used.get(keep - 1) {
             keep -= 1;
