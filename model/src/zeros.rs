@@ -18,7 +18,7 @@ use crate::op::Value;
 use crate::reign::{self, Reign, Time};
 
 /// What one search may cost: steps, each worth the square of the number of reigns.
-const BUDGET: u64 = 400_000;
+const BUDGET: u64 = 100_000;
 
 /// A read of zeros whose source is open.
 #[derive(Clone, Copy, Debug)]
