@@ -10,15 +10,15 @@
 //!   U's longer `[f(U), a]` too, as `f(U) <= f(W)`; and W does not stand before U, whose other reads started before
 //!   `f(W)`. Non-zero values are closed and doomed alike.
 //!
-//! The only approximation: after [`BUDGET`] steps the search gives up and the open reads of that sector are forgotten,
+//! The only approximation: a search that becomes too costly ([`BUDGET`]) gives up, and the open reads of that sector are forgotten,
 //! which can miss a violation and never makes one up.
 
 use crate::durable::ReadThenFlush;
 use crate::op::Value;
 use crate::reign::{self, Reign, Time};
 
-/// Steps of one search.
-const BUDGET: u32 = 20_000;
+/// What one search may cost: steps, each worth the square of the number of reigns.
+const BUDGET: u64 = 100_000;
 
 /// A read of zeros whose source is open.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ pub(crate) struct Search {
     /// One a reign.
     pub(crate) findings: Vec<Finding>,
     found: bool,
-    steps: u32,
+    steps_left: u64,
 }
 
 impl Search {
@@ -167,9 +167,10 @@ impl Search {
             },
         );
         self.found = false;
-        self.steps = 0;
+        let reigns = reigns.len() as u64;
+        self.steps_left = BUDGET / (reigns * reigns).max(1);
         self.assign(open, oldest_read, rule);
-        match (self.steps > BUDGET, self.found) {
+        match (self.steps_left == 0, self.found) {
             (true, _) => Verdict::GaveUp,
             (false, true) => Verdict::Explained,
             (false, false) => Verdict::Unexplained,
@@ -177,8 +178,8 @@ impl Search {
     }
 
     fn assign(&mut self, open: &[OpenRead], oldest_read: Time, rule: ReadThenFlush) {
-        self.steps += 1;
-        if self.steps > BUDGET {
+        self.steps_left = self.steps_left.saturating_sub(1);
+        if self.steps_left == 0 {
             return;
         }
         let Some((&read, rest)) = open.split_first() else {

@@ -4,6 +4,7 @@ use super::*;
 use crate::violation::Kind as Wrong;
 
 mod exhaustive;
+mod honest;
 mod script;
 mod table;
 
