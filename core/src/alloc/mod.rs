@@ -77,7 +77,8 @@ impl Alloc {
         for host in used {
             bitmap.set(host.0);
         }
-        let ragged = (layout.host_sector(DstClu(hosts)).bytes() < file_len).then(|| Sectors::covering(file_len));
+        let ragged = (layout.host_sector(DstClu(hosts)).bytes() < file_len)
+            .then(|| Sectors::covering(file_len));
         let state = State {
             used: bitmap,
             high: 0,

@@ -257,9 +257,7 @@ fn carry_out(
             read_padded(file(*level), from.bytes(), data)
                 .and_then(|_| write(file(*to_level), to.bytes(), scratch))
         }
-        (IoOp::SetLen { level, len }, _) => {
-            extend(file(*level), len.bytes())
-        }
+        (IoOp::SetLen { level, len }, _) => extend(file(*level), len.bytes()),
         (
             IoOp::WriteIndex {
                 level, at, image, ..

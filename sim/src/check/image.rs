@@ -5,11 +5,11 @@
 //!   header (I6), the in-use mark where it must be (I31), and after a clean close no leak at the end (I3) and nothing owed (I5).
 //! * `durable`: every sector holds what the model allows (I24, I25, I28, I30).
 
+use model::disk::Model;
+use model::fsck;
 use model::fsck::Fsck;
 use model::image::{Image, ImageBytes, InUse};
 use model::op::Value;
-use model::disk::Model;
-use model::fsck;
 use ploop_core::load;
 
 use crate::check::failure;
@@ -50,9 +50,18 @@ pub struct Images {
 
 impl Images {
     /// Opens, checks and reads an image. `below` is what the lower levels show.
-    pub fn examine(&mut self, view: View<'_>, below: &[Value], cluster: u64, left: Left) -> Result<(), Failure> {
+    pub fn examine(
+        &mut self,
+        view: View<'_>,
+        below: &[Value],
+        cluster: u64,
+        left: Left,
+    ) -> Result<(), Failure> {
         if let Err(error) = load::load(&view, "top") {
-            return Err(failure("open", format!("the loader refuses the image: {error}")));
+            return Err(failure(
+                "open",
+                format!("the loader refuses the image: {error}"),
+            ));
         }
         let bytes = Bytes(view);
         let report = self.fsck.check(&bytes);
@@ -67,14 +76,20 @@ impl Images {
     /// Reads the image with the model's naive reader.
     fn read(&mut self, bytes: &Bytes<'_>, below: &[Value], cluster: u64) {
         self.seen.clear();
-        let Ok(image) = Image::open(bytes) else { return };
+        let Ok(image) = Image::open(bytes) else {
+            return;
+        };
         let size = below.len() as u64;
         let mut start = 0;
         while start < size {
             let end = (start + cluster).min(size);
             match image.lookup(start) {
-                Some(at) => self.seen.extend((start..end).map(|sector| bytes.0.read_value(at + sector - start))),
-                None => self.seen.extend_from_slice(&below[start as usize..end as usize]),
+                Some(at) => self
+                    .seen
+                    .extend((start..end).map(|sector| bytes.0.read_value(at + sector - start))),
+                None => self
+                    .seen
+                    .extend_from_slice(&below[start as usize..end as usize]),
             }
             start = end;
         }
@@ -82,28 +97,39 @@ impl Images {
 
     /// Compares what was read with what may have survived.
     pub fn compare(&self, model: &Model) -> Result<(), Failure> {
-        model.check_all_after_crash(&self.seen).map_err(|violation| failure("durable", violation.to_string()))
+        model
+            .check_all_after_crash(&self.seen)
+            .map_err(|violation| failure("durable", violation.to_string()))
     }
 }
 
 fn ends_in_leak(report: &fsck::Report) -> bool {
     let cluster = report.header.map_or(1, |header| header.cluster_sectors);
-    report.leaks.last().is_some_and(|leak| leak.sector + leak.clusters * cluster >= report.file_sectors)
+    report
+        .leaks
+        .last()
+        .is_some_and(|leak| leak.sector + leak.clusters * cluster >= report.file_sectors)
 }
 
 fn check_left(report: &fsck::Report, left: Left) -> Result<(), Failure> {
     let in_use = report.in_use();
     match left {
-        Left::Marked if in_use != Some(InUse::Dirty) => {
-            Err(failure("image", format!("the in-use mark is lost (I31): {in_use:?}")))
-        }
-        Left::Closed if in_use != Some(InUse::Closed) => {
-            Err(failure("image", format!("closed, but marked {in_use:?} (I31)")))
-        }
+        Left::Marked if in_use != Some(InUse::Dirty) => Err(failure(
+            "image",
+            format!("the in-use mark is lost (I31): {in_use:?}"),
+        )),
+        Left::Closed if in_use != Some(InUse::Closed) => Err(failure(
+            "image",
+            format!("closed, but marked {in_use:?} (I31)"),
+        )),
         // Free clusters between used ones are holes to be used again; behind the last one they are a leak.
-        Left::Closed if report.tail_bytes == 0 && ends_in_leak(report) => {
-            Err(failure("image", format!("closed, but the file ends in free clusters (I3): {:?}", report.leaks)))
-        }
+        Left::Closed if report.tail_bytes == 0 && ends_in_leak(report) => Err(failure(
+            "image",
+            format!(
+                "closed, but the file ends in free clusters (I3): {:?}",
+                report.leaks
+            ),
+        )),
         _ => Ok(()),
     }
 }

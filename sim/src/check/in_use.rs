@@ -27,15 +27,23 @@ pub enum Mark {
 /// True for an index write that carries the mark.
 #[must_use]
 pub fn carries_mark(op: &IoOp) -> bool {
-    let IoOp::WriteIndex { at: 0, image, .. } = op else { return false };
+    let IoOp::WriteIndex { at: 0, image, .. } = op else {
+        return false;
+    };
     image.get(44..48) == Some(&InUse::InUse.raw().to_le_bytes())
 }
 
 /// Judges an I/O before it is carried out.
 pub fn check(op: &IoOp, mark: Mark) -> Result<(), Failure> {
-    let harmless = matches!(op, IoOp::Read { .. } | IoOp::ReadHole { .. } | IoOp::Sync { .. });
+    let harmless = matches!(
+        op,
+        IoOp::Read { .. } | IoOp::ReadHole { .. } | IoOp::Sync { .. }
+    );
     if harmless || mark == Mark::Durable || carries_mark(op) {
         return Ok(());
     }
-    Err(failure("in-use", format!("changed before the in-use mark is durable (I31): {op:?}")))
+    Err(failure(
+        "in-use",
+        format!("changed before the in-use mark is durable (I31): {op:?}"),
+    ))
 }

@@ -10,5 +10,10 @@ use crate::report::{Class, Failure};
 /// A failure found by a checker. The trace is filled in by the world.
 #[must_use]
 pub fn failure(checker: &'static str, message: String) -> Failure {
-    Failure { class: Class::Wrong, checker, message, trace: 0 }
+    Failure {
+        class: Class::Wrong,
+        checker,
+        message,
+        trace: 0,
+    }
 }

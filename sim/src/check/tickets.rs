@@ -10,5 +10,8 @@ pub fn ended(origin: Origin, active: bool) -> Result<(), Failure> {
     if active {
         return Ok(());
     }
-    Err(failure("tickets", format!("{origin:?} ended, but no request was in flight there (I33)")))
+    Err(failure(
+        "tickets",
+        format!("{origin:?} ended, but no request was in flight there (I33)"),
+    ))
 }

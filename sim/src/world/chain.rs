@@ -21,7 +21,13 @@ pub struct Content {
 }
 
 /// Draws the files of a chain, bottom to top: `lowers`, then `top`. Returns what they read as.
-pub fn draw(shape: &Shape, lowers: &mut Vec<SimFile>, top: &mut SimFile, tape: &mut Tape, content: &mut Content) {
+pub fn draw(
+    shape: &Shape,
+    lowers: &mut Vec<SimFile>,
+    top: &mut SimFile,
+    tape: &mut Tape,
+    content: &mut Content,
+) {
     let size = shape.size as usize;
     content.below.clear();
     content.below.resize(size, Value::ZERO);
@@ -31,12 +37,23 @@ pub fn draw(shape: &Shape, lowers: &mut Vec<SimFile>, top: &mut SimFile, tape: &
             draw_raw(shape, file, tape, &mut content.below);
         } else {
             // Lower images are always plain version 2: the top's version is what the core writes.
-            let lower = Shape { version: Version::V2, packed: false, ..shape.clone() };
+            let lower = Shape {
+                version: Version::V2,
+                packed: false,
+                ..shape.clone()
+            };
             draw_image(&lower, level as u32, true, file, tape, &mut content.below);
         }
     }
     content.all.clone_from(&content.below);
-    draw_image(shape, u32::from(shape.levels) - 1, false, top, tape, &mut content.all);
+    draw_image(
+        shape,
+        u32::from(shape.levels) - 1,
+        false,
+        top,
+        tape,
+        &mut content.all,
+    );
 }
 
 fn draw_raw(shape: &Shape, file: &mut SimFile, tape: &mut Tape, content: &mut [Value]) {
@@ -45,13 +62,28 @@ fn draw_raw(shape: &Shape, file: &mut SimFile, tape: &mut Tape, content: &mut [V
     let holes = 2 + tape.choose(Kind::Geometry, 3);
     for (sector, value) in content[..len].iter_mut().enumerate() {
         let clu = sector as u64 / shape.cluster;
-        *value = if clu % u64::from(holes) == 1 { Value::ZERO } else { Value::of(FIRST_BASE_WRITE, sector as u64) };
+        *value = if clu % u64::from(holes) == 1 {
+            Value::ZERO
+        } else {
+            Value::of(FIRST_BASE_WRITE, sector as u64)
+        };
     }
-    let geometry = Geometry { meta_len: 0, granule: shape.options.granule, limit_sectors: shape.size };
+    let geometry = Geometry {
+        meta_len: 0,
+        granule: shape.options.granule,
+        limit_sectors: shape.size,
+    };
     file.reset(geometry, &[], &content[..len], len as u64 * 512);
 }
 
-fn draw_image(shape: &Shape, level: u32, lower: bool, file: &mut SimFile, tape: &mut Tape, content: &mut [Value]) {
+fn draw_image(
+    shape: &Shape,
+    level: u32,
+    lower: bool,
+    file: &mut SimFile,
+    tape: &mut Tape,
+    content: &mut [Value],
+) {
     let layout = shape.layout();
     let density = tape.choose(Kind::Geometry, if lower { 3 } else { 4 });
     let gaps = tape.choose(Kind::Geometry, 3);
@@ -86,12 +118,21 @@ fn draw_image(shape: &Shape, level: u32, lower: bool, file: &mut SimFile, tape: 
             next += 1;
         }
     }
-    let spare = if lower { 0 } else { tape.choose(Kind::Geometry, 3) };
+    let spare = if lower {
+        0
+    } else {
+        tape.choose(Kind::Geometry, 3)
+    };
     let ragged = !lower && shape.cluster > 1 && tape.choose(Kind::Geometry, 8) == 7;
-    let end = layout.host_sector(DstClu(next + spare)).0.max(layout.data_start.0) + u64::from(ragged);
+    let end = layout
+        .host_sector(DstClu(next + spare))
+        .0
+        .max(layout.data_start.0)
+        + u64::from(ragged);
     let mut data = vec![Value::ZERO; (end - layout.data_start.0) as usize];
     for (index, owner) in owners.iter().enumerate() {
-        let at = (layout.host_sector(DstClu(first + index as u32)).0 - layout.data_start.0) as usize;
+        let at =
+            (layout.host_sector(DstClu(first + index as u32)).0 - layout.data_start.0) as usize;
         for within in 0..shape.cluster {
             let guest = owner.map(|clu| u64::from(clu) * shape.cluster + within);
             // Free clusters hold rubbish, and so does what lies behind the virtual size.

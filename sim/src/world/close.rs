@@ -81,12 +81,21 @@ impl Run<'_> {
         self.carry_out(device)?;
         self.drain(device)?;
         let Some(quiesced) = device.try_quiesce() else {
-            return Err(hang(format!("suspended and drained, but not quiescent (I35, I37)\n{}", device.dump())));
+            return Err(hang(format!(
+                "suspended and drained, but not quiescent (I35, I37)\n{}",
+                device.dump()
+            )));
         };
         let changed = self.mark != Mark::Unmarked;
         let lies = self.world.canary != Canary::Off;
         let world = &mut *self.world;
-        let mut control = Control { file: &mut world.top, tape: self.tape, power, cut: false, lies };
+        let mut control = Control {
+            file: &mut world.top,
+            tape: self.tape,
+            power,
+            cut: false,
+            lies,
+        };
         let closed = quiesced.close(&mut control);
         let cut = control.cut;
         self.trace.push(0x73 << 56 | u64::from(closed.is_ok()));
@@ -97,21 +106,38 @@ impl Run<'_> {
                 self.stats.recovery_crashes += 1;
                 self.cut_with(device, Left::Either)
             }
-            Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => self.cut(device),
-            Err(error) => Err(failure("progress", format!("the close failed without a fault: {error}"))),
+            Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
+                self.cut(device)
+            }
+            Err(error) => Err(failure(
+                "progress",
+                format!("the close failed without a fault: {error}"),
+            )),
         }
     }
 
     /// Everything is durable: the image reads as the disk did.
     fn closed(&mut self, left: Left) -> Result<(), Failure> {
-        let flush = self.world.model.submit(Op { kind: OpKind::Flush, start: 0, len: 0 }, 0);
+        let flush = self.world.model.submit(
+            Op {
+                kind: OpKind::Flush,
+                start: 0,
+                len: 0,
+            },
+            0,
+        );
         let judged = self.world.model.complete(flush, End::Ok, &[]);
         judged.map_err(|violation| failure("durable", violation.to_string()))?;
         let world = &mut *self.world;
         if world.canary != Canary::Off {
             world.top.crash(self.tape);
         }
-        world.images.examine(world.top.view(), &world.content.below, self.shape.cluster, left)?;
+        world.images.examine(
+            world.top.view(),
+            &world.content.below,
+            self.shape.cluster,
+            left,
+        )?;
         world.images.compare(&world.model)?;
         self.stats.crash_images += 1;
         self.stats.sectors_compared += world.images.seen.len() as u64;

@@ -13,7 +13,11 @@ use crate::world::Run;
 impl Run<'_> {
     /// The power is cut now.
     pub(super) fn cut(&mut self, device: &Device) -> Result<(), Failure> {
-        let left = if self.mark == Mark::Durable { Left::Marked } else { Left::Either };
+        let left = if self.mark == Mark::Durable {
+            Left::Marked
+        } else {
+            Left::Either
+        };
         if self.cycle > 0 && self.mark != Mark::Durable {
             self.stats.recovery_crashes += 1;
         }
@@ -23,7 +27,13 @@ impl Run<'_> {
     pub(super) fn cut_with(&mut self, device: &Device, left: Left) -> Result<(), Failure> {
         self.stats.crashes += 1;
         self.trace.push(0x74 << 56);
-        self.say(|run| format!("power cut, {} changes pending; {} in flight", run.world.top.pending(), run.world.flights.len()));
+        self.say(|run| {
+            format!(
+                "power cut, {} changes pending; {} in flight",
+                run.world.top.pending(),
+                run.world.flights.len()
+            )
+        });
         let _ = device;
         self.world.model.crash();
         self.enumerate(left)?;
@@ -31,7 +41,11 @@ impl Run<'_> {
         let world = &mut *self.world;
         let report = world.top.crash(self.tape);
         self.stats.torn_rounds += u64::from(report.torn_meta > 0);
-        self.trace.push(u64::from(report.survived) << 32 | u64::from(report.lost) << 16 | u64::from(report.torn));
+        self.trace.push(
+            u64::from(report.survived) << 32
+                | u64::from(report.lost) << 16
+                | u64::from(report.torn),
+        );
         let say = format!("  survived: {report:?}");
         self.say(|_| say);
         self.judge(left)?;
@@ -43,7 +57,12 @@ impl Run<'_> {
     /// Examines the top file as it is now.
     fn judge(&mut self, left: Left) -> Result<(), Failure> {
         let world = &mut *self.world;
-        world.images.examine(world.top.view(), &world.content.below, self.shape.cluster, left)?;
+        world.images.examine(
+            world.top.view(),
+            &world.content.below,
+            self.shape.cluster,
+            left,
+        )?;
         self.stats.crash_images += 1;
         self.stats.sectors_compared += world.images.seen.len() as u64;
         world.images.compare(&world.model)
@@ -62,7 +81,12 @@ impl Run<'_> {
         let world = &mut *self.world;
         let mut images = world.top.crash_images(cap);
         while images.advance() {
-            world.images.examine(images.view(), &world.content.below, self.shape.cluster, left)?;
+            world.images.examine(
+                images.view(),
+                &world.content.below,
+                self.shape.cluster,
+                left,
+            )?;
             world.images.compare(&world.model)?;
             self.stats.crash_images += 1;
             self.stats.sectors_compared += world.images.seen.len() as u64;
@@ -72,13 +96,22 @@ impl Run<'_> {
 
     /// A few drawn images besides the one that lives on.
     fn sample(&mut self, left: Left) -> Result<(), Failure> {
-        let extra = if self.world.profile == Profile::Tiny { 0 } else { self.tape.choose(Kind::Crash, 4) };
+        let extra = if self.world.profile == Profile::Tiny {
+            0
+        } else {
+            self.tape.choose(Kind::Crash, 4)
+        };
         for _ in 0..extra {
             let world = &mut *self.world;
             world.spare.copy_from(&world.top);
             let report = world.spare.crash(self.tape);
             self.stats.torn_rounds += u64::from(report.torn_meta > 0);
-            world.images.examine(world.spare.view(), &world.content.below, self.shape.cluster, left)?;
+            world.images.examine(
+                world.spare.view(),
+                &world.content.below,
+                self.shape.cluster,
+                left,
+            )?;
             world.images.compare(&world.model)?;
             self.stats.crash_images += 1;
             self.stats.sectors_compared += world.images.seen.len() as u64;

@@ -31,7 +31,10 @@ impl Run<'_> {
             }
             events += 1;
             if events > MOST_EVENTS {
-                return Err(hang(format!("{events} events and no end\n{}", device.dump())));
+                return Err(hang(format!(
+                    "{events} events and no end\n{}",
+                    device.dump()
+                )));
             }
             if !self.event(device, &mut budget)? {
                 break;
@@ -41,7 +44,9 @@ impl Run<'_> {
             return self.cut(device);
         }
         self.read_all(device)?;
-        let Plan::Close(power) = plan else { return Ok(()) };
+        let Plan::Close(power) = plan else {
+            return Ok(());
+        };
         self.close(device, power)?;
         let _ = last;
         Ok(())
@@ -115,9 +120,18 @@ impl Run<'_> {
         self.tick(device, Millis(self.now.0 + 1000))?;
         self.turn(device)?;
         if self.world.flights.is_empty() && self.active() > 0 && !device.is_starving() {
-            let waiting: Vec<String> =
-                self.world.tags.iter().filter_map(|tag| tag.active).map(|(_, op)| format!("{op:?}")).collect();
-            return Err(hang(format!("nothing in flight, nothing due, but waited for: {}\n{}", waiting.join(", "), device.dump())));
+            let waiting: Vec<String> = self
+                .world
+                .tags
+                .iter()
+                .filter_map(|tag| tag.active)
+                .map(|(_, op)| format!("{op:?}"))
+                .collect();
+            return Err(hang(format!(
+                "nothing in flight, nothing due, but waited for: {}\n{}",
+                waiting.join(", "),
+                device.dump()
+            )));
         }
         Ok(true)
     }
@@ -172,11 +186,25 @@ impl Run<'_> {
     /// Reads the whole disk as a client, and checks the core's own invariants.
     fn read_all(&mut self, device: &Device) -> Result<(), Failure> {
         self.world.faults.cease();
-        let op = Op { kind: OpKind::Read, start: 0, len: self.shape.size };
-        self.submit(device, Origin { queue: QueueId(0), tag: Tag(0) }, op)?;
+        let op = Op {
+            kind: OpKind::Read,
+            start: 0,
+            len: self.shape.size,
+        };
+        self.submit(
+            device,
+            Origin {
+                queue: QueueId(0),
+                tag: Tag(0),
+            },
+            op,
+        )?;
         self.drain(device)?;
         if self.active() > 0 {
-            return Err(hang(format!("a read of the whole disk does not end\n{}", device.dump())));
+            return Err(hang(format!(
+                "a read of the whole disk does not end\n{}",
+                device.dump()
+            )));
         }
         device.verify();
         Ok(())

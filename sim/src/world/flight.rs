@@ -4,8 +4,8 @@ use model::op::Value;
 use ploop_core::units::Level;
 use ploop_core::{ActionKind, Buf, Device, Failure as CoreFailure, IoOp, Outcome, Ticket};
 
-use crate::check::{clusters, failure, in_use};
 use crate::check::in_use::Mark;
+use crate::check::{clusters, failure, in_use};
 use crate::disk::fault::{Fault, IoKind};
 use crate::disk::{Change, Effect, IoId, SyncEffect, SyncId};
 use crate::report::Failure;
@@ -57,33 +57,63 @@ impl Run<'_> {
 
     /// Submits an I/O's change to the top file.
     fn start(&mut self, op: &IoOp) -> Result<Doing, Failure> {
-        let World { top, lowers, values, .. } = &mut *self.world;
+        let World {
+            top,
+            lowers,
+            values,
+            ..
+        } = &mut *self.world;
         let change = match op {
             IoOp::Read { .. } | IoOp::ReadHole { .. } => return Ok(Doing::Nothing),
             IoOp::Sync { .. } => return Ok(Doing::Sync(top.submit_sync(), self.mark)),
-            IoOp::Write { at, len, buf, fua, .. } => {
+            IoOp::Write {
+                at, len, buf, fua, ..
+            } => {
                 let index = self.tag_index(buf.origin);
                 let from = buf.offset.0 as usize;
                 let world = &mut *self.world;
                 let Some(values) = world.tags[index].buffer.get(from..from + len.0 as usize) else {
-                    return Err(failure("tickets", format!("writes from beyond its buffer: {op:?}")));
+                    return Err(failure(
+                        "tickets",
+                        format!("writes from beyond its buffer: {op:?}"),
+                    ));
                 };
                 let change = Change::Data { at: at.0, values };
-                let id = if *fua { world.top.submit_fua(change) } else { world.top.submit(change) };
+                let id = if *fua {
+                    world.top.submit_fua(change)
+                } else {
+                    world.top.submit(change)
+                };
                 return Ok(Doing::Change(id));
             }
-            IoOp::Copy { level, from, from_len, to, len, .. } => {
+            IoOp::Copy {
+                level,
+                from,
+                from_len,
+                to,
+                len,
+                ..
+            } => {
                 values.clear();
                 lowers[usize::from(level.0)].read_values(from.0, from_len.0, values);
                 values.resize(len.0 as usize, Value::ZERO);
                 Change::Data { at: to.0, values }
             }
-            IoOp::Zero { at, len, .. } | IoOp::PunchHole { at, len, .. } => Change::Zero { at: at.0, len: len.0 },
+            IoOp::Zero { at, len, .. } | IoOp::PunchHole { at, len, .. } => Change::Zero {
+                at: at.0,
+                len: len.0,
+            },
             IoOp::SetLen { len, .. } => Change::Extend { sectors: len.0 },
-            IoOp::WriteIndex { at, image, .. } => Change::Bytes { at: *at, bytes: image },
+            IoOp::WriteIndex { at, image, .. } => Change::Bytes {
+                at: *at,
+                bytes: image,
+            },
         };
         if !top.fits(&change) {
-            return Err(failure("clusters", format!("beyond any length that the file may have: {op:?}")));
+            return Err(failure(
+                "clusters",
+                format!("beyond any length that the file may have: {op:?}"),
+            ));
         }
         Ok(Doing::Change(top.submit(change)))
     }
@@ -127,7 +157,9 @@ impl Run<'_> {
             (Doing::Change(id), Outcome::Short { bytes }) => {
                 world.top.complete(id, Effect::Short(bytes), self.tape);
             }
-            (Doing::Change(id), Outcome::Failed(_)) => world.top.complete(id, Effect::Failed, self.tape),
+            (Doing::Change(id), Outcome::Failed(_)) => {
+                world.top.complete(id, Effect::Failed, self.tape)
+            }
             (Doing::Sync(id, mark), Outcome::Done) => {
                 if world.canary == Canary::Off {
                     world.top.complete_sync(id, SyncEffect::Done, self.tape);
@@ -137,7 +169,9 @@ impl Run<'_> {
                 }
             }
             (Doing::Sync(id, _), _) => {
-                world.top.complete_sync(id, SyncEffect::Failed { evict: false }, self.tape);
+                world
+                    .top
+                    .complete_sync(id, SyncEffect::Failed { evict: false }, self.tape);
             }
             (Doing::Nothing, Outcome::Failed(_)) => {}
             (Doing::Nothing, Outcome::Done) => return self.read(op, u64::MAX),
@@ -155,7 +189,13 @@ impl Run<'_> {
                 world.values.resize(len.0 as usize, Value::ZERO);
                 *buf
             }
-            IoOp::Read { level, at, len, zero_tail, buf } => {
+            IoOp::Read {
+                level,
+                at,
+                len,
+                zero_tail,
+                buf,
+            } => {
                 let len = len.0.min(most);
                 match world.lowers.get(usize::from(level.0)) {
                     Some(lower) => lower.read_values(at.0, len, &mut world.values),
@@ -172,8 +212,14 @@ impl Run<'_> {
         let from = buf.offset.0 as usize;
         let index = self.tag_index(buf.origin);
         let world = &mut *self.world;
-        let Some(into) = world.tags[index].buffer.get_mut(from..from + world.values.len()) else {
-            return Err(failure("tickets", format!("reads beyond its buffer: {op:?}")));
+        let Some(into) = world.tags[index]
+            .buffer
+            .get_mut(from..from + world.values.len())
+        else {
+            return Err(failure(
+                "tickets",
+                format!("reads beyond its buffer: {op:?}"),
+            ));
         };
         into.copy_from_slice(&world.values);
         Ok(())
@@ -189,7 +235,9 @@ fn size_of(op: &IoOp, granule: u32) -> (Option<IoKind>, u64, u64) {
         IoOp::Zero { len, .. } => (Some(IoKind::Zero), len.bytes(), 512),
         IoOp::Copy { len, .. } => (Some(IoKind::Copy), len.bytes(), 512),
         IoOp::SetLen { .. } => (Some(IoKind::SetLen), 0, 1),
-        IoOp::WriteIndex { image, .. } => (Some(IoKind::Index), image.len() as u64, u64::from(granule)),
+        IoOp::WriteIndex { image, .. } => {
+            (Some(IoKind::Index), image.len() as u64, u64::from(granule))
+        }
         IoOp::PunchHole { .. } => (Some(IoKind::Punch), 0, 1),
         IoOp::Sync { .. } => (Some(IoKind::Sync), 0, 1),
     }
@@ -197,11 +245,19 @@ fn size_of(op: &IoOp, granule: u32) -> (Option<IoKind>, u64, u64) {
 
 fn describe(op: &IoOp) -> String {
     match op {
-        IoOp::WriteIndex { page, at, image, .. } => {
-            let slots = image.chunks_exact(4).map(|slot| u32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]]));
+        IoOp::WriteIndex {
+            page, at, image, ..
+        } => {
+            let slots = image
+                .chunks_exact(4)
+                .map(|slot| u32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]]));
             let skip = if *at == 0 { 16 } else { 0 };
             let slots: Vec<u32> = slots.skip(skip).take(40).collect();
-            format!("WriteIndex page {} in-use {} {slots:?}", page.0, in_use::carries_mark(op))
+            format!(
+                "WriteIndex page {} in-use {} {slots:?}",
+                page.0,
+                in_use::carries_mark(op)
+            )
         }
         op => format!("{op:?}"),
     }

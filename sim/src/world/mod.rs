@@ -123,7 +123,11 @@ impl World {
     /// From now on the simulated disk lies about its syncs: the checkers must notice. A campaign whose canary lives is
     /// worth nothing.
     pub fn set_canary(&mut self, canary: bool) {
-        self.canary = if canary { Canary::LyingSync } else { Canary::Off };
+        self.canary = if canary {
+            Canary::LyingSync
+        } else {
+            Canary::Off
+        };
     }
 
     /// From now on every event is noted as a line; see [`World::take_log`].
@@ -152,7 +156,13 @@ impl World {
         let shape = Shape::draw(self.profile, tape);
         let swarm = Swarm::draw(self.profile, tape);
         let layout = shape.layout();
-        chain::draw(&shape, &mut self.lowers, &mut self.top, tape, &mut self.content);
+        chain::draw(
+            &shape,
+            &mut self.lowers,
+            &mut self.top,
+            tape,
+            &mut self.content,
+        );
         self.model.reset(&self.content.all);
         self.faults.draw(&swarm.faults, tape);
         let overlaps = !self.faults.causes_retries();
@@ -178,7 +188,9 @@ impl World {
         stats.trace = run.trace.value();
         let trace = stats.trace;
         stats.faults = *self.faults.injected();
-        result.map(|()| stats).map_err(|failure| Failure { trace, ..failure })
+        result
+            .map(|()| stats)
+            .map_err(|failure| Failure { trace, ..failure })
     }
 }
 
@@ -218,12 +230,17 @@ impl Run<'_> {
 
     /// Index of a tag in the world's table.
     fn tag_index(&self, origin: ploop_core::Origin) -> usize {
-        usize::from(origin.queue.0) * usize::from(self.shape.options.depth) + usize::from(origin.tag.0)
+        usize::from(origin.queue.0) * usize::from(self.shape.options.depth)
+            + usize::from(origin.tag.0)
     }
 
     /// Number of operations in flight.
     fn active(&self) -> usize {
-        self.world.tags.iter().filter(|tag| tag.active.is_some()).count()
+        self.world
+            .tags
+            .iter()
+            .filter(|tag| tag.active.is_some())
+            .count()
     }
 
     /// Notes an event for a person, if anybody reads.
@@ -238,11 +255,19 @@ impl Run<'_> {
 
     /// A queue that carries out the core's own I/O.
     fn some_queue(&mut self) -> QueueId {
-        QueueId(self.tape.choose(crate::tape::Kind::Thread, u32::from(self.shape.options.queues)) as u16)
+        QueueId(self.tape.choose(
+            crate::tape::Kind::Thread,
+            u32::from(self.shape.options.queues),
+        ) as u16)
     }
 }
 
 /// A hang that the world noticed.
 fn hang(message: String) -> Failure {
-    Failure { class: Class::Hang, checker: "progress", message, trace: 0 }
+    Failure {
+        class: Class::Hang,
+        checker: "progress",
+        message,
+        trace: 0,
+    }
 }

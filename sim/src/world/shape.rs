@@ -60,8 +60,16 @@ impl Shape {
             Profile::Default | Profile::Faults => 5 + pick(28),
             Profile::Big => 1000 + pick(1100),
         };
-        let cut = if pick(3) == 2 { u64::from(pick(cluster as u32)) } else { 0 };
-        let version = if pick(3) == 2 { Version::V1 } else { Version::V2 };
+        let cut = if pick(3) == 2 {
+            u64::from(pick(cluster as u32))
+        } else {
+            0
+        };
+        let version = if pick(3) == 2 {
+            Version::V1
+        } else {
+            Version::V2
+        };
         let packed = version == Version::V1 && pick(2) == 1;
         let levels = match profile {
             Profile::Tiny => 1 + [0, 0, 1, 1][pick(4) as usize],
@@ -70,15 +78,31 @@ impl Shape {
         let raw_base = levels > 1 && pick(3) == 2;
         let immediate = pick(3) == 2;
         let delay = [50, 20, 5][pick(3) as usize];
-        let write_back = if immediate { WriteBack::Immediate } else { WriteBack::Delayed(Millis(delay)) };
+        let write_back = if immediate {
+            WriteBack::Immediate
+        } else {
+            WriteBack::Delayed(Millis(delay))
+        };
         let queues = match profile {
             Profile::Tiny => 2,
             _ => 1 + pick(4) as u16,
         };
-        let depth = if profile == Profile::Tiny { 2 } else { 1 + pick(4) as u16 };
+        let depth = if profile == Profile::Tiny {
+            2
+        } else {
+            1 + pick(4) as u16
+        };
         let prealloc = cluster * [1u64, 2, 4, 3][pick(4) as usize];
-        let no_space = if pick(4) == 3 { NoSpace::Fail } else { NoSpace::Wait { retry: Millis(30) } };
-        let (page_bytes, granule) = if real { (4096, 512) } else { (PAGE_BYTES[pick(4) as usize], 16) };
+        let no_space = if pick(4) == 3 {
+            NoSpace::Fail
+        } else {
+            NoSpace::Wait { retry: Millis(30) }
+        };
+        let (page_bytes, granule) = if real {
+            (4096, 512)
+        } else {
+            (PAGE_BYTES[pick(4) as usize], 16)
+        };
         let options = Options {
             queues,
             depth,
@@ -90,16 +114,33 @@ impl Shape {
             granule,
         };
         let size = u64::from(entries) * cluster - cut;
-        Shape { version, packed, cluster, entries, size, levels, raw_base, options }
+        Shape {
+            version,
+            packed,
+            cluster,
+            entries,
+            size,
+            levels,
+            raw_base,
+            options,
+        }
     }
 
     /// The layout of an image of this shape.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let cluster = Sectors(self.cluster);
-        let lowest = if self.packed { Version::V1 } else { Version::V2 };
+        let lowest = if self.packed {
+            Version::V1
+        } else {
+            Version::V2
+        };
         let data_start = Layout::lowest_data_start(lowest, cluster, self.entries);
-        let phase = if self.packed { data_start.0 % self.cluster } else { 0 };
+        let phase = if self.packed {
+            data_start.0 % self.cluster
+        } else {
+            0
+        };
         Layout {
             version: self.version,
             cluster,
@@ -132,18 +173,49 @@ impl Swarm {
             _ => [4, 4, 2, 1, 1],
         };
         let (budget, cycles) = match profile {
-            Profile::Tiny => (8 + tape.choose(Kind::Op, 5), 1 + u32::from(tape.chance(Kind::Crash, 1, 4))),
-            Profile::Default => (12 + tape.choose(Kind::Op, 40), 1 + tape.choose(Kind::Crash, 4)),
-            Profile::Faults => (12 + tape.choose(Kind::Op, 30), 1 + tape.choose(Kind::Crash, 3)),
-            Profile::Big => (80 + tape.choose(Kind::Op, 120), 1 + tape.choose(Kind::Crash, 3)),
+            Profile::Tiny => (
+                8 + tape.choose(Kind::Op, 5),
+                1 + u32::from(tape.chance(Kind::Crash, 1, 4)),
+            ),
+            Profile::Default => (
+                12 + tape.choose(Kind::Op, 40),
+                1 + tape.choose(Kind::Crash, 4),
+            ),
+            Profile::Faults => (
+                12 + tape.choose(Kind::Op, 30),
+                1 + tape.choose(Kind::Crash, 3),
+            ),
+            Profile::Big => (
+                80 + tape.choose(Kind::Op, 120),
+                1 + tape.choose(Kind::Crash, 3),
+            ),
         };
         let faults = match profile {
-            Profile::Faults => {
-                FaultRates { io: 700, short: 500, nothing: 200, no_space: 350, unsupported: 100, horizon: 60 }
-            }
-            _ => FaultRates { io: 100, short: 80, nothing: 30, no_space: 60, unsupported: 20, horizon: 40 },
+            Profile::Faults => FaultRates {
+                io: 700,
+                short: 500,
+                nothing: 200,
+                no_space: 350,
+                unsupported: 100,
+                horizon: 60,
+            },
+            _ => FaultRates {
+                io: 100,
+                short: 80,
+                nothing: 30,
+                no_space: 60,
+                unsupported: 20,
+                horizon: 40,
+            },
         };
         let hot = [0, 1, 2, 4][tape.choose(Kind::Op, 4) as usize];
-        Swarm { ops, events, hot, budget, cycles, faults }
+        Swarm {
+            ops,
+            events,
+            hot,
+            budget,
+            cycles,
+            faults,
+        }
     }
 }
