@@ -215,3 +215,53 @@ impl Search {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reign::NEVER;
+
+    /// Reads one after the other, any of which may have seen any of as many discards in flight: far too many ways.
+    fn too_many(n: u64) -> (Vec<Reign>, Vec<OpenRead>) {
+        let mut reigns = vec![Reign::initial(Value::of(1, 0))];
+        reigns.extend((0..n).map(|i| Reign::submitted(Value::ZERO, 1 + i)));
+        let reads = (0..n).map(|i| OpenRead {
+            start: 100 * i + 50,
+            end: 100 * i + 60,
+        });
+        (reigns, reads.collect())
+    }
+
+    #[test]
+    fn a_search_that_is_too_costly_says_so_and_one_that_is_not_does_not() {
+        let mut search = Search::default();
+        let (reigns, mut reads) = too_many(12);
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::GaveUp);
+        // Nor does it claim that there is no way, when the last read has none.
+        reads.push(OpenRead { start: 0, end: 1 });
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::GaveUp);
+        let (reigns, mut reads) = too_many(3);
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::Explained);
+        assert!(search.findings[0].over.always && search.findings[0].older.always);
+        assert!(!search.findings[1].over.always);
+        reads.push(OpenRead { start: 0, end: 1 });
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::Unexplained);
+    }
+
+    #[test]
+    fn a_source_was_submitted_before_the_read_ended() {
+        let mut reigns = vec![
+            Reign::initial(Value::of(1, 0)),
+            Reign::submitted(Value::ZERO, 10),
+        ];
+        let read = |end| OpenRead { start: 5, end };
+        assert!(matches!(source(&mut reigns, read(9)), Source::None));
+        assert!(matches!(source(&mut reigns, read(11)), Source::One(1)));
+        reigns[1].closed_at = 11;
+        assert!(matches!(source(&mut reigns, read(12)), Source::None));
+    }
+}

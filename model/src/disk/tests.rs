@@ -312,6 +312,26 @@ fn reset_forgets_everything_and_may_change_the_size() {
 }
 
 #[test]
+fn numbers_of_writes_go_on_after_a_restart() {
+    let mut model = Model::new(1);
+    done(&mut model, write(0, 1), 7);
+    model.crash();
+    assert_eq!(model.restart(&[Value::ZERO]), Ok(()));
+    assert_eq!(
+        sees(&mut model.clone(), 0, &[Value::of(7, 0)])
+            .expect_err("gone")
+            .kind,
+        Wrong::StaleRead
+    );
+    assert_eq!(
+        sees(&mut model, 0, &[Value::of(8, 0)])
+            .expect_err("never")
+            .kind,
+        Wrong::FutureValue
+    );
+}
+
+#[test]
 fn a_restart_with_wrong_content_changes_nothing() {
     let mut model = Model::new(1);
     done(
