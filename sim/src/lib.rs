@@ -1,6 +1,8 @@
 //! The simulator.
+#![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod fuzzing;
 pub mod profile;
 pub mod report;
 pub mod tape;
