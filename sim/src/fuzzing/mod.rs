@@ -40,5 +40,8 @@ pub fn open_image(bytes: &[u8]) {
             Err(_) => return,
         },
     };
+    if std::env::var("SHOW").is_ok() {
+        eprintln!("{scene:#?}");
+    }
     open::run(&scene);
 }

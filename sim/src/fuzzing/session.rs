@@ -49,6 +49,8 @@ fn pattern(n: u8, sector: u64) -> impl Iterator<Item = u8> {
 pub(super) struct Written {
     /// The top.
     pub(super) top: Vec<u8>,
+    /// Something was written to it.
+    pub(super) changed: bool,
     /// It was closed cleanly.
     pub(super) closed: bool,
     /// What may be in the sectors that were touched.
@@ -113,6 +115,7 @@ pub(super) fn run(
     check_lower(files, &memory);
     Some(Written {
         top: top.bytes(),
+        changed: top.changes() > 0,
         closed,
         sectors: session.sectors,
     })
