@@ -1,6 +1,7 @@
 //! The simulator.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod disk;
 pub mod fuzzing;
 pub mod profile;

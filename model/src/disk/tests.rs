@@ -4,6 +4,7 @@ use super::*;
 use crate::violation::Kind as Wrong;
 
 mod exhaustive;
+mod honest;
 mod script;
 mod table;
 
@@ -308,6 +309,26 @@ fn reset_forgets_everything_and_may_change_the_size() {
             vec![Value::of(1, 0), Value::of(40, 0)]
         );
     }
+}
+
+#[test]
+fn numbers_of_writes_go_on_after_a_restart() {
+    let mut model = Model::new(1);
+    done(&mut model, write(0, 1), 7);
+    model.crash();
+    assert_eq!(model.restart(&[Value::ZERO]), Ok(()));
+    assert_eq!(
+        sees(&mut model.clone(), 0, &[Value::of(7, 0)])
+            .expect_err("gone")
+            .kind,
+        Wrong::StaleRead
+    );
+    assert_eq!(
+        sees(&mut model, 0, &[Value::of(8, 0)])
+            .expect_err("never")
+            .kind,
+        Wrong::FutureValue
+    );
 }
 
 #[test]
