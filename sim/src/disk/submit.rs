@@ -71,7 +71,7 @@ impl SimFile {
         IoId(self.add(change, false))
     }
 
-    /// As [`SimFile::submit`]; durable in its own range when it completes with [`Effect::Done`].
+    /// As [`SimFile::submit`]; durable in its own range when it completes with [`Effect::Done`](super::Effect::Done).
     pub fn submit_fua(&mut self, change: Change<'_>) -> IoId {
         IoId(self.add(change, true))
     }

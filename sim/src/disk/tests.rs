@@ -1,6 +1,7 @@
 //! Tests of the simulated disk: every crash rule by hand, then against a naive reference, then its speed.
 
 mod bytes;
+mod lengths;
 mod naive;
 mod power;
 mod rules;
@@ -135,4 +136,8 @@ fn every_tape(mut run: impl FnMut(&mut Tape)) -> u32 {
         last.k += 1;
         tape.restart_replay(&log);
     }
+}
+
+fn set(images: &[Image]) -> BTreeSet<Image> {
+    images.iter().cloned().collect()
 }
