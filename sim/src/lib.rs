@@ -1,7 +1,11 @@
 //! The simulator.
 
+pub mod bench;
+pub mod campaign;
+pub mod cli;
 pub mod disk;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod tape;
 pub mod trace;
