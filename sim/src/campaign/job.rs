@@ -97,6 +97,11 @@ impl Shared {
         None
     }
 
+    /// No further run is wanted.
+    pub(super) fn stop(&self) {
+        self.failed.store(0, Relaxed);
+    }
+
     /// True if the run is still wanted.
     fn wants(&self, index: u64) -> bool {
         index < self.plan.seeds.count()

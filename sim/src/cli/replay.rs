@@ -68,7 +68,7 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
 }
 
 /// One line a choice.
-fn trace(choices: &[Choice], out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn trace(choices: &[Choice], out: &mut dyn Write) -> io::Result<()> {
     for (index, Choice { kind, n, k }) in choices.iter().enumerate() {
         writeln!(out, "{index:>6}  {:<9} {k} of {n}", kind.name())?;
     }

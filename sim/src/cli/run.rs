@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 /// A campaign with all that is said about it.
 pub(super) struct Result<'a> {
-    pub(super) plan: &'a Plan,
     pub(super) summary: &'a Summary,
     pub(super) coverage: &'a Coverage,
     /// The tape of the failure.
@@ -60,7 +59,6 @@ pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u
         },
     };
     let result = Result {
-        plan: &plan,
         summary: &summary,
         coverage: &coverage,
         tape: tape.as_deref(),
