@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary of `ploop-ublk`. See the library beside it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ublk_frontend::program(std::env::args_os())
+}

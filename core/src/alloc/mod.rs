@@ -77,7 +77,8 @@ impl Alloc {
         for host in used {
             bitmap.set(host.0);
         }
-        let ragged = layout.host_sector(DstClu(hosts)).bytes() < file_len;
+        let ragged = (layout.host_sector(DstClu(hosts)).bytes() < file_len)
+            .then(|| Sectors::covering(file_len));
         let state = State {
             used: bitmap,
             high: 0,
@@ -87,6 +88,7 @@ impl Alloc {
             tail: Tail {
                 hosts,
                 ragged,
+                reached: hosts,
                 extending: None,
                 waiting: VecDeque::new(),
             },
@@ -126,6 +128,7 @@ impl Alloc {
         }
         let to = self.limit(state.tail.hosts.max(host).saturating_add(self.step));
         state.tail.extending = Some(to);
+        state.tail.reached = state.tail.reached.max(to);
         Reserve::Extend(to)
     }
 
@@ -180,14 +183,14 @@ impl Alloc {
             "an extension ended that was not under way"
         );
         state.tail.extending = None;
-        let first = state.tail.hosts + u32::from(state.tail.ragged);
+        let first = state.tail.hosts + u32::from(state.tail.ragged.is_some());
         for host in first..hosts {
             if !state.used.get(host) {
                 state.zero.set(host);
             }
         }
         state.note_zeroed(first, hosts, after);
-        state.tail.ragged = false;
+        state.tail.ragged = None;
         state.tail.hosts = hosts;
         std::mem::take(&mut state.tail.waiting)
     }
@@ -275,13 +278,13 @@ impl Alloc {
     pub(crate) fn keep(&self) -> Option<Sectors> {
         let state = self.state.lock();
         let mut keep = state.tail.hosts;
-        if state.tail.ragged {
-            return None;
+        if let Some(len) = state.tail.ragged {
+            return (state.tail.reached > keep).then_some(len);
         }
         while keep > self.layout.first_host().0 && !state.used.get(keep - 1) {
             keep -= 1;
         }
-        (keep < state.tail.hosts).then(|| self.len_of(keep))
+        (keep < state.tail.reached).then(|| self.len_of(keep))
     }
 
     /// Clusters given up whose un-map is not durable.

@@ -8,14 +8,18 @@
 use std::collections::VecDeque;
 
 use crate::request::work::Segment;
+use crate::units::Sectors;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     /// Host clusters that lie wholly inside the file.
     pub(crate) hosts: u32,
-    /// The cluster behind the last whole one has bytes already: its content is unknown after an extension.
-    pub(crate) ragged: bool,
+    /// The cluster behind the last whole one has bytes already, up to this length of the file: its content is unknown
+    /// after an extension.
+    pub(crate) ragged: Option<Sectors>,
+    /// The most host clusters that an extension ever asked for: a failed one may have left the file that long.
+    pub(crate) reached: u32,
     /// An extension to this many hosts is under way.
     pub(crate) extending: Option<u32>,
     /// Makers of mappings that wait for it; each holds its cluster.

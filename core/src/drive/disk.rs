@@ -257,9 +257,7 @@ fn carry_out(
             read_padded(file(*level), from.bytes(), data)
                 .and_then(|_| write(file(*to_level), to.bytes(), scratch))
         }
-        (IoOp::SetLen { level, len }, _) => {
-            file(*level).set_len(len.bytes()).map(|()| Outcome::Done)
-        }
+        (IoOp::SetLen { level, len }, _) => extend(file(*level), len.bytes()),
         (
             IoOp::WriteIndex {
                 level, at, image, ..
@@ -269,6 +267,14 @@ fn carry_out(
         (IoOp::Sync { level }, _) => file(*level).sync().map(|()| Outcome::Done),
     };
     done.unwrap_or_else(|error| Outcome::Failed(failure(&error)))
+}
+
+/// Extends; never shrinks.
+fn extend(file: &dyn DeltaFile, len: u64) -> io::Result<Outcome> {
+    if file.len()? < len {
+        file.set_len(len)?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// Reads; a file that ends inside its last sector is padded with zeros.

@@ -26,6 +26,8 @@ const FLAG_EMPTY: u8 = 1;
 #[derive(Debug, Default)]
 struct State {
     under_way: bool,
+    /// It was tried at least once: the file may carry it.
+    tried: bool,
     waiting: Vec<(Origin, Request)>,
 }
 
@@ -50,6 +52,11 @@ impl Mark {
         self.marked.is_set()
     }
 
+    /// True if the mark was ever tried, so that the file may carry it.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.state.lock().tried
+    }
+
     /// Lets a request wait. `Err`: it need not. `Ok(true)`: the caller has to start the marking.
     fn wait(&self, origin: Origin, request: Request) -> Result<bool, (Origin, Request)> {
         let mut state = self.state.lock();
@@ -57,6 +64,7 @@ impl Mark {
             return Err((origin, request));
         }
         state.waiting.push((origin, request));
+        state.tried = true;
         Ok(!std::mem::replace(&mut state.under_way, true))
     }
 

@@ -39,6 +39,17 @@ pub(crate) enum DataOp {
     Zero { punch: bool },
 }
 
+impl DataOp {
+    /// What is left of it after a short completion. A synchronous write that was cut short proves nothing about its
+    /// first part: the whole of it is covered by a sync instead.
+    pub(crate) fn resumed(self) -> DataOp {
+        match self {
+            DataOp::Write { .. } => DataOp::Write { direct_fua: false },
+            other => other,
+        }
+    }
+}
+
 /// What a new mapping rests on: the content that the fresh host cluster gets before it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Base {

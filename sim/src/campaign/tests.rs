@@ -85,13 +85,16 @@ fn the_number_of_jobs_changes_nothing() {
     assert_eq!((one.totals.runs(), &one.found), (3000, &None));
     assert_eq!(one.totals, three.totals);
     assert!(one.totals.iter().count() > 2, "profiles are mixed");
-    assert_eq!(
-        one.canary,
+    // The fifth of one profile.
+    let canaries = |canary| match canary {
         Canary::Flagged {
-            runs: 5,
-            checker: "fake"
-        }
-    );
+            runs,
+            checker: "fake",
+        } => runs,
+        other => panic!("{other:?}"),
+    };
+    assert!(canaries(one.canary) >= 5);
+    assert_eq!(one.canary, three.canary);
 }
 
 #[test]

@@ -212,6 +212,13 @@ impl FaultPlan {
         self.unsupported = false;
     }
 
+    /// True if some I/O may be done in part, or refused for lack of space: whoever issued it may issue it again.
+    #[must_use]
+    pub fn causes_retries(&self) -> bool {
+        let partial = |point: &Point| matches!(point.fault, FaultKind::Short | FaultKind::Nothing);
+        self.shortage.is_some() || self.points.iter().any(partial)
+    }
+
     /// The faults that happened.
     #[must_use]
     pub fn injected(&self) -> &FaultCounts {

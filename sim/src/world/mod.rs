@@ -1,14 +1,100 @@
-//! One run: a device, its files, its clients, a crash, all driven by a tape.
+//! One run: a chain of files, a device on it, clients, faults, a power cut, all driven by one tape.
+//!
+//! ```text
+//!   draw shape, chain, swarm ──▶ power cycle ──▶ power cycle ──▶ ... ──▶ done
+//!
+//!   power cycle: load, open ──▶ events: submit │ deliver a completion │ turn │ tick │ suspend, resume
+//!                   │                └─ all operations ended ──▶ clean close, image checked and compared
+//!                   └─ power cut at any event, or inside the close ──▶ crash images opened, checked, compared; one lives on
+//! ```
+//! * Everything that is decided is drawn from the tape: same tape, same run, same trace.
+//! * Nothing here judges the core: that is for `check` and for `model`.
 
+pub mod chain;
+mod close;
+mod crash;
+mod cycle;
+mod flight;
+pub mod shape;
+mod submit;
+
+use model::disk::{Model, OpId};
+use model::op::{Op, Value};
+use ploop_core::format::Layout;
+use ploop_core::units::{Millis, QueueId};
+use ploop_core::{Action, Actions, Device};
+
+use crate::check::image::Images;
+use crate::check::in_use::Mark;
+use crate::disk::SimFile;
+use crate::disk::fault::FaultPlan;
 use crate::profile::Profile;
-use crate::report::{Failure, RunStats};
+use crate::report::{Class, Failure, RunStats};
 use crate::tape::Tape;
+use crate::trace::TraceHash;
+use chain::Content;
+use flight::Flight;
+use shape::{Shape, Swarm};
+
+/// What goes wrong when the canary lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Canary {
+    Off,
+    /// The simulated disk says that it has synced, and has not.
+    LyingSync,
+}
+
+/// A tag of a queue.
+#[derive(Clone, Debug, Default)]
+struct TagState {
+    /// The operation in flight.
+    active: Option<(OpId, Op)>,
+    /// Held back by a suspended device, or waiting: not ended at the power cut.
+    buffer: Vec<Value>,
+}
 
 /// A world that is built anew for each run and keeps its memory.
 #[derive(Debug)]
 pub struct World {
     profile: Profile,
-    canary: bool,
+    canary: Canary,
+    log: Option<Vec<String>>,
+    lowers: Vec<SimFile>,
+    top: SimFile,
+    spare: SimFile,
+    content: Content,
+    model: Model,
+    images: Images,
+    faults: FaultPlan,
+    out: Actions,
+    actions: Vec<Action>,
+    flights: Vec<Flight>,
+    tags: Vec<TagState>,
+    values: Vec<Value>,
+}
+
+/// What one run carries from power cycle to power cycle.
+struct Run<'a> {
+    world: &'a mut World,
+    tape: &'a mut Tape,
+    shape: Shape,
+    swarm: Swarm,
+    layout: Layout,
+    stats: RunStats,
+    trace: TraceHash,
+    /// Number of the last write.
+    writes: u32,
+    now: Millis,
+    /// Power cycles before this one.
+    cycle: u32,
+    mark: Mark,
+    /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
+    /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
+    /// that retries can do better, and no client that knows disks relies on more.
+    overlaps: bool,
+    suspended: bool,
+    /// The device owes a turn since the last event.
+    owes_turn: bool,
 }
 
 impl World {
@@ -17,14 +103,41 @@ impl World {
     pub fn new(profile: Profile) -> World {
         World {
             profile,
-            canary: false,
+            canary: Canary::Off,
+            log: None,
+            lowers: Vec::new(),
+            top: SimFile::new(),
+            spare: SimFile::new(),
+            content: Content::default(),
+            model: Model::new(0),
+            images: Images::default(),
+            faults: FaultPlan::none(),
+            out: Actions::new(),
+            actions: Vec::new(),
+            flights: Vec::new(),
+            tags: Vec::new(),
+            values: Vec::new(),
         }
     }
 
     /// From now on the simulated disk lies about its syncs: the checkers must notice. A campaign whose canary lives is
     /// worth nothing.
     pub fn set_canary(&mut self, canary: bool) {
-        self.canary = canary;
+        self.canary = if canary {
+            Canary::LyingSync
+        } else {
+            Canary::Off
+        };
+    }
+
+    /// From now on every event is noted as a line; see [`World::take_log`].
+    pub fn set_logging(&mut self, on: bool) {
+        self.log = on.then(Vec::new);
+    }
+
+    /// The events of the last run, if they were noted.
+    pub fn take_log(&mut self) -> Vec<String> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The profile.
@@ -34,8 +147,127 @@ impl World {
     }
 
     /// One run.
+    ///
+    /// # Errors
+    /// What a checker found.
     pub fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure> {
-        let _ = (tape, self.canary);
-        Ok(RunStats::default())
+        // A panic may have left work behind.
+        self.out = Actions::new();
+        let shape = Shape::draw(self.profile, tape);
+        let swarm = Swarm::draw(self.profile, tape);
+        let layout = shape.layout();
+        chain::draw(
+            &shape,
+            &mut self.lowers,
+            &mut self.top,
+            tape,
+            &mut self.content,
+        );
+        self.model.reset(&self.content.all);
+        self.faults.draw(&swarm.faults, tape);
+        let overlaps = !self.faults.causes_retries();
+        let mut run = Run {
+            world: self,
+            tape,
+            shape,
+            swarm,
+            layout,
+            stats: RunStats::default(),
+            trace: TraceHash::default(),
+            writes: 0,
+            now: Millis(0),
+            cycle: 0,
+            mark: Mark::Unmarked,
+            overlaps,
+            suspended: false,
+            owes_turn: false,
+        };
+        run.say(|run| format!("{:?}", run.shape));
+        let result = run.cycles();
+        let mut stats = run.stats;
+        stats.trace = run.trace.value();
+        let trace = stats.trace;
+        stats.faults = *self.faults.injected();
+        result
+            .map(|()| stats)
+            .map_err(|failure| Failure { trace, ..failure })
+    }
+}
+
+impl Run<'_> {
+    fn cycles(&mut self) -> Result<(), Failure> {
+        for cycle in 0..self.swarm.cycles {
+            self.cycle = cycle;
+            let device = self.open()?;
+            self.power_cycle(&device, cycle + 1 == self.swarm.cycles)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the chain as it is.
+    fn open(&mut self) -> Result<Device, Failure> {
+        let refused = |error: String| crate::check::failure("open", error);
+        let mut chain = Vec::with_capacity(self.world.lowers.len() + 1);
+        for (level, file) in self.world.lowers.iter().enumerate() {
+            let loaded = match level {
+                0 if self.shape.raw_base => ploop_core::load::load_raw(file, "base"),
+                _ => ploop_core::load::load(file, "lower"),
+            };
+            chain.push(loaded.map_err(|error| refused(error.to_string()))?);
+        }
+        let top = ploop_core::load::load(&self.world.top, "top");
+        chain.push(top.map_err(|error| refused(error.to_string()))?);
+        let tags = usize::from(self.shape.options.queues) * usize::from(self.shape.options.depth);
+        self.world.tags.resize_with(tags, TagState::default);
+        self.world.tags.iter_mut().for_each(|tag| tag.active = None);
+        self.world.flights.clear();
+        self.world.out = Actions::new();
+        self.mark = Mark::Unmarked;
+        self.suspended = false;
+        self.owes_turn = false;
+        Device::open(chain, self.shape.options).map_err(|error| refused(error.to_string()))
+    }
+
+    /// Index of a tag in the world's table.
+    fn tag_index(&self, origin: ploop_core::Origin) -> usize {
+        usize::from(origin.queue.0) * usize::from(self.shape.options.depth)
+            + usize::from(origin.tag.0)
+    }
+
+    /// Number of operations in flight.
+    fn active(&self) -> usize {
+        self.world
+            .tags
+            .iter()
+            .filter(|tag| tag.active.is_some())
+            .count()
+    }
+
+    /// Notes an event for a person, if anybody reads.
+    fn say(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.world.log.is_some() {
+            let line = line(self);
+            if let Some(log) = &mut self.world.log {
+                log.push(line);
+            }
+        }
+    }
+
+    /// A queue that carries out the core's own I/O.
+    fn some_queue(&mut self) -> QueueId {
+        QueueId(self.tape.choose(
+            crate::tape::Kind::Thread,
+            u32::from(self.shape.options.queues),
+        ) as u16)
+    }
+}
+
+/// A hang that the world noticed.
+fn hang(message: String) -> Failure {
+    Failure {
+        class: Class::Hang,
+        checker: "progress",
+        message,
+        trace: 0,
     }
 }

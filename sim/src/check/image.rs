@@ -1,0 +1,152 @@
+//! Checkers on an image of the top file, as a crash or a close left it.
+//!
+//! * `open`: the core's own loader takes it (a crash never makes a refused image).
+//! * `image`: the model's fsck finds nothing: no alias, nothing outside the data area (I1, I2, I26, I27), a sound
+//!   header (I6), the in-use mark where it must be (I31), and after a clean close no leak at the end (I3) and nothing owed (I5).
+//! * `durable`: every sector holds what the model allows (I24, I25, I28, I30).
+
+use model::disk::Model;
+use model::fsck;
+use model::fsck::Fsck;
+use model::image::{Image, ImageBytes, InUse};
+use model::op::Value;
+use ploop_core::format::Layout;
+use ploop_core::load;
+
+use crate::check::failure;
+use crate::disk::View;
+use crate::report::Failure;
+
+/// The model's view of a simulated file. The metadata is copied out once: it is read entry by entry.
+struct Bytes<'a> {
+    view: View<'a>,
+    meta: &'a [u8],
+}
+
+impl ImageBytes for Bytes<'_> {
+    fn len(&self) -> u64 {
+        self.view.len_bytes()
+    }
+    fn read(&self, at: u64, buf: &mut [u8]) {
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.meta.get(from..from.saturating_add(buf.len())) {
+            return buf.copy_from_slice(bytes);
+        }
+        let done = self.view.read_bytes(at, buf);
+        buf[done..].fill(0);
+    }
+}
+
+/// What is known about how the image was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The power was cut; the mark must be there.
+    Marked,
+    /// The power was cut while the mark was being set or cleared, or before.
+    Either,
+    /// Closed cleanly: no mark, no leak.
+    Closed,
+}
+
+/// Memory of the checkers, and what they read.
+#[derive(Debug, Default)]
+pub struct Images {
+    fsck: Fsck,
+    meta: Vec<u8>,
+    /// What the image reads as, per guest sector.
+    pub seen: Vec<Value>,
+}
+
+/// What an image is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// What the lower levels show, per guest sector.
+    pub below: &'a [Value],
+    /// The layout of the image.
+    pub layout: &'a Layout,
+    /// How it was left.
+    pub left: Left,
+    /// What may stand in each sector.
+    pub model: &'a Model,
+}
+
+impl Images {
+    /// Opens, checks, reads and compares an image.
+    pub fn judge(&mut self, view: View<'_>, expected: Expected<'_>) -> Result<(), Failure> {
+        if let Err(error) = load::load(&view, "top") {
+            return Err(failure(
+                "open",
+                format!("the loader refuses the image: {error}"),
+            ));
+        }
+        let mut meta = std::mem::take(&mut self.meta);
+        meta.resize(expected.layout.data_start.bytes() as usize, 0);
+        let there = view.read_bytes(0, &mut meta);
+        meta.truncate(there);
+        let result = self.check(&Bytes { view, meta: &meta }, expected);
+        self.meta = meta;
+        result
+    }
+
+    fn check(&mut self, bytes: &Bytes<'_>, expected: Expected<'_>) -> Result<(), Failure> {
+        let report = self.fsck.check(bytes);
+        if let Some(problem) = report.problems.first() {
+            return Err(failure("image", format!("fsck: {problem}")));
+        }
+        check_left(report, expected.left)?;
+        self.read(bytes, expected.below, expected.layout.cluster.0);
+        let judged = expected.model.check_all_after_crash(&self.seen);
+        judged.map_err(|violation| failure("durable", violation.to_string()))
+    }
+
+    /// Reads the image with the model's naive reader.
+    fn read(&mut self, bytes: &Bytes<'_>, below: &[Value], cluster: u64) {
+        self.seen.clear();
+        let Ok(image) = Image::open(bytes) else {
+            return;
+        };
+        let size = below.len() as u64;
+        let mut start = 0;
+        while start < size {
+            let end = (start + cluster).min(size);
+            match image.lookup(start) {
+                Some(at) => bytes.view.read_values(at, end - start, &mut self.seen),
+                None => self
+                    .seen
+                    .extend_from_slice(&below[start as usize..end as usize]),
+            }
+            start = end;
+        }
+    }
+}
+
+fn ends_in_leak(report: &fsck::Report) -> bool {
+    let cluster = report.header.map_or(1, |header| header.cluster_sectors);
+    report
+        .leaks
+        .last()
+        .is_some_and(|leak| leak.sector + leak.clusters * cluster >= report.file_sectors)
+}
+
+fn check_left(report: &fsck::Report, left: Left) -> Result<(), Failure> {
+    let in_use = report.in_use();
+    match left {
+        Left::Marked if in_use != Some(InUse::Dirty) => Err(failure(
+            "image",
+            format!("the in-use mark is lost (I31): {in_use:?}"),
+        )),
+        Left::Closed if in_use != Some(InUse::Closed) => Err(failure(
+            "image",
+            format!("closed, but marked {in_use:?} (I31)"),
+        )),
+        // Free clusters between used ones are holes to be used again; behind the last one they are a leak.
+        Left::Closed if report.tail_bytes == 0 && ends_in_leak(report) => Err(failure(
+            "image",
+            format!(
+                "closed, but the file ends in free clusters (I3): {:?}",
+                report.leaks
+            ),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,19 @@
+//! The checkers: one property each, outside the core. Each names what it decides; a failure carries that name.
+
+pub mod clusters;
+pub mod image;
+pub mod in_use;
+pub mod tickets;
+
+use crate::report::{Class, Failure};
+
+/// A failure found by a checker. The trace is filled in by the world.
+#[must_use]
+pub fn failure(checker: &'static str, message: String) -> Failure {
+    Failure {
+        class: Class::Wrong,
+        checker,
+        message,
+        trace: 0,
+    }
+}

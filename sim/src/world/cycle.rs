@@ -1,0 +1,212 @@
+//! A power cycle: events until everything has ended, or the power is cut.
+
+use model::op::{Kind as OpKind, Op};
+use ploop_core::units::{Millis, QueueId, Tag};
+use ploop_core::{Device, Origin};
+
+use crate::report::Failure;
+use crate::tape::Kind;
+use crate::world::{Run, hang};
+
+/// More events than any run needs.
+const MOST_EVENTS: u32 = 200_000;
+
+/// How a power cycle ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// Cut after so many events.
+    CutAfter(u32),
+    /// Close; power may be cut after so many calls of the close.
+    Close(Option<u32>),
+}
+
+impl Run<'_> {
+    pub(super) fn power_cycle(&mut self, device: &Device, last: bool) -> Result<(), Failure> {
+        let plan = self.draw_plan();
+        let mut budget = self.swarm.budget;
+        let mut events = 0;
+        loop {
+            if plan == Plan::CutAfter(events) {
+                return self.cut(device);
+            }
+            events += 1;
+            if events > MOST_EVENTS {
+                return Err(hang(format!(
+                    "{events} events and no end\n{}",
+                    device.dump()
+                )));
+            }
+            if !self.event(device, &mut budget)? {
+                break;
+            }
+        }
+        if let Plan::CutAfter(_) = plan {
+            return self.cut(device);
+        }
+        self.read_all(device)?;
+        let Plan::Close(power) = plan else {
+            return Ok(());
+        };
+        self.close(device, power)?;
+        let _ = last;
+        Ok(())
+    }
+
+    fn draw_plan(&mut self) -> Plan {
+        let most = 6 * self.swarm.budget;
+        match self.tape.choose(Kind::Crash, 8) {
+            0..=2 => Plan::Close(None),
+            3 => Plan::Close(Some(self.tape.choose(Kind::Crash, 5))),
+            // Soon after the start: while the mark is being set.
+            4 => Plan::CutAfter(self.tape.choose(Kind::Crash, 10)),
+            _ => Plan::CutAfter(self.tape.choose(Kind::Crash, most)),
+        }
+    }
+
+    /// One event. False: everything has ended.
+    fn event(&mut self, device: &Device, budget: &mut u32) -> Result<bool, Failure> {
+        let mut weights = self.swarm.events;
+        if *budget == 0 {
+            weights[0] = 0;
+        }
+        if self.world.flights.is_empty() {
+            weights[1] = 0;
+        }
+        if !self.owes_turn {
+            weights[2] = 0;
+        }
+        if weights[0] + weights[1] + weights[2] == 0 {
+            return self.idle(device);
+        }
+        match self.tape.weighted(Kind::Event, &weights) {
+            0 => {
+                // All tags busy: the event is lost, time goes on.
+                if self.submit_some(device)? {
+                    *budget -= 1;
+                    self.stats.steps += 1;
+                    self.owes_turn = true;
+                } else if self.world.flights.is_empty() && !self.owes_turn {
+                    return self.idle(device);
+                }
+            }
+            1 => {
+                self.deliver_some(device)?;
+                self.owes_turn = true;
+            }
+            2 => self.turn(device)?,
+            3 => {
+                let later = 1 + self.tape.choose(Kind::Time, 60);
+                self.tick(device, Millis(self.now.0 + u64::from(later)))?;
+            }
+            _ => self.suspend_or_resume(device)?,
+        }
+        Ok(true)
+    }
+
+    /// Nothing is in flight, nothing can be submitted: turn, then time, then it must be over.
+    fn idle(&mut self, device: &Device) -> Result<bool, Failure> {
+        self.turn(device)?;
+        if !self.world.flights.is_empty() {
+            return Ok(true);
+        }
+        if self.suspended {
+            self.suspend_or_resume(device)?;
+            return Ok(true);
+        }
+        if self.active() == 0 {
+            return Ok(false);
+        }
+        // What still waits, waits for time or for space; space returns, since refusals are counted.
+        self.tick(device, Millis(self.now.0 + 1000))?;
+        self.turn(device)?;
+        if self.world.flights.is_empty() && self.active() > 0 && !device.is_starving() {
+            let waiting: Vec<String> = self
+                .world
+                .tags
+                .iter()
+                .filter_map(|tag| tag.active)
+                .map(|(_, op)| format!("{op:?}"))
+                .collect();
+            return Err(hang(format!(
+                "nothing in flight, nothing due, but waited for: {}\n{}",
+                waiting.join(", "),
+                device.dump()
+            )));
+        }
+        Ok(true)
+    }
+
+    pub(super) fn turn(&mut self, device: &Device) -> Result<(), Failure> {
+        let queue = self.some_queue();
+        self.owes_turn = false;
+        self.stats.steps += 1;
+        self.trace.push(0x70 << 56 | u64::from(queue.0));
+        device.turn(queue, &mut self.world.out);
+        self.carry_out(device)
+    }
+
+    pub(super) fn tick(&mut self, device: &Device, now: Millis) -> Result<(), Failure> {
+        self.now = now;
+        self.stats.steps += 1;
+        self.owes_turn = true;
+        self.trace.push(0x71 << 56 | now.0);
+        self.say(|_| format!("tick     {}", now.0));
+        device.tick(now, &mut self.world.out);
+        self.carry_out(device)
+    }
+
+    fn suspend_or_resume(&mut self, device: &Device) -> Result<(), Failure> {
+        self.stats.steps += 1;
+        self.owes_turn = true;
+        self.trace.push(0x72 << 56 | u64::from(self.suspended));
+        self.suspended = !self.suspended;
+        self.say(|run| (if run.suspended { "suspend" } else { "resume" }).to_owned());
+        if self.suspended {
+            device.suspend(&mut self.world.out);
+        } else {
+            device.resume(&mut self.world.out);
+        }
+        self.carry_out(device)
+    }
+
+    /// Delivers everything, in order, until nothing is in flight.
+    pub(super) fn drain(&mut self, device: &Device) -> Result<(), Failure> {
+        for _ in 0..MOST_EVENTS {
+            self.turn(device)?;
+            if self.world.flights.is_empty() {
+                return Ok(());
+            }
+            while !self.world.flights.is_empty() {
+                self.deliver_some(device)?;
+            }
+        }
+        Err(hang(format!("I/O without end\n{}", device.dump())))
+    }
+
+    /// Reads the whole disk as a client, and checks the core's own invariants.
+    fn read_all(&mut self, device: &Device) -> Result<(), Failure> {
+        self.world.faults.cease();
+        let op = Op {
+            kind: OpKind::Read,
+            start: 0,
+            len: self.shape.size,
+        };
+        self.submit(
+            device,
+            Origin {
+                queue: QueueId(0),
+                tag: Tag(0),
+            },
+            op,
+        )?;
+        self.drain(device)?;
+        if self.active() > 0 {
+            return Err(hang(format!(
+                "a read of the whole disk does not end\n{}",
+                device.dump()
+            )));
+        }
+        device.verify();
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! I/O in flight: handed out by the core, under way in the simulated files, delivered in any order.
+
+use model::op::Value;
+use ploop_core::units::Level;
+use ploop_core::{ActionKind, Buf, Device, Failure as CoreFailure, IoOp, Outcome, Ticket};
+
+use crate::check::in_use::Mark;
+use crate::check::{clusters, failure, in_use};
+use crate::disk::fault::{Fault, IoKind};
+use crate::disk::{Change, Effect, IoId, SyncEffect, SyncId};
+use crate::report::Failure;
+use crate::tape::Kind;
+use crate::world::{Canary, Run, World};
+
+/// What is under way in the top file.
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    /// Nothing: it reads, or fills a hole.
+    Nothing,
+    Change(IoId),
+    /// With what the sync will have made of the mark.
+    Sync(SyncId, Mark),
+}
+
+/// An I/O in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    ticket: Ticket,
+    op: IoOp,
+    doing: Doing,
+}
+
+impl Run<'_> {
+    /// Takes what the core wants done and puts it under way.
+    pub(super) fn carry_out(&mut self, _device: &Device) -> Result<(), Failure> {
+        let mut actions = std::mem::take(&mut self.world.actions);
+        actions.clear();
+        actions.extend(self.world.out.drain());
+        let result = actions.drain(..).try_for_each(|action| match action.kind {
+            ActionKind::Finish { tag, outcome } => self.finished(action.queue, tag, outcome),
+            ActionKind::Io { ticket, op } => self.begin(ticket, op),
+        });
+        self.world.actions = actions;
+        result
+    }
+
+    fn begin(&mut self, ticket: Ticket, op: IoOp) -> Result<(), Failure> {
+        self.say(|_| format!("  begin  {}", describe(&op)));
+        let top = Level(self.shape.levels - 1);
+        let len = self.world.top.len_sectors();
+        clusters::check(&op, top, &self.layout, self.shape.options.granule, len)?;
+        in_use::check(&op, self.mark)?;
+        let doing = self.start(&op)?;
+        self.world.flights.push(Flight { ticket, op, doing });
+        Ok(())
+    }
+
+    /// Submits an I/O's change to the top file.
+    fn start(&mut self, op: &IoOp) -> Result<Doing, Failure> {
+        let World {
+            top,
+            lowers,
+            values,
+            ..
+        } = &mut *self.world;
+        let change = match op {
+            IoOp::Read { .. } | IoOp::ReadHole { .. } => return Ok(Doing::Nothing),
+            IoOp::Sync { .. } => return Ok(Doing::Sync(top.submit_sync(), self.mark)),
+            IoOp::Write {
+                at, len, buf, fua, ..
+            } => {
+                let index = self.tag_index(buf.origin);
+                let from = buf.offset.0 as usize;
+                let world = &mut *self.world;
+                let Some(values) = world.tags[index].buffer.get(from..from + len.0 as usize) else {
+                    return Err(failure(
+                        "tickets",
+                        format!("writes from beyond its buffer: {op:?}"),
+                    ));
+                };
+                let change = Change::Data { at: at.0, values };
+                let id = if *fua {
+                    world.top.submit_fua(change)
+                } else {
+                    world.top.submit(change)
+                };
+                return Ok(Doing::Change(id));
+            }
+            IoOp::Copy {
+                level,
+                from,
+                from_len,
+                to,
+                len,
+                ..
+            } => {
+                values.clear();
+                lowers[usize::from(level.0)].read_values(from.0, from_len.0, values);
+                values.resize(len.0 as usize, Value::ZERO);
+                Change::Data { at: to.0, values }
+            }
+            IoOp::Zero { at, len, .. } | IoOp::PunchHole { at, len, .. } => Change::Zero {
+                at: at.0,
+                len: len.0,
+            },
+            IoOp::SetLen { len, .. } => Change::Extend { sectors: len.0 },
+            IoOp::WriteIndex { at, image, .. } => Change::Bytes {
+                at: *at,
+                bytes: image,
+            },
+        };
+        if !top.fits(&change) {
+            return Err(failure(
+                "clusters",
+                format!("beyond any length that the file may have: {op:?}"),
+            ));
+        }
+        Ok(Doing::Change(top.submit(change)))
+    }
+
+    /// Delivers the completion of some I/O in flight.
+    pub(super) fn deliver_some(&mut self, device: &Device) -> Result<(), Failure> {
+        let index = self.tape.index(Kind::Event, self.world.flights.len());
+        self.deliver(device, index)
+    }
+
+    /// Delivers the completion of an I/O in flight.
+    pub(super) fn deliver(&mut self, device: &Device, index: usize) -> Result<(), Failure> {
+        let Flight { ticket, op, doing } = self.world.flights.remove(index);
+        let (kind, bytes, step) = size_of(&op, self.shape.options.granule);
+        let fault = kind.and_then(|kind| self.world.faults.next(kind, bytes, step, self.tape));
+        let outcome = match fault {
+            None => Outcome::Done,
+            Some(Fault::Io) => Outcome::Failed(CoreFailure::Io),
+            Some(Fault::NoSpace) => Outcome::Failed(CoreFailure::NoSpace),
+            Some(Fault::Unsupported) => Outcome::Failed(CoreFailure::Unsupported),
+            Some(Fault::Short(bytes)) => Outcome::Short { bytes },
+        };
+        self.stats.steps += 1;
+        self.trace.push(0xC0 << 56 | (index as u64) << 32 | bytes);
+        self.say(|_| format!("deliver  {} {outcome:?}", describe(&op)));
+        self.take_effect(&op, doing, outcome)?;
+        device.complete(ticket, outcome, &mut self.world.out);
+        self.carry_out(device)
+    }
+
+    /// What the completion does to the file, or brings from it.
+    fn take_effect(&mut self, op: &IoOp, doing: Doing, outcome: Outcome) -> Result<(), Failure> {
+        let world = &mut *self.world;
+        match (doing, outcome) {
+            (Doing::Change(id), Outcome::Done) => {
+                world.top.complete(id, Effect::Done, self.tape);
+                if self.mark == Mark::Unmarked && in_use::carries_mark(op) {
+                    self.mark = Mark::Written;
+                }
+            }
+            (Doing::Change(id), Outcome::Short { bytes }) => {
+                world.top.complete(id, Effect::Short(bytes), self.tape);
+            }
+            (Doing::Change(id), Outcome::Failed(_)) => {
+                world.top.complete(id, Effect::Failed, self.tape)
+            }
+            (Doing::Sync(id, mark), Outcome::Done) => {
+                if world.canary == Canary::Off {
+                    world.top.complete_sync(id, SyncEffect::Done, self.tape);
+                }
+                if mark != Mark::Unmarked {
+                    self.mark = Mark::Durable;
+                }
+            }
+            (Doing::Sync(id, _), _) => {
+                world
+                    .top
+                    .complete_sync(id, SyncEffect::Failed { evict: false }, self.tape);
+            }
+            (Doing::Nothing, Outcome::Failed(_)) => {}
+            (Doing::Nothing, Outcome::Done) => return self.read(op, u64::MAX),
+            (Doing::Nothing, Outcome::Short { bytes }) => return self.read(op, bytes / 512),
+        }
+        Ok(())
+    }
+
+    /// Brings what was read into the guest's buffer, `most` sectors at the most.
+    fn read(&mut self, op: &IoOp, most: u64) -> Result<(), Failure> {
+        let world = &mut *self.world;
+        world.values.clear();
+        let buf: Buf = match op {
+            IoOp::ReadHole { len, buf } => {
+                world.values.resize(len.0 as usize, Value::ZERO);
+                *buf
+            }
+            IoOp::Read {
+                level,
+                at,
+                len,
+                zero_tail,
+                buf,
+            } => {
+                let len = len.0.min(most);
+                match world.lowers.get(usize::from(level.0)) {
+                    Some(lower) => lower.read_values(at.0, len, &mut world.values),
+                    None => world.top.observe(at.0, len, &mut world.values, self.tape),
+                }
+                if most == u64::MAX {
+                    let end = world.values.len() + zero_tail.0 as usize;
+                    world.values.resize(end, Value::ZERO);
+                }
+                *buf
+            }
+            _ => return Ok(()),
+        };
+        let from = buf.offset.0 as usize;
+        let index = self.tag_index(buf.origin);
+        let world = &mut *self.world;
+        let Some(into) = world.tags[index]
+            .buffer
+            .get_mut(from..from + world.values.len())
+        else {
+            return Err(failure(
+                "tickets",
+                format!("reads beyond its buffer: {op:?}"),
+            ));
+        };
+        into.copy_from_slice(&world.values);
+        Ok(())
+    }
+}
+
+/// What a fault plan needs to know: kind (none for what touches no file), bytes, and the unit in which it may be short.
+fn size_of(op: &IoOp, granule: u32) -> (Option<IoKind>, u64, u64) {
+    match op {
+        IoOp::ReadHole { .. } => (None, 0, 1),
+        IoOp::Read { len, .. } => (Some(IoKind::Read), len.bytes(), 512),
+        IoOp::Write { len, .. } => (Some(IoKind::Write), len.bytes(), 512),
+        IoOp::Zero { len, .. } => (Some(IoKind::Zero), len.bytes(), 512),
+        IoOp::Copy { len, .. } => (Some(IoKind::Copy), len.bytes(), 512),
+        IoOp::SetLen { .. } => (Some(IoKind::SetLen), 0, 1),
+        IoOp::WriteIndex { image, .. } => {
+            (Some(IoKind::Index), image.len() as u64, u64::from(granule))
+        }
+        IoOp::PunchHole { .. } => (Some(IoKind::Punch), 0, 1),
+        IoOp::Sync { .. } => (Some(IoKind::Sync), 0, 1),
+    }
+}
+
+fn describe(op: &IoOp) -> String {
+    match op {
+        IoOp::WriteIndex {
+            page, at, image, ..
+        } => {
+            let slots = image
+                .chunks_exact(4)
+                .map(|slot| u32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]]));
+            let skip = if *at == 0 { 16 } else { 0 };
+            let slots: Vec<u32> = slots.skip(skip).take(40).collect();
+            format!(
+                "WriteIndex page {} in-use {} {slots:?}",
+                page.0,
+                in_use::carries_mark(op)
+            )
+        }
+        op => format!("{op:?}"),
+    }
+}

@@ -1,0 +1,229 @@
+//! Clients: which operation comes next, and how it goes to the core and to the model.
+
+use model::op::{End, Kind as OpKind, Op, Value};
+use ploop_core::units::{QueueId, Sector, Sectors, Tag};
+use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request};
+
+use crate::check::{failure, tickets};
+use crate::report::Failure;
+use crate::tape::Kind;
+use crate::world::Run;
+
+/// An idle tag's buffer holds this where nothing was read.
+const UNREAD: Value = Value(u64::MAX - 1);
+
+impl Run<'_> {
+    /// Draws an operation.
+    fn draw_op(&mut self) -> Op {
+        let kind = match self.tape.weighted(Kind::Op, &self.swarm.ops) {
+            0 => OpKind::Read,
+            1 => OpKind::Write {
+                preflush: false,
+                fua: false,
+            },
+            2 => OpKind::Write {
+                preflush: false,
+                fua: true,
+            },
+            3 => OpKind::Write {
+                preflush: true,
+                fua: self.tape.choose(Kind::Arg, 2) == 1,
+            },
+            4 => OpKind::WriteZeroes {
+                fua: self.tape.choose(Kind::Arg, 3) == 2,
+                unmap: self.tape.choose(Kind::Arg, 2) == 0,
+            },
+            5 => OpKind::Discard,
+            _ => {
+                return Op {
+                    kind: OpKind::Flush,
+                    start: 0,
+                    len: 0,
+                };
+            }
+        };
+        let cluster = self.shape.cluster;
+        let clusters = self.shape.size.div_ceil(cluster) as u32;
+        let clu = if self.swarm.hot > 0 && self.tape.choose(Kind::Arg, 4) != 3 {
+            // The hot clusters stand where pages meet: 4, 1008, ... are the first of a page.
+            let pick = self.tape.choose(Kind::Arg, self.swarm.hot);
+            (if clusters > 1008 {
+                1006 + pick
+            } else {
+                2 + pick
+            }) % clusters
+        } else {
+            self.tape.choose(Kind::Arg, clusters)
+        };
+        let base = u64::from(clu) * cluster;
+        let whole = matches!(kind, OpKind::Discard) || self.tape.choose(Kind::Arg, 2) == 0;
+        let (start, len) = if whole {
+            let count = 1 + u64::from(self.tape.choose(Kind::Arg, 8) / 6);
+            (base, cluster * count)
+        } else {
+            let start = base + u64::from(self.tape.choose(Kind::Arg, cluster as u32));
+            (
+                start,
+                1 + u64::from(self.tape.choose(Kind::Arg, cluster as u32 + 1)),
+            )
+        };
+        let start = start.min(self.shape.size - 1);
+        Op {
+            kind,
+            start,
+            len: len.min(self.shape.size - start),
+        }
+    }
+
+    /// True if a modifying operation in flight overlaps this modifying one.
+    fn is_overlapped(&self, op: Op) -> bool {
+        let modifies = |op: &Op| !matches!(op.kind, OpKind::Read | OpKind::Flush);
+        let meets = |other: &Op| {
+            modifies(other) && other.start < op.start + op.len && op.start < other.start + other.len
+        };
+        modifies(&op)
+            && self
+                .world
+                .tags
+                .iter()
+                .any(|tag| tag.active.is_some_and(|(_, other)| meets(&other)))
+    }
+
+    /// Submits an operation on an idle tag of some queue, if there is one.
+    pub(super) fn submit_some(&mut self, device: &Device) -> Result<bool, Failure> {
+        let queue = self.some_queue();
+        let depth = self.shape.options.depth;
+        let idle = (0..depth)
+            .map(|tag| Origin {
+                queue,
+                tag: Tag(tag),
+            })
+            .find(|origin| self.world.tags[self.tag_index(*origin)].active.is_none());
+        let Some(origin) = idle else { return Ok(false) };
+        let op = self.draw_op();
+        if !self.overlaps && self.is_overlapped(op) {
+            return Ok(false);
+        }
+        self.submit(device, origin, op)?;
+        Ok(true)
+    }
+
+    /// Submits an operation.
+    pub(super) fn submit(
+        &mut self,
+        device: &Device,
+        origin: Origin,
+        op: Op,
+    ) -> Result<(), Failure> {
+        let mut write = 0;
+        let index = self.tag_index(origin);
+        let tag = &mut self.world.tags[index];
+        tag.buffer.clear();
+        match op.kind {
+            OpKind::Write { .. } => {
+                self.writes += 1;
+                write = self.writes;
+                tag.buffer
+                    .extend((op.start..op.start + op.len).map(|sector| Value::of(write, sector)));
+            }
+            OpKind::Read => tag.buffer.resize(op.len as usize, UNREAD),
+            OpKind::WriteZeroes { .. } | OpKind::Discard | OpKind::Flush => {}
+        }
+        let id = self.world.model.submit(op, write);
+        self.world.tags[index].active = Some((id, op));
+        self.stats.ops += 1;
+        self.trace.push(
+            0x51 << 56
+                | u64::from(origin.queue.0) << 40
+                | u64::from(origin.tag.0) << 32
+                | op.start << 8
+                | op.len,
+        );
+        self.say(|_| {
+            format!(
+                "submit   q{} t{} {:?} {}+{} (write {write})",
+                origin.queue.0, origin.tag.0, op.kind, op.start, op.len
+            )
+        });
+        let request = Request {
+            op: core_op(op.kind),
+            start: Sector(op.start),
+            len: Sectors(op.len),
+        };
+        device.submit(origin, request, &mut self.world.out);
+        self.carry_out(device)
+    }
+
+    /// A request has ended.
+    pub(super) fn finished(
+        &mut self,
+        queue: QueueId,
+        tag: Tag,
+        outcome: Result<(), CoreFailure>,
+    ) -> Result<(), Failure> {
+        let origin = Origin { queue, tag };
+        let index = self.tag_index(origin);
+        let entry = self.world.tags[index].active.take();
+        tickets::ended(origin, entry.is_some())?;
+        let Some((id, op)) = entry else { return Ok(()) };
+        let end = match outcome {
+            Ok(()) => End::Ok,
+            Err(CoreFailure::NoSpace) => End::NoSpace,
+            Err(CoreFailure::Io | CoreFailure::Unsupported) => End::Io,
+            Err(other) => {
+                return Err(failure(
+                    "tickets",
+                    format!("{origin:?}: a legal request ended with {other:?}"),
+                ));
+            }
+        };
+        let read = if op.kind == OpKind::Read && end == End::Ok {
+            &self.world.tags[index].buffer[..]
+        } else {
+            &[]
+        };
+        self.stats.sectors_compared += read.len() as u64;
+        self.trace
+            .push(0xF1 << 56 | u64::from(queue.0) << 40 | u64::from(tag.0) << 32 | end as u64);
+        for value in read {
+            self.trace.push(value.0);
+        }
+        let judged = self.world.model.complete(id, end, read);
+        self.say(|run| {
+            let read: Vec<String> = run.world.tags[index]
+                .buffer
+                .iter()
+                .map(|value| name(*value))
+                .collect();
+            let read = if op.kind == OpKind::Read {
+                read.join(" ")
+            } else {
+                String::new()
+            };
+            format!(
+                "finish   q{} t{} {:?} {end:?} {read}",
+                queue.0, tag.0, op.kind
+            )
+        });
+        judged.map_err(|violation| failure("linear", violation.to_string()))
+    }
+}
+
+/// A value in a few characters: who wrote it.
+fn name(value: Value) -> String {
+    if value == Value::ZERO {
+        "0".to_owned()
+    } else {
+        format!("w{}", value.write())
+    }
+}
+
+fn core_op(kind: OpKind) -> CoreOp {
+    match kind {
+        OpKind::Read => CoreOp::Read,
+        OpKind::Write { preflush, fua } => CoreOp::Write { preflush, fua },
+        OpKind::WriteZeroes { fua, unmap } => CoreOp::WriteZeroes { fua, unmap },
+        OpKind::Discard => CoreOp::Discard,
+        OpKind::Flush => CoreOp::Flush,
+    }
+}

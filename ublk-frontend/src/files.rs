@@ -1,0 +1,311 @@
+//! Real files behind the core's [`DeltaFile`].
+//!
+//! Promises:
+//! 1. Positional I/O only; interruptions are retried here; short results are passed on.
+//! 2. A file opened for reading cannot be written through this type: its descriptor is `O_RDONLY`.
+//! 3. Only regular files and block devices are opened; a pipe or a directory is refused without waiting for it.
+//! 4. An advisory lock is held as long as the file is open: shared by readers, exclusive for a writer.
+//! 5. [`RealFile::zero_at`] never changes the length, whatever the file system can or cannot do.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use ploop_core::drive::DeltaFile;
+use rustix::fs::{self, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::io::{Errno, retry_on_intr};
+
+pub mod new_file;
+
+pub use new_file::{NewFile, NewFileError};
+
+/// Bytes of zeros written at a time where the file system can neither punch nor zero.
+const ZERO_BLOCK: usize = 64 << 10;
+
+/// Why a file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("{}: cannot open: {source}", path.display())]
+    Os {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Not a regular file or block device.
+    #[error("{}: cannot open: this is a {kind}, not a file that can hold a disk", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Somebody else holds a lock that excludes ours.
+    #[error("{}: in use: another program has locked it{}", path.display(), if *writing { "" } else { " for writing" })]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// True if we wanted to write.
+        writing: bool,
+    },
+}
+
+/// An open regular file or block device.
+#[derive(Debug)]
+pub struct RealFile {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// True for a block device: its length is found by seeking and cannot be set.
+    device: bool,
+    id: FileId,
+}
+
+/// What a file is, whatever it is called: two paths with the same id are one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    dev: u64,
+    ino: u64,
+}
+
+/// The identity of what `path` leads to, or `None` if that cannot be told.
+#[must_use]
+pub fn id_of(path: &Path) -> Option<FileId> {
+    fs::stat(path).ok().map(|stat| file_id(&stat))
+}
+
+fn file_id(stat: &fs::Stat) -> FileId {
+    FileId {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+    }
+}
+
+impl RealFile {
+    /// Opens an existing file for reading only, with a shared lock.
+    pub fn open_read(path: &Path) -> Result<RealFile, OpenError> {
+        RealFile::open(path, false)
+    }
+
+    /// Opens an existing file for reading and writing, with an exclusive lock.
+    pub fn open_write(path: &Path) -> Result<RealFile, OpenError> {
+        RealFile::open(path, true)
+    }
+
+    fn open(path: &Path, writing: bool) -> Result<RealFile, OpenError> {
+        let os = |errno: Errno| OpenError::Os {
+            path: path.to_owned(),
+            source: errno.into(),
+        };
+        let access = if writing {
+            OFlags::RDWR
+        } else {
+            OFlags::RDONLY
+        };
+        // NONBLOCK: opening a pipe that nobody writes must not hang. It has no meaning for what we keep open.
+        let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match retry_on_intr(|| fs::open(path, flags, Mode::empty())) {
+            // A socket, or a device that nothing stands behind.
+            Err(Errno::NXIO) => {
+                return Err(OpenError::Kind {
+                    path: path.to_owned(),
+                    kind: "socket, pipe or missing device",
+                });
+            }
+            Err(Errno::ISDIR) => {
+                return Err(OpenError::Kind {
+                    path: path.to_owned(),
+                    kind: "directory",
+                });
+            }
+            other => other.map_err(os)?,
+        };
+        RealFile::adopt(fd, path, writing)
+    }
+
+    /// Takes over a file that was just created (`path` is for messages), with an exclusive lock.
+    pub fn from_new(file: File, path: &Path) -> Result<RealFile, OpenError> {
+        RealFile::adopt(file.into(), path, true)
+    }
+
+    fn adopt(fd: OwnedFd, path: &Path, writing: bool) -> Result<RealFile, OpenError> {
+        let path = path.to_owned();
+        let stat = match fs::fstat(&fd) {
+            Ok(stat) => stat,
+            Err(errno) => {
+                return Err(OpenError::Os {
+                    path,
+                    source: errno.into(),
+                });
+            }
+        };
+        let device = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => false,
+            FileType::BlockDevice => true,
+            FileType::Directory => {
+                return Err(OpenError::Kind {
+                    path,
+                    kind: "directory",
+                });
+            }
+            FileType::Fifo => return Err(OpenError::Kind { path, kind: "pipe" }),
+            FileType::CharacterDevice => {
+                return Err(OpenError::Kind {
+                    path,
+                    kind: "character device",
+                });
+            }
+            _ => {
+                return Err(OpenError::Kind {
+                    path,
+                    kind: "special file",
+                });
+            }
+        };
+        let lock = if writing {
+            FlockOperation::NonBlockingLockExclusive
+        } else {
+            FlockOperation::NonBlockingLockShared
+        };
+        // Any other error: this file system has no locks. They are advice, we go on without.
+        if let Err(Errno::WOULDBLOCK) = retry_on_intr(|| fs::flock(&fd, lock)) {
+            return Err(OpenError::Locked { path, writing });
+        }
+        Ok(RealFile {
+            fd,
+            path,
+            device,
+            id: file_id(&stat),
+        })
+    }
+
+    /// The name it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which file this is.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Bytes that the file really occupies on its file system.
+    pub fn allocated(&self) -> io::Result<u64> {
+        let stat = fs::fstat(&self.fd)?;
+        Ok(u64::try_from(stat.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(512))
+    }
+
+    /// The first byte inside `within` that may be something else than zero, or `None` if all of it is a hole. Where the
+    /// file system does not tell, every byte may.
+    ///
+    /// There is no way to ask for the end of the data on purpose: a file system may walk to the end of the file for it.
+    pub fn next_data(&self, within: Range<u64>) -> io::Result<Option<u64>> {
+        if within.is_empty() {
+            return Ok(None);
+        }
+        match fs::seek(&self.fd, SeekFrom::Data(within.start)) {
+            Ok(start) => Ok((start < within.end).then_some(start.max(within.start))),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Some(within.start)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Writes all of `buf` at `at`.
+    pub fn write_all_at(&self, mut at: u64, mut buf: &[u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.write_at(at, buf)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => {
+                    at += n as u64;
+                    buf = &buf[n..];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_zeros(&self, mut at: u64, mut len: u64) -> io::Result<()> {
+        let zeros = [0u8; ZERO_BLOCK];
+        while len > 0 {
+            let step = len.min(ZERO_BLOCK as u64);
+            self.write_all_at(at, &zeros[..step as usize])?;
+            at += step;
+            len -= step;
+        }
+        Ok(())
+    }
+
+    /// `fallocate`, or `false` if this file cannot do it.
+    fn fallocate(&self, flags: FallocateFlags, at: u64, len: u64) -> io::Result<bool> {
+        match retry_on_intr(|| fs::fallocate(&self.fd, flags | FallocateFlags::KEEP_SIZE, at, len))
+        {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl DeltaFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        if self.device {
+            return Ok(fs::seek(&self.fd, SeekFrom::End(0))?);
+        }
+        let stat = fs::fstat(&self.fd)?;
+        u64::try_from(stat.st_size).map_err(|_| io::Error::other("negative file length"))
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(retry_on_intr(|| {
+            rustix::io::pread(&self.fd, &mut *buf, at)
+        })?)
+    }
+
+    fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize> {
+        Ok(retry_on_intr(|| rustix::io::pwrite(&self.fd, buf, at))?)
+    }
+
+    fn zero_at(&self, at: u64, len: u64, punch: bool) -> io::Result<()> {
+        // What lies beyond the end reads as zeros already, and must not become space.
+        let len = len.min(self.len()?.saturating_sub(at));
+        if len == 0
+            || (punch && self.fallocate(FallocateFlags::PUNCH_HOLE, at, len)?)
+            || self.fallocate(FallocateFlags::ZERO_RANGE, at, len)?
+        {
+            return Ok(());
+        }
+        self.write_zeros(at, len)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::ftruncate(&self.fd, len))?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::fdatasync(&self.fd))?)
+    }
+}
+
+/// Makes a name in `path`'s folder durable.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The folder that holds `path`.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! `ploop-ublk`: thin ploop disks as files. The binary is `main.rs`; everything it does is here, so that tests can
+//! use it.
+
+pub mod cli;
+pub mod files;
+pub mod size;
+pub mod tool;
+
+use std::ffi::OsString;
+use std::io::{BufWriter, stdout};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use cli::Cli;
+use tool::output::complain;
+
+/// Exit status of everything that did not work.
+const FAILED: u8 = 1;
+
+/// The whole program: reads the command line, does what it says, reports a failure in one line.
+pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
+    match tool::run(&cli.command, BufWriter::new(stdout().lock())) {
+        Ok(verdict) => ExitCode::from(verdict as u8),
+        Err(error) => {
+            complain("error", error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Help and version go to standard output; a mistake on the command line is one line and exit status 1, as `check`
+/// needs 2 for a damaged image.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        // Fails only if nobody listens.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        complain("error", "no command given (`ploop-ublk --help` lists them)");
+        return ExitCode::from(FAILED);
+    }
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first
+        .trim_start_matches("error:")
+        .split_whitespace()
+        .collect();
+    complain(
+        "error",
+        format!("{} (see `ploop-ublk --help`)", words.join(" ")),
+    );
+    ExitCode::from(FAILED)
+}

@@ -1,0 +1,202 @@
+//! `check`: is an image what it should be? The answer is the exit status; the image is not changed.
+//!
+//! Corruption: anything that breaks a rule of the format, and the mark of an image that was not closed. Leak: space
+//! in the data area that neither the block table nor the format extension refers to, wherever it lies. A cluster
+//! that was given back and punched takes no space: in front of the last one in use it is just free. Behind it the
+//! file should have ended.
+//! An image whose header makes no sense cannot be checked, as in QEMU: that is an error, not a result.
+
+use std::io::Write;
+use std::ops::Range;
+
+use ploop_core::error::{Field, Kind, Problem, Rule};
+use ploop_core::format::Layout;
+use ploop_core::load::{Inspection, inspect};
+use ploop_core::units::{DstClu, SECTOR_BYTES, Sector, Sectors};
+use serde::Serialize;
+
+use super::load::name_of;
+use super::output::Output;
+use super::{ToolError, Verdict};
+use crate::cli::Check;
+use crate::files::RealFile;
+use crate::size::Human;
+
+/// Leaked ranges that are printed one by one.
+const SHOWN: usize = 100;
+
+/// The JSON form: the keys of `qemu-img check --output=json`, zeros included, and the problems in words.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    filename: String,
+    format: &'static str,
+    check_errors: u64,
+    image_end_offset: u64,
+    total_clusters: u64,
+    allocated_clusters: u64,
+    fragmented_clusters: u64,
+    corruptions: u64,
+    leaks: u64,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Checks and prints.
+pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
+    let file = RealFile::open_read(&asked.image)?;
+    let report = examine(&file)?;
+    if asked.json {
+        out.json(&report)?
+    } else {
+        print(&report, out)?
+    }
+    Ok(match (report.corruptions, report.leaks) {
+        (0, 0) => Verdict::Fine,
+        (0, _) => Verdict::Leaks,
+        _ => Verdict::Corrupt,
+    })
+}
+
+fn examine(file: &RealFile) -> Result<Report, ToolError> {
+    let inspection = inspect(file, &name_of(file.path()))?;
+    let image = inspection.delta.expanded();
+    let is_dirty = image.is_some_and(|image| image.header.is_dirty());
+    let (mut problems, mut notes) = (Vec::new(), Vec::new());
+    if is_dirty {
+        let (field, mark) = (Field::InUse, inspection.in_use.raw());
+        problems.push(format!(
+            "{field} = {mark:#x}: the image was not closed properly, or is in use"
+        ));
+    }
+    for problem in &inspection.problems {
+        if is_damage(problem) {
+            &mut problems
+        } else {
+            &mut notes
+        }
+        .push(problem.to_string());
+    }
+    let corruptions = damage_count(&inspection) + u64::from(is_dirty);
+    let not_kept = corruptions - problems.len() as u64;
+    if not_kept > 0 {
+        problems.push(format!("and {not_kept} more"));
+    }
+    let mut leaks = 0;
+    if let Some(image) = image {
+        let found = find_leaks(file, &inspection, &image.layout)?;
+        leaks = found
+            .iter()
+            .map(|range| u64::from(range.end.0 - range.start.0))
+            .sum();
+        notes.extend(describe(&found, &image.layout));
+    }
+    Ok(Report {
+        filename: inspection.delta.name.clone(),
+        format: "parallels",
+        check_errors: 0,
+        image_end_offset: inspection.image_end.bytes(),
+        total_clusters: image.map_or(0, |image| u64::from(image.layout.entries)),
+        allocated_clusters: u64::from(inspection.allocated),
+        fragmented_clusters: u64::from(inspection.fragmented),
+        corruptions,
+        leaks,
+        problems,
+        notes,
+    })
+}
+
+/// Number of broken rules. The mark of an image that was not closed is none.
+#[must_use]
+pub fn damage_count(inspection: &Inspection) -> u64 {
+    let notes = inspection
+        .problems
+        .iter()
+        .filter(|problem| !is_damage(problem))
+        .count();
+    // Of more problems than are kept only the number is known; what is not kept are entries of tables.
+    inspection.problem_count.saturating_sub(notes as u64)
+}
+
+/// False for what is unusual, and right.
+fn is_damage(problem: &Problem) -> bool {
+    match problem.rule.kind() {
+        Kind::NotAnImage | Kind::Corrupt | Kind::Chain => true,
+        Kind::ReadOnly => false,
+        Kind::Extension => problem.rule != Rule::ExtensionVouched,
+    }
+}
+
+/// The leaked ranges in words.
+fn describe(leaks: &[Range<DstClu>], layout: &Layout) -> Vec<String> {
+    let describe_one = |range: &Range<DstClu>| {
+        let (from, count) = (
+            layout.host_sector(range.start).bytes(),
+            range.end.0 - range.start.0,
+        );
+        let clusters = if count == 1 { "cluster" } else { "clusters" };
+        format!("leak: {count} {clusters} at byte {from} of the file that nothing refers to")
+    };
+    let mut lines: Vec<String> = leaks.iter().take(SHOWN).map(describe_one).collect();
+    if leaks.len() > SHOWN {
+        lines.push(format!("leak: and {} more ranges", leaks.len() - SHOWN));
+    }
+    lines
+}
+
+/// The unreferenced clusters that take space.
+fn find_leaks(
+    file: &RealFile,
+    inspection: &Inspection,
+    layout: &Layout,
+) -> Result<Vec<Range<DstClu>>, ToolError> {
+    let mut leaks: Vec<Range<DstClu>> = Vec::new();
+    for range in &inspection.leaked {
+        if layout.host_sector(range.start) >= inspection.image_end {
+            leaks.push(range.clone());
+            continue;
+        }
+        let end = layout.host_sector(range.end).bytes();
+        let failed = ToolError::io(file.path(), "read");
+        let mut at = layout.host_sector(range.start).bytes();
+        while let Some(data) = file.next_data(at..end).map_err(&failed)? {
+            let touched = layout.hosts_touching(Sector(data / SECTOR_BYTES), Sectors(1));
+            let found = DstClu(touched.start)..DstClu(touched.end);
+            at = layout.host_sector(found.end).bytes();
+            match leaks.last_mut() {
+                Some(Range { end, .. }) if *end == found.start => *end = found.end,
+                _ => leaks.push(found),
+            }
+        }
+    }
+    Ok(leaks)
+}
+
+fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    for problem in &report.problems {
+        out.line(format_args!("ERROR {problem}"))?;
+    }
+    for note in &report.notes {
+        out.line(note)?;
+    }
+    match (report.corruptions, report.leaks) {
+        (0, 0) => out.line("No errors were found on the image.")?,
+        (0, leaks) => out.line(format_args!(
+            "{leaks} leaked clusters; data is not affected."
+        ))?,
+        (errors, leaks) => out.line(format_args!(
+            "{errors} errors, {leaks} leaked clusters. Do not write to this image."
+        ))?,
+    }
+    if report.total_clusters > 0 {
+        let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
+        let (allocated, total) = (report.allocated_clusters, report.total_clusters);
+        let fragmented = percent(report.fragmented_clusters, allocated);
+        out.line(format_args!(
+            "{allocated}/{total} = {:.2}% allocated, {fragmented:.2}% fragmented",
+            percent(allocated, total)
+        ))?;
+    }
+    let end = report.image_end_offset;
+    out.line(format_args!("Image end offset: {end} ({})", Human(end)))
+}

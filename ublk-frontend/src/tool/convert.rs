@@ -1,0 +1,105 @@
+//! `convert`: a copy of a disk in a new file. Zeros are not copied.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
+
+use super::ToolError;
+use super::load::{Trust, open_stack};
+use super::sink::Sink;
+use super::stack::Stack;
+use crate::cli::{Convert, OutFormat};
+use crate::files::id_of;
+
+/// Bytes copied at a time, if clusters are not larger.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// Copies. OUT appears only when all of it is durable.
+pub fn run(asked: &Convert) -> Result<(), ToolError> {
+    refuse_own_input(asked)?;
+    let trust = if asked.salvage {
+        Trust::Salvage
+    } else {
+        Trust::Sound
+    };
+    let stack = open_stack(&asked.stack, trust)?;
+    let (mut sink, step) = match asked.to.unwrap_or_else(|| usual_format(&stack)) {
+        OutFormat::Raw => (
+            Sink::raw(&asked.output, stack.size())?,
+            Sectors::whole_in(STEP_BYTES),
+        ),
+        OutFormat::Ploop => {
+            let (version, cluster) = (asked.shape.version.into(), asked.shape.cluster.0);
+            (
+                Sink::image(&asked.output, version, cluster, stack.size())?,
+                step_of(cluster),
+            )
+        }
+    };
+    copy(&stack, &mut sink, step)?;
+    sink.finish()
+}
+
+/// An output that is one of the inputs exists, so it would be refused anyhow; this says it better.
+fn refuse_own_input(asked: &Convert) -> Result<(), ToolError> {
+    let output = id_of(&asked.output);
+    match asked
+        .stack
+        .inputs
+        .iter()
+        .find(|input| output.is_some() && id_of(input) == output)
+    {
+        None => Ok(()),
+        Some(input) => {
+            let (output, input) = (asked.output.display(), input.display());
+            Err(ToolError::Refused(format!(
+                "{output}: OUT is the same file as the input {input}; nothing was changed"
+            )))
+        }
+    }
+}
+
+/// A raw file becomes an image, an image becomes a raw file.
+fn usual_format(stack: &Stack) -> OutFormat {
+    if stack.cluster().is_none() {
+        OutFormat::Ploop
+    } else {
+        OutFormat::Raw
+    }
+}
+
+/// As many whole clusters as fit a step, or a step's worth of sectors of a cluster that is larger.
+fn step_of(cluster: Sectors) -> Sectors {
+    let most = Sectors::whole_in(STEP_BYTES).0;
+    Sectors(if cluster.0 > most {
+        most
+    } else {
+        most - most % cluster.0
+    })
+}
+
+fn copy(stack: &Stack, sink: &mut Sink, step: Sectors) -> Result<(), ToolError> {
+    let progress = progress_bar(stack.size());
+    let mut buf = vec![0; step.bytes() as usize];
+    let mut at = Sector(0);
+    while at.0 < stack.size().0 {
+        let len = step.min(stack.size().minus(Sectors(at.0)));
+        let part = &mut buf[..(len.0 * SECTOR_BYTES) as usize];
+        if stack.read(at, part)? {
+            sink.put(at, part)?;
+        }
+        at = at.after(len);
+        progress.set_position(at.bytes());
+    }
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// A bar on standard error; nothing at all if that is no terminal.
+fn progress_bar(size: Sectors) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(size.bytes()), ProgressDrawTarget::stderr());
+    let shown = "{bar:40} {percent:>3}% of {total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(shown) {
+        bar.set_style(style);
+    }
+    bar
+}

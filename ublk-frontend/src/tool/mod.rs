@@ -1,0 +1,87 @@
+//! The image tool: commands on files that nobody has open. None of them changes its input.
+
+pub mod check;
+pub mod convert;
+pub mod create;
+pub mod info;
+pub mod load;
+pub mod map;
+pub mod output;
+pub mod sink;
+pub mod stack;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ploop_core::error::LoadError;
+
+use crate::cli::Command;
+use crate::files::{NewFileError, OpenError};
+use output::Output;
+
+/// Why a command failed. Prints as one sentence that names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// A file could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file could not be created.
+    #[error(transparent)]
+    New(#[from] NewFileError),
+    /// A file is not an image that can be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Reading or writing failed.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was attempted: `read`, `write`.
+        doing: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// What was asked for cannot be done; the text says what and why.
+    #[error("{0}")]
+    Refused(String),
+    /// The result could not be printed.
+    #[error("cannot write the result: {0}")]
+    Output(io::Error),
+}
+
+impl ToolError {
+    /// An [`ToolError::Io`], for `map_err`.
+    pub fn io(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> ToolError {
+        move |source| ToolError::Io {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
+    }
+}
+
+/// How a command ended that could be carried out; the value is the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Done; for `check`: clean.
+    Fine = 0,
+    /// `check`: the image is damaged or was not closed.
+    Corrupt = 2,
+    /// `check`: space that nothing refers to, and nothing worse.
+    Leaks = 3,
+}
+
+/// Carries out a command and prints its result on `out`.
+pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
+    let mut out = Output::new(out);
+    let verdict = match command {
+        Command::Create(asked) => create::run(asked).map(|()| Verdict::Fine),
+        Command::Info(asked) => info::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Map(asked) => map::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Check(asked) => check::run(asked, &mut out),
+        Command::Convert(asked) => convert::run(asked).map(|()| Verdict::Fine),
+    }?;
+    out.flush()?;
+    Ok(verdict)
+}

@@ -1,0 +1,76 @@
+//! QEMU's `qemu-img` and `qemu-io`. A machine without them fails these tests with a line that says what to install.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::Ended;
+
+/// Fails unless QEMU's tools are here.
+fn require() {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let runs = |program| {
+        Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let found = *FOUND.get_or_init(|| runs("qemu-img") && runs("qemu-io"));
+    assert!(
+        found,
+        "this test needs qemu-img and qemu-io: apt-get install qemu-utils"
+    );
+}
+
+fn run(program: &str, dir: &Path, arguments: &[&str]) -> Ended {
+    require();
+    Command::new(program)
+        .current_dir(dir)
+        .args(arguments)
+        .output()
+        .expect("QEMU's tool starts")
+        .into()
+}
+
+/// `qemu-img` with arguments separated by blanks, in the folder `dir`.
+pub(crate) fn img(dir: &Path, arguments: &str) -> Ended {
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    run("qemu-img", dir, &words)
+}
+
+/// `qemu-img` that has to work.
+#[track_caller]
+pub(crate) fn img_ok(dir: &Path, arguments: &str) -> String {
+    let ended = img(dir, arguments);
+    assert_eq!(ended.code, 0, "qemu-img {arguments}: {ended:?}");
+    ended.out
+}
+
+/// Runs `qemu-io` commands (`write -P 0x11 0 64k`) on an image of the given format; each has to work.
+#[track_caller]
+pub(crate) fn io(dir: &Path, format: &str, image: &str, commands: &[&str]) {
+    let mut arguments = vec!["-f", format];
+    for command in commands {
+        arguments.extend(["-c", command]);
+    }
+    arguments.push(image);
+    io_words(dir, &arguments);
+}
+
+/// Runs `qemu-io` with these arguments; every command has to work. Returns what it printed.
+#[track_caller]
+pub(crate) fn io_words(dir: &Path, arguments: &[&str]) -> String {
+    let ended = run("qemu-io", dir, arguments);
+    let failed = ended.code != 0
+        || ["Pattern verification failed", "failed:"]
+            .iter()
+            .any(|word| ended.out.contains(word));
+    assert!(!failed, "qemu-io {arguments:?}: {ended:?}");
+    ended.out
+}
+
+/// Both files hold the same disk, or the test fails with QEMU's words.
+#[track_caller]
+pub(crate) fn same(dir: &Path, format_a: &str, a: &str, format_b: &str, b: &str) {
+    img_ok(dir, &format!("compare -f {format_a} -F {format_b} {a} {b}"));
+}

@@ -1,0 +1,282 @@
+//! `check`: every exit status, on sound, damaged, hostile and leaky images.
+
+use crate::support::image::{DIRTY, Image};
+use crate::support::{noise, snapshot, tool, tool_words};
+use crate::{CLUSTER, TRACKS, dir, leaves_alone, read, sample, sample_disk};
+
+#[test]
+fn check_of_sound_images() {
+    let dir = dir();
+    let dir = dir.path();
+    for (name, image) in [
+        ("plain", sample()),
+        (
+            "foreign mark",
+            sample().but(|image| image.in_use = u32::from_le_bytes(*b"pd22")),
+        ),
+        (
+            "v2.1",
+            sample().but(|image| image.in_use = u32::from_le_bytes(*b"v2.1")),
+        ),
+        ("flag empty", sample().but(|image| image.flags = 1)),
+        ("nothing", Image::v2(TRACKS, 0)),
+    ] {
+        image.save(&dir.join("a.hdd"));
+        let ended = leaves_alone(dir, "check --json a.hdd");
+        assert_eq!(
+            (ended.code, ended.err.as_str()),
+            (0, ""),
+            "{name}: {ended:?}"
+        );
+        let report = ended.json();
+        let allocated = image.bat.iter().filter(|entry| **entry != 0).count();
+        for (key, value) in [
+            ("check-errors", 0),
+            ("corruptions", 0),
+            ("leaks", 0),
+            ("allocated-clusters", allocated),
+        ] {
+            assert_eq!(report[key], value, "{name}: {key}");
+        }
+        assert_eq!(report["total-clusters"], image.bat.len(), "{name}");
+        assert_eq!(report["image-end-offset"], image.bytes().len(), "{name}");
+        leaves_alone(dir, "check a.hdd").fine();
+    }
+}
+
+/// Images that break a rule and open for `check`, with words of the message and the number of errors.
+fn damaged() -> Vec<(&'static str, Image, &'static str, u64)> {
+    let with_entry = |clu: usize, entry: u32| {
+        let mut image = sample();
+        image.bat[clu] = entry;
+        image
+    };
+    let mut three = sample();
+    three.bat[3..6].copy_from_slice(&[1, 1, 2]);
+    let mut cut = sample();
+    cut.data.truncate(2 * CLUSTER + 512);
+    let mut far = sample();
+    far.bat[0] = 0x7fff_ffff;
+    vec![
+        ("duplicate", with_entry(7, 1), "BAT[7] = 1: ", 1),
+        ("three duplicates", three, "BAT[3] = 1: ", 3),
+        ("beyond the end", with_entry(7, 4), "BAT[7] = 4: ", 1),
+        ("far beyond the end", far, "BAT[0] = 2147483647", 1),
+        (
+            "reserved value",
+            with_entry(7, u32::MAX),
+            "BAT[7] = 4294967295",
+            1,
+        ),
+        ("cut in the last cluster", cut, "BAT[7] = 3: ", 1),
+        (
+            "data in the table",
+            sample().but(|image| image.data_off = 2 * TRACKS),
+            "BAT[1] = 1: ",
+            1,
+        ),
+        (
+            "start of data beyond the end",
+            sample().but(|image| image.data_off = u32::MAX),
+            "m_FirstBlockOffset = ",
+            1,
+        ),
+        (
+            "start of data 0",
+            sample().but(|image| image.data_off = 0),
+            "m_FirstBlockOffset = 0: ",
+            1,
+        ),
+        (
+            "table too short",
+            sample().but(|image| image.nb_sectors = 11 * u64::from(TRACKS)),
+            "m_Size = 10: ",
+            1,
+        ),
+        (
+            "size of 2^64",
+            sample().but(|image| image.nb_sectors = u64::MAX),
+            "m_Size = 10: ",
+            1,
+        ),
+        (
+            "not closed",
+            sample().but(|image| image.in_use = DIRTY),
+            "m_DiskInUse = 0x746f6e59: ",
+            1,
+        ),
+    ]
+}
+
+#[test]
+fn check_finds_corruption_and_convert_refuses_it() {
+    let dir = dir();
+    let dir = dir.path();
+    for (name, image, words, errors) in damaged() {
+        image.save(&dir.join("a.hdd"));
+        let ended = leaves_alone(dir, "check a.hdd");
+        assert_eq!(
+            (ended.code, ended.err.as_str()),
+            (2, ""),
+            "{name}: {ended:?}"
+        );
+        assert!(
+            ended.out.contains(&format!("ERROR {words}")),
+            "{name}: {ended:?}"
+        );
+        let ended = leaves_alone(dir, "check --json a.hdd");
+        assert_eq!(ended.code, 2, "{name}");
+        assert_eq!(ended.json()["corruptions"], errors, "{name}: {ended:?}");
+        leaves_alone(dir, "info a.hdd").fine();
+        if image.in_use == DIRTY {
+            continue;
+        }
+        for command in [
+            "map a.hdd",
+            "map --json a.hdd",
+            "convert a.hdd out.raw",
+            "convert a.hdd out --to ploop",
+        ] {
+            let ended = leaves_alone(dir, command);
+            ended.refused(&["a.hdd: ", words]);
+        }
+        assert_eq!(snapshot(dir).len(), 1, "{name}: something was left behind");
+    }
+}
+
+#[test]
+fn what_cannot_be_checked() {
+    let dir = dir();
+    let dir = dir.path();
+    let cases: [(&str, Vec<u8>, &[&str]); 9] = [
+        (
+            "no image",
+            noise(100_000, 1),
+            &["m_Sig", "WithoutFreeSpace"],
+        ),
+        ("nothing", Vec::new(), &["file length = 0"]),
+        (
+            "half a header",
+            sample().bytes()[..63].to_vec(),
+            &["file length = 63"],
+        ),
+        (
+            "version 3",
+            sample().but(|image| image.version = 3).bytes(),
+            &["m_Type = 3", "must be 2"],
+        ),
+        (
+            "zero tracks",
+            sample().but(|image| image.tracks = 0).bytes(),
+            &["m_Sectors = 0", "zero"],
+        ),
+        (
+            "huge tracks",
+            sample().but(|image| image.tracks = u32::MAX).bytes(),
+            &["m_Sectors = 4294967295"],
+        ),
+        (
+            "huge table",
+            sample().but(|image| image.bat_entries = u32::MAX).bytes(),
+            &["m_Size = 4294967295"],
+        ),
+        // Would take 2 GiB if it were believed.
+        (
+            "large table",
+            sample()
+                .but(|image| image.bat_entries = 0x1fff_fff0)
+                .bytes(),
+            &["m_Size = 536870896", "inside the file"],
+        ),
+        (
+            "cut in the table",
+            sample().bytes()[..70].to_vec(),
+            &["m_Size = 10", "inside the file"],
+        ),
+    ];
+    for (name, bytes, words) in cases {
+        std::fs::write(dir.join("a.hdd"), &bytes).expect("written");
+        leaves_alone(dir, "check a.hdd").refused(&[&["a.hdd: "], words].concat());
+        leaves_alone(dir, "check --json a.hdd").refused(words);
+        if name != "no image" && bytes.len() > 16 {
+            leaves_alone(dir, "info a.hdd").refused(words);
+            leaves_alone(dir, "convert a.hdd out").refused(words);
+            leaves_alone(dir, "convert --salvage a.hdd out").refused(words);
+        }
+        assert_eq!(snapshot(dir).len(), 1, "{name}");
+    }
+    tool(dir, "check nowhere").refused(&["nowhere: cannot open"]);
+    tool(dir, "check .").refused(&[".: cannot open: this is a directory"]);
+    tool_words(dir, &["check", "no\nwhere"]).refused(&["no\\nwhere: cannot open"]);
+}
+
+#[test]
+fn check_finds_leaks_anywhere() {
+    let dir = dir();
+    let dir = dir.path();
+    let mut middle = sample();
+    middle.bat[2] = 0;
+    let mut tail = sample();
+    tail.data.extend(noise(CLUSTER + 512, 4));
+    for (image, leaks, at) in [(middle, 1, 2), (tail, 2, 4)] {
+        image.save(&dir.join("a.hdd"));
+        let ended = leaves_alone(dir, "check --json a.hdd");
+        assert_eq!(
+            (ended.code, &ended.json()["leaks"]),
+            (3, &leaks.into()),
+            "{ended:?}"
+        );
+        let text = leaves_alone(dir, "check a.hdd");
+        assert_eq!(text.code, 3);
+        assert!(
+            text.out
+                .contains(&format!("at byte {} of the file", at * CLUSTER)),
+            "{text:?}"
+        );
+        // A leak keeps nobody from reading.
+        assert_eq!(tool(dir, "convert a.hdd out.raw").fine(), "");
+        std::fs::remove_file(dir.join("out.raw")).expect("removed");
+    }
+}
+
+#[test]
+fn a_cluster_given_back_and_punched_is_free_and_not_leaked() {
+    let dir = dir();
+    let dir = dir.path();
+    let mut image = sample();
+    image.bat[2] = 0;
+    image.save(&dir.join("dense.hdd"));
+    std::fs::write(dir.join("a.hdd"), image.bytes()).expect("written");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(dir.join("a.hdd"))
+        .expect("opened");
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&file, flags, 2 * CLUSTER as u64, CLUSTER as u64).expect("punched");
+    drop(file);
+    tool(dir, "check a.hdd").fine();
+    assert_eq!(tool(dir, "check dense.hdd").code, 3);
+}
+
+#[test]
+fn clusters_of_the_extension_are_no_leak() {
+    let dir = dir();
+    let dir = dir.path();
+    // Closed by software that does not vouch for it: what is in the extension does not matter, its place does.
+    let mut image = sample();
+    image.ext_off = u64::from(4 * TRACKS);
+    let mut extension = vec![0; CLUSTER];
+    extension[..8].copy_from_slice(&0xAB23_4CEF_23DC_EA87u64.to_le_bytes());
+    image.data.extend(extension);
+    image.save(&dir.join("a.hdd"));
+    let ended = leaves_alone(dir, "check --json a.hdd");
+    let report = ended.json();
+    assert_eq!(
+        (ended.code, &report["leaks"], &report["corruptions"]),
+        (0, &0.into(), &0.into()),
+        "{ended:?}"
+    );
+    assert!(!tool(dir, "info a.hdd").fine().contains("problems"));
+    tool(dir, "convert a.hdd out.raw").fine();
+    assert!(read(dir, "out.raw") == sample_disk());
+}

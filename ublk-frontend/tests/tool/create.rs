@@ -1,0 +1,105 @@
+//! `create`, and what is no command at all.
+
+use crate::support::image::Image;
+use crate::support::{snapshot, tool};
+use crate::{TRACKS, dir, leaves_alone, read};
+
+#[test]
+fn create_makes_a_header_a_table_and_nothing_else() {
+    let dir = dir();
+    let dir = dir.path();
+    for (version, magic) in [("1", b"WithoutFreeSpace"), ("2", b"WithouFreSpacExt")] {
+        let name = format!("v{version}.hdd");
+        assert_eq!(
+            tool(
+                dir,
+                &format!("create {name} --size 640K --cluster 64K --version {version}")
+            )
+            .fine(),
+            ""
+        );
+        let expected = Image::v2(TRACKS, 10).but(|image| image.magic = *magic);
+        let mut bytes = read(dir, &name);
+        // Cylinders are informational; QEMU's figure is compared in the other test.
+        bytes[24..28].copy_from_slice(&1u32.to_le_bytes());
+        assert!(bytes == expected.bytes(), "version {version}");
+    }
+    assert_eq!(tool(dir, "create default.hdd --size 10G").fine(), "");
+    let info = tool(dir, "info --json default.hdd").json();
+    assert_eq!(
+        (&info["virtual-size"], &info["cluster-size"]),
+        (&(10u64 << 30).into(), &(1 << 20).into())
+    );
+    assert_eq!(info["format-specific"]["version"], 2);
+}
+
+#[test]
+fn create_never_overwrites() {
+    let dir = dir();
+    let dir = dir.path();
+    std::fs::write(dir.join("a"), b"mine").expect("written");
+    std::os::unix::fs::symlink("nowhere", dir.join("link")).expect("linked");
+    leaves_alone(dir, "create a --size 1M").refused(&["a: already exists"]);
+    leaves_alone(dir, "create link --size 1M").refused(&["link: already exists"]);
+    leaves_alone(dir, "create missing/a --size 1M").refused(&["missing/a", "No such file"]);
+    leaves_alone(dir, "create . --size 1M").refused(&[".: already exists"]);
+    assert_eq!(snapshot(dir).len(), 2);
+}
+
+#[test]
+fn create_tells_the_limits() {
+    let dir = dir();
+    let dir = dir.path();
+    for (arguments, words) in [
+        (
+            "--size 1M --cluster 0",
+            ["a: cannot create: m_Sectors = 0", "must not be zero"],
+        ),
+        (
+            "--size 1M --cluster 2G",
+            ["m_Sectors = 4194304", "at most 4185922"],
+        ),
+        (
+            "--size 1P --cluster 512",
+            ["m_Size = ", "at most 536870911 entries"],
+        ),
+        ("--size 15E", ["m_Size = ", "at most 536870911 entries"]),
+        (
+            "--size 2T --version 1",
+            ["m_SizeInSectors = 4294967296", "2^32 sectors"],
+        ),
+        (
+            "--size 1000",
+            ["--size", "1000 bytes is not a multiple of 512"],
+        ),
+        ("--size 1.5G", ["--size", "whole number"]),
+        ("--size 99E", ["--size", "larger than 2^64"]),
+        ("--size 1M --version 3", ["--version", "'3'"]),
+        ("", ["--size", "required"]),
+    ] {
+        tool(dir, &format!("create a {arguments}")).refused(&words);
+    }
+    assert_eq!(snapshot(dir).len(), 0);
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_one_line_and_never_looks_like_a_verdict() {
+    let dir = dir();
+    let dir = dir.path();
+    for arguments in [
+        "",
+        "frobnicate",
+        "check",
+        "check --jsn a",
+        "convert a",
+        "map",
+        "info a b",
+    ] {
+        tool(dir, arguments).refused(&["ploop-ublk: error: "]);
+    }
+    for arguments in ["--help", "--version", "check --help", "help convert"] {
+        let ended = tool(dir, arguments);
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{arguments}");
+        assert!(!ended.out.is_empty(), "{arguments}");
+    }
+}
