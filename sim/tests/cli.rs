@@ -1,6 +1,9 @@
 //! The program, as a script sees it: exit codes, JSON on standard output, nothing else there.
 
 use serde_json::Value;
+use sim::profile::Profile;
+use sim::tape::{Tape, TapeFile};
+use sim::world::World;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -109,6 +112,39 @@ fn the_table_has_the_rows_that_were_promised() {
     ] {
         assert!(text.contains(row), "{row}: {text}");
     }
+}
+
+#[test]
+fn a_recorded_run_goes_the_same_way_and_shows_what_happened() {
+    let folder = Folder::new("replay");
+    let mut tape = Tape::from_seed(5);
+    let stats = World::new(Profile::Tiny)
+        .run(&mut tape)
+        .expect("a healthy core");
+    let file = TapeFile {
+        profile: "tiny".into(),
+        seed: Some(5),
+        trace: Some(stats.trace),
+        failure: String::new(),
+        choices: tape.choices().to_vec(),
+    };
+    let mut bytes = Vec::new();
+    file.save(&mut bytes).expect("saved");
+    std::fs::write(folder.0.join("five.tape"), bytes).expect("written");
+    let output = folder.sim("replay five.tape");
+    assert_eq!(output.status.code(), Some(0));
+    let short = String::from_utf8(output.stdout).expect("text");
+    assert!(short.contains("as recorded, to the last step"), "{short}");
+    assert!(
+        short.contains(&format!("trace {:016x}", stats.trace)),
+        "{short}"
+    );
+    let long = String::from_utf8(folder.sim("replay five.tape --trace").stdout).expect("text");
+    assert!(long.ends_with(&short), "{long}");
+    assert!(
+        long.lines().count() as u64 > short.lines().count() as u64 + stats.ops,
+        "{long}"
+    );
 }
 
 #[test]

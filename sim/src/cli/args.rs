@@ -74,7 +74,7 @@ pub(super) struct RunArguments {
 pub(super) struct ReplayArguments {
     /// The file that a failed run left
     pub(super) tape: PathBuf,
-    /// Shows every choice of the run
+    /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
     #[arg(long)]
     pub(super) trace: bool,
 }
