@@ -48,7 +48,7 @@ fn extension_against_reservation() {
     });
 }
 
-/// An extension ends, either way, while a punch gives a host to one of those who wait for it, and another one comes.
+/// An extension ends, either way, while a punch gives a host to one of those who wait for it.
 fn extension_ends_against_release(
     name: &str,
     no_space: NoSpace,
@@ -69,7 +69,6 @@ fn extension_ends_against_release(
         let extension = one(waiting);
         assert!(is_extension(&extension.op));
         let threads = [
-            thread(|rig| rig.submit((1, 2), write(3, 1))),
             thread(|rig| rig.done(punch)),
             thread(move |rig| rig.end(extension, end)),
         ];

@@ -49,13 +49,12 @@ fn flush_against_older_image() {
         pool.extend(rig.done(index));
         let sync = until(&rig, &mut pool, is_sync);
         let threads = [
-            thread(|rig| rig.submit((1, 0), flush())),
-            thread(|rig| rig.submit((1, 1), discard(1, 1))),
             thread(|rig| {
-                let mut left = rig.done(sync);
-                left.extend(rig.turn(0));
+                let mut left = rig.submit((1, 1), discard(1, 1));
+                left.extend(rig.submit((1, 0), flush()));
                 left
             }),
+            thread(|rig| rig.done(sync)),
         ];
         pool.extend(race(&rig, threads));
         finish(&rig, pool, last);

@@ -82,11 +82,12 @@ pub(crate) fn check(
     model: impl Fn(bool) + Send + Sync + 'static,
 ) {
     let model = Arc::new(model);
+    let start = std::time::Instant::now();
     let [receipt, other] = [false, true].map(|last| {
         let model = Arc::clone(&model);
         explore(bound, LIMIT, move || model(last))
     });
-    println!("{name}: {receipt}");
+    println!("{name}: {receipt} {:?}", start.elapsed());
     assert!(!matches!(receipt, Receipt::Cut(_)), "{name}: {receipt}");
     assert_eq!(
         receipt, other,

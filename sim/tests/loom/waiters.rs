@@ -57,9 +57,9 @@ fn on_an_extension(name: &str, end: End) {
     check(name, None, move |last| {
         let rig = marked(&image, options);
         let extension = one(rig.submit((0, 0), write(1, 1)));
+        assert!(rig.submit((0, 1), write(1, 1)).is_empty(), "parked");
         let threads = [
             thread(|rig| rig.submit((1, 0), write(2, 1))),
-            thread(|rig| rig.submit((1, 1), write(1, 1))),
             thread(move |rig| rig.end(extension, end)),
         ];
         let left = race(&rig, threads);
@@ -107,8 +107,11 @@ fn on_an_index(name: &str, end: End, no_space: NoSpace) {
         let rig = marked(&image, options);
         let (index, mut pool) = round(&rig, is_index);
         let threads = [
-            thread(|rig| rig.submit((1, 0), flush())),
-            thread(|rig| rig.submit((1, 1), discard(0, 1))),
+            thread(|rig| {
+                let mut left = rig.submit((1, 1), discard(0, 1));
+                left.extend(rig.submit((1, 0), flush()));
+                left
+            }),
             thread(move |rig| rig.end(index, end)),
         ];
         pool.extend(race(&rig, threads));
@@ -152,8 +155,11 @@ fn on_a_sync(name: &str, end: End) {
         let sync = until(&rig, &mut pool, is_sync);
         pool.extend(rig.submit((0, 1), flush()));
         let threads = [
-            thread(|rig| rig.submit((1, 0), flush())),
-            thread(|rig| rig.submit((1, 1), discard(0, 1))),
+            thread(|rig| {
+                let mut left = rig.submit((1, 1), discard(0, 1));
+                left.extend(rig.submit((1, 0), flush()));
+                left
+            }),
             thread(move |rig| rig.end(sync, end)),
         ];
         pool.extend(race(&rig, threads));
@@ -184,8 +190,8 @@ fn direct_fua_failed_beside_a_sync() {
         let fua = one(rig.submit((0, 0), write_fua(0, 1)));
         let mut pool = rig.submit((0, 1), flush());
         let sync = until(&rig, &mut pool, is_sync);
+        pool.extend(rig.submit((1, 0), flush()));
         let threads = [
-            thread(|rig| rig.submit((1, 0), flush())),
             thread(|rig| rig.done(sync)),
             thread(|rig| rig.fail(fua, Failure::Io)),
         ];
@@ -207,8 +213,11 @@ fn on_the_mark(name: &str, wanted: fn(&crate::core::IoOp) -> bool, end: End) {
         let last_of_mark = until(&rig, &mut pool, wanted);
         let poisons = end.is_err() && is_sync(&last_of_mark.op);
         let threads = [
-            thread(|rig| rig.submit((1, 0), write(0, 1))),
-            thread(|rig| rig.submit((1, 1), flush())),
+            thread(|rig| {
+                let mut left = rig.submit((1, 0), write(0, 1));
+                left.extend(rig.submit((1, 1), flush()));
+                left
+            }),
             thread(move |rig| rig.end(last_of_mark, end)),
         ];
         pool.extend(race(&rig, threads));
