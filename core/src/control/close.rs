@@ -5,6 +5,7 @@
 //! ```
 //! Refused while a page is dirty, the file is poisoned, or a cluster's un-map is not known durable: then the mark stays.
 
+use crate::bat::page::MdPage;
 use crate::control::suspend::Quiesced;
 use crate::format::InUse;
 use crate::request::action::Failure;
@@ -49,8 +50,9 @@ impl Quiesced<'_> {
     /// Closes the image cleanly. The device stays suspended; end it with [`Quiesced::shut`].
     pub fn close(&self, io: &mut dyn ControlIo) -> Result<(), CloseError> {
         let device = self.device;
-        if !device.mark.is_set() && device.dirty.count() == 0 {
-            // Nothing was ever changed, the mark included.
+        let unmarked = |page: &MdPage| page.header.as_ref().is_none_or(|header| header.latest == 0);
+        if unmarked(&device.page(PageId(0)).lock()) {
+            // Nothing was ever changed, the mark included. (A mark that failed may be on the disk all the same.)
             return Ok(());
         }
         let (dirty, quarantined) = (device.dirty.count(), device.alloc.quarantined());
