@@ -100,7 +100,13 @@ impl Sector {
         if self.reigns.iter().all(|r| r.value == Value::ZERO) {
             return true;
         }
-        match zeros::source(&mut self.reigns, read) {
+        // While the source of another read is open, nothing can be concluded from this one alone.
+        let source = if self.open.is_empty() {
+            zeros::source(&mut self.reigns, read)
+        } else {
+            Source::Open
+        };
+        match source {
             Source::None => false,
             Source::Harmless => true,
             Source::One(i) => self.assign(i, read.start, at),

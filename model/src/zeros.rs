@@ -8,7 +8,8 @@
 //!   `a`, `f(W) <= b`, `f(W) >= f(U)`, `f(W) >= s(U)`, `end(W) >= end(U)`. Take a good assignment that gives this read to
 //!   U, and move to W all of U's reads of which the same holds. `f(W)` stays; what contradicts the longer W contradicts
 //!   U's longer `[f(U), a]` too, as `f(U) <= f(W)`; and W does not stand before U, whose other reads started before
-//!   `f(W)`. Non-zero values are closed and doomed alike.
+//!   `f(W)`. Non-zero values are closed and doomed alike. This speaks of the `f` of the whole assignment: it holds for
+//!   the last open read only, since an earlier one that is still to be assigned could lower `f(W)`.
 //!
 //! The only approximation: a search that becomes too costly ([`BUDGET`]) gives up, and the open reads of that sector are forgotten,
 //! which can miss a violation and never makes one up.
@@ -203,7 +204,7 @@ impl Search {
         }
         for i in 0..self.work.len() {
             if !read.could_see(&self.work[i])
-                || read.is_dominated(&self.work, i)
+                || (rest.is_empty() && read.is_dominated(&self.work, i))
                 || !fits(&mut self.work, i, read)
             {
                 continue;

@@ -395,3 +395,43 @@ fn history_is_cut() {
         );
     }
 }
+
+/// Found by the simulator as a false alarm: the first zero read can only have seen the write of zeros that ends late, so
+/// that the last one saw the other; taken for itself, the last read seemed to belong to the first source.
+#[test]
+fn a_zero_read_is_not_judged_alone_while_another_ones_source_is_open() {
+    let mut m = Model::new(1);
+    let op = |kind| Op {
+        kind,
+        start: 0,
+        len: 1,
+    };
+    let w = op(Kind::Write {
+        preflush: false,
+        fua: false,
+    });
+    let z = op(Kind::WriteZeroes {
+        fua: false,
+        unmap: false,
+    });
+    let w1 = m.submit(w, 1);
+    let d = m.submit(op(Kind::Discard), 0);
+    let w2 = m.submit(w, 2);
+    for id in [d, w1, w2] {
+        assert_eq!(m.complete(id, End::Ok, &[]), Ok(()));
+    }
+    let r1 = m.submit(op(Kind::Read), 0);
+    let r2 = m.submit(op(Kind::Read), 0);
+    let za = m.submit(z, 0);
+    assert_eq!(m.complete(r1, End::Ok, &[Value::ZERO]), Ok(()));
+    assert_eq!(m.complete(r2, End::Ok, &[Value::of(2, 0)]), Ok(()));
+    let w3 = m.submit(w, 3);
+    let w4 = m.submit(w, 4);
+    assert_eq!(m.complete(w3, End::Ok, &[]), Ok(()));
+    let zb = m.submit(z, 0);
+    for id in [zb, za, w4] {
+        assert_eq!(m.complete(id, End::Ok, &[]), Ok(()));
+    }
+    let last = m.submit(op(Kind::Read), 0);
+    assert_eq!(m.complete(last, End::Ok, &[Value::ZERO]), Ok(()));
+}
