@@ -100,7 +100,7 @@ impl Sector {
         if self.reigns.iter().all(|r| r.value == Value::ZERO) {
             return true;
         }
-        match zeros::source(&mut self.reigns, read) {
+        match zeros::source(&mut self.reigns, read, &self.open) {
             Source::None => false,
             Source::Harmless => true,
             Source::One(i) => self.assign(i, read.start, at),
