@@ -77,7 +77,7 @@ impl Sector {
         debug_assert!(explained, "the end of a write contradicts nothing");
     }
 
-    /// A read from `start` until now returned `seen`. False if nothing explains that; the history is of no use then.
+    /// A read from `start` until now returned `seen`. False if nothing explains that; then nothing has changed.
     #[must_use]
     pub(crate) fn end_read(&mut self, start: Time, seen: Value, at: &mut Moment<'_>) -> bool {
         if let [only] = self.reigns.as_slice() {
@@ -106,18 +106,27 @@ impl Sector {
             Source::One(i) => self.assign(i, read.start, at),
             Source::Open => {
                 self.open.push(read);
-                self.settle(at)
+                let explained = self.settle(at);
+                if !explained {
+                    self.open.pop();
+                }
+                explained
             }
         }
     }
 
     /// Gives a read to reign `i`, if that contradicts nothing.
     fn assign(&mut self, i: usize, start: Time, at: &mut Moment<'_>) -> bool {
-        self.reigns[i] = self.reigns[i].with_read(start, at.now);
-        !reign::contradicts(&self.reigns, i) && self.settle(at)
+        let before = self.reigns[i];
+        self.reigns[i] = before.with_read(start, at.now);
+        let explained = !reign::contradicts(&self.reigns, i) && self.settle(at);
+        if !explained {
+            self.reigns[i] = before;
+        }
+        explained
     }
 
-    /// Draws the conclusions of an event. False if the open reads cannot be explained.
+    /// Draws the conclusions of an event. False, and nothing changed, if the open reads cannot be explained.
     fn settle(&mut self, at: &mut Moment<'_>) -> bool {
         if self.reigns.len() < 2 {
             return true;
