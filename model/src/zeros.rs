@@ -31,7 +31,7 @@ pub(crate) struct OpenRead {
 impl OpenRead {
     /// Could it have seen this reign, as far as that reign alone can tell?
     pub(crate) fn could_see(&self, reign: &Reign) -> bool {
-        reign.value == Value::ZERO && reign.start < self.end && reign.closed_at > self.end
+        reign.value == Value::ZERO && reign.start < self.end && !reign.closed
     }
 
     /// Does the reign span the read already?
@@ -263,7 +263,7 @@ mod tests {
         let read = |end| OpenRead { start: 5, end };
         assert!(matches!(source(&mut reigns, read(9), &[]), Source::None));
         assert!(matches!(source(&mut reigns, read(11), &[]), Source::One(1)));
-        reigns[1].closed_at = 11;
+        reigns[1].closed = true;
         assert!(matches!(source(&mut reigns, read(12), &[]), Source::None));
     }
 }

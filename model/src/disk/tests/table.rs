@@ -176,6 +176,12 @@ fn flushes_and_fua_supersede() {
             "w2 w3",
             "0 w1 w2 w3",
         ),
+        // w2, read, is the only proof that w1 is older than something read; w1 ends after w2 was superseded (S2).
+        (
+            "+w1 +r1 -r1=w1 +w2 -w2 +r2 -r2=w2 +w3 -w3 -w1 +f1 -f1",
+            "w3",
+            "w3",
+        ),
         // In flight at the crash is never superseded.
         ("+w1 +w2 -w2 +f1 -f1", "w1 w2", "w1 w2"),
     ]);
