@@ -41,6 +41,26 @@ fn told() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
+/// In the child, the folder where a tmpfs of 4 MiB is mounted. Otherwise `None`, after the child has run test `name`.
+fn in_small_tmpfs(name: &str) -> Option<PathBuf> {
+    if let Some(folder) = told() {
+        return Some(folder);
+    }
+    let folder = dir();
+    let mount = format!("mount -t tmpfs -o size=4m none \"${FOLDER}\"");
+    let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
+    let able = |way: &&[&str]| {
+        child(folder.path(), "nothing", way, &mount)
+            .status
+            .success()
+    };
+    match ways.into_iter().find(able) {
+        Some(way) => was_fine(&child(folder.path(), name, way, &mount)),
+        None => eprintln!("no right to mount: only the limit on file lengths is tested here"),
+    }
+    None
+}
+
 fn options(write_back: WriteBack) -> Options {
     Options {
         write_back,
@@ -88,21 +108,10 @@ fn is_sound(dir: &Path, elsewhere: &Path, holds: &[u8]) {
     qemu::same(dir, "parallels", "a.hdd", "raw", &raw.display().to_string());
 }
 
-/// On a tmpfs of 4 MiB at `PLOOP_TEST_FOLDER`.
+/// Writes fail, nothing is lost, and when space returns the same writes work.
 #[test]
 fn on_a_full_file_system() {
-    let Some(dir) = told() else {
-        let folder = dir();
-        let mount = "mount -t tmpfs -o size=4m none \"$PLOOP_TEST_FOLDER\"";
-        let name = "full::on_a_full_file_system";
-        let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
-        let able = ways
-            .into_iter()
-            .find(|way| child(folder.path(), "nothing", way, mount).status.success());
-        match able {
-            Some(way) => was_fine(&child(folder.path(), name, way, mount)),
-            None => eprintln!("no right to mount: only the limit on file lengths is tested here"),
-        }
+    let Some(dir) = in_small_tmpfs("full::on_a_full_file_system") else {
         return;
     };
     let elsewhere = crate::dir();
@@ -154,18 +163,8 @@ fn on_a_full_file_system() {
 /// As above, for a close: acknowledged, not flushed, no space for the table.
 #[test]
 fn a_close_on_a_full_file_system_waits_for_better_times() {
-    let Some(dir) = told() else {
-        let folder = dir();
-        let mount = "mount -t tmpfs -o size=4m none \"$PLOOP_TEST_FOLDER\"";
-        let name = "full::a_close_on_a_full_file_system_waits_for_better_times";
-        let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
-        let able = ways
-            .into_iter()
-            .find(|way| child(folder.path(), "nothing", way, mount).status.success());
-        match able {
-            Some(way) => was_fine(&child(folder.path(), name, way, mount)),
-            None => eprintln!("no right to mount: only the limit on file lengths is tested here"),
-        }
+    let Some(dir) = in_small_tmpfs("full::a_close_on_a_full_file_system_waits_for_better_times")
+    else {
         return;
     };
     let elsewhere = crate::dir();
@@ -199,48 +198,50 @@ fn a_close_on_a_full_file_system_waits_for_better_times() {
 /// Under `ulimit -f`, with the signal ignored that would end the program. The limit ends inside a cluster.
 #[test]
 fn at_the_limit_of_the_length_of_files() {
-    let Some(dir) = told() else {
-        let folder = dir();
-        make(folder.path(), "a.hdd", Maker::Ours, CLUSTER, SIZE);
-        // In units of 512 bytes.
-        let limit = "trap '' XFSZ && ulimit -f 3001";
-        let name = "full::at_the_limit_of_the_length_of_files";
-        was_fine(&child(folder.path(), name, &["env"], limit));
-        // Without the limit the same image goes on.
-        let delayed = options(WriteBack::Delayed(Millis(50)));
-        let mut disk = open(folder.path(), &["a.hdd".to_owned()], delayed);
-        let mut held = vec![0; (SIZE * 512) as usize];
-        disk.read(Sector(0), &mut held).expect("reads");
-        for clu in 0..20 {
-            let data = noise((CLUSTER * 512) as usize, clu + 1);
-            let held = &mut held[(clu * CLUSTER * 512) as usize..][..data.len()];
-            let kept = *held == data;
-            assert_eq!(kept, clu < 22 && kept);
-            disk.write(Sector(clu * CLUSTER), &data, false)
+    let images = [
+        ("a.hdd", WriteBack::Immediate),
+        ("b.hdd", WriteBack::Delayed(Millis(50))),
+    ];
+    let one = |clu: u64| noise((CLUSTER * 512) as usize, clu + 1);
+    if let Some(dir) = told() {
+        for (name, write_back) in images {
+            let mut disk = open(&dir, &[name.to_owned()], options(write_back));
+            let mut held = vec![0; (SIZE * 512) as usize];
+            // 3001 sectors: the header's cluster and 22 of data.
+            assert_eq!(fill(&mut disk, &mut held, 0), 22);
+            holds(&mut disk, &held, 22);
+            disk.flush().expect("flushes");
+            disk.discard(Sector(0), Sectors(CLUSTER)).expect("discards");
+            disk.flush().expect("flushes");
+            // The place that was given up, and there is no second one.
+            disk.write(Sector(22 * CLUSTER), &one(22), true)
                 .expect("writes");
-            held.copy_from_slice(&data);
+            let second = disk.write(Sector(0), &one(0), false);
+            assert_eq!(second, Err(Failure::NoSpace));
+            disk.close().expect("closes");
         }
-        disk.close().expect("closes");
-        drop(disk);
-        is_sound(folder.path(), folder.path(), &held);
         return;
-    };
-    for write_back in [WriteBack::Immediate, WriteBack::Delayed(Millis(50))] {
-        let mut disk = open(&dir, &["a.hdd".to_owned()], options(write_back));
-        let mut held = vec![0; (SIZE * 512) as usize];
-        disk.read(Sector(0), &mut held).expect("reads");
-        let clu = fill(&mut disk, &mut held, 0);
-        // 3001 sectors: the header's cluster and 22 of data.
-        assert_eq!(clu, 22);
-        holds(&mut disk, &held, clu);
-        disk.flush().expect("flushes");
-        disk.discard(Sector(0), Sectors(CLUSTER)).expect("discards");
-        disk.flush().expect("flushes");
-        // The place that was given up.
-        disk.write(Sector(clu * CLUSTER), &[9; 512], true)
-            .expect("writes");
-        disk.write(Sector(0), &[9; 512], false)
-            .expect_err("there is no second one");
+    }
+    let folder = dir();
+    let dir = folder.path();
+    for (name, _) in images {
+        make(dir, name, Maker::Ours, CLUSTER, SIZE);
+    }
+    // In units of 512 bytes.
+    let limit = "trap '' XFSZ && ulimit -f 3001";
+    let name = "full::at_the_limit_of_the_length_of_files";
+    was_fine(&child(dir, name, &["env"], limit));
+    for (name, write_back) in images {
+        let mut held: Vec<u8> = (0..=22).flat_map(one).collect();
+        held[..(CLUSTER * 512) as usize].fill(0);
+        held.resize((SIZE * 512) as usize, 0);
+        std::fs::rename(dir.join(name), dir.join("a.hdd")).expect("renamed");
+        is_sound(dir, dir, &held);
+        // Without the limit the same image goes on.
+        let mut disk = open(dir, &["a.hdd".to_owned()], options(write_back));
+        disk.write(Sector(0), &one(0), false).expect("writes");
+        held[..(CLUSTER * 512) as usize].copy_from_slice(&one(0));
         disk.close().expect("closes");
+        is_sound(dir, dir, &held);
     }
 }
