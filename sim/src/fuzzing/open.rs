@@ -321,7 +321,8 @@ pub(super) fn open_files(files: &Files, space: u64) -> Vec<Memory> {
         .base
         .iter()
         .map(|(_, bytes)| Memory::new(bytes.clone(), 0));
-    let most = files.top.len() as u64 + space * SECTOR;
+    // No file system runs out inside a sector.
+    let most = (files.top.len() as u64).next_multiple_of(SECTOR) + space * SECTOR;
     base.chain([Memory::new(files.top.clone(), most)]).collect()
 }
 

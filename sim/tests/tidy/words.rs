@@ -93,7 +93,7 @@ const BANS: &[Ban] = &[
         "write it, or make the case impossible to express",
     ),
     everywhere("dbg!", any, "take it out"),
-    everywhere(
+    shipped(
         "unsafe",
         safe,
         "use a well-kept crate that does it, or put it into the frontend",
