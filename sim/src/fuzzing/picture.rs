@@ -288,11 +288,12 @@ impl Picture {
         let (ext_off, extension) = self.lay_extension(&mut layout, size);
         let mut file = self.header(&layout, size, data_off, ext_off);
         self.lay_out(&mut file, &layout, &bat);
-        if let Some(at) = (ext_off * SECTOR)
-            .checked_add(extension.len() as u64)
-            .filter(|&end| end <= file.len() as u64)
-        {
-            file[at as usize - extension.len()..at as usize].copy_from_slice(&extension);
+        let end = ext_off
+            .checked_mul(SECTOR)
+            .and_then(|at| at.checked_add(extension.len() as u64));
+        if let Some(end) = end.filter(|&end| end <= file.len() as u64) {
+            let end = end as usize;
+            file[end - extension.len()..end].copy_from_slice(&extension);
         }
         for &(at, flip) in &self.scratches {
             let at = usize::from(at) % 1024;

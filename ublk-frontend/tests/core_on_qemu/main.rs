@@ -98,7 +98,7 @@ pub(crate) fn len_of(dir: &Path, name: &str) -> u64 {
 /// Bytes that a file takes on its file system.
 pub(crate) fn space_of(dir: &Path, name: &str) -> u64 {
     RealFile::open_read(&dir.join(name))
-        .and_then(|file| Ok(file.allocated().expect("stat")))
+        .map(|file| file.allocated().expect("stat"))
         .expect("file")
 }
 
