@@ -417,7 +417,8 @@ impl State {
         self.faults = true;
         self.apply(part);
         self.disk.cut(io.id, &io.op, part);
-        self.disk.end(io.id, &io.op, false, true);
+        // The part that a write with FUA reports is durable (RWF_DSYNC).
+        self.disk.end(io.id, &io.op, true, true);
     }
 
     /// What a power cut could leave right now is legal.

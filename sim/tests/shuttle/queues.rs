@@ -9,6 +9,9 @@ use super::script::{below, one_in, op, pick};
 use crate::core::units::Sectors;
 use crate::core::{CloseError, Failure, IoOp, NoSpace, Options, WriteBack};
 
+/// Schedules of each scheduler.
+const SCHEDULES: usize = 3000;
+
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
 struct Scenario {
@@ -115,7 +118,7 @@ impl Scenario {
                 pool.put(rig.turn(queue));
             }
             if one_in(24) {
-                pool.put(rig.tick(40));
+                pool.put(rig.tick(400));
             }
         }
     }
@@ -201,31 +204,31 @@ fn suspend(rig: &Rig, pool: &Pool) {
 
 #[test]
 fn two_queues_tiny() {
-    scenario(TINY, 2, 5).explore("two_queues_tiny", 2000);
+    scenario(TINY, 2, 5).explore("two_queues_tiny", SCHEDULES);
 }
 
 #[test]
 fn three_queues_tiny_immediate() {
     let mut scenario = scenario(TINY, 3, 3);
     scenario.options.write_back = WriteBack::Immediate;
-    scenario.explore("three_queues_tiny_immediate", 2000);
+    scenario.explore("three_queues_tiny_immediate", SCHEDULES);
 }
 
 #[test]
 fn four_queues_tiny() {
-    scenario(TINY, 4, 3).explore("four_queues_tiny", 2000);
+    scenario(TINY, 4, 3).explore("four_queues_tiny", SCHEDULES);
 }
 
 #[test]
 fn two_queues_on_a_chain() {
-    scenario(CHAIN, 2, 5).explore("two_queues_on_a_chain", 2000);
+    scenario(CHAIN, 2, 5).explore("two_queues_on_a_chain", SCHEDULES);
 }
 
 #[test]
 fn three_queues_with_faults() {
     let mut scenario = scenario(TINY, 3, 4);
     scenario.faults = 10;
-    scenario.explore("three_queues_with_faults", 2000);
+    scenario.explore("three_queues_with_faults", SCHEDULES);
 }
 
 #[test]
@@ -233,14 +236,22 @@ fn two_queues_without_space() {
     let mut scenario = scenario(CHAIN, 2, 5);
     scenario.faults = 8;
     scenario.options.no_space = NoSpace::Fail;
-    scenario.explore("two_queues_without_space", 2000);
+    scenario.explore("two_queues_without_space", SCHEDULES);
 }
 
 #[test]
 fn two_queues_and_suspend() {
     let mut scenario = scenario(TINY, 2, 4);
     scenario.suspends = true;
-    scenario.explore("two_queues_and_suspend", 2000);
+    scenario.explore("two_queues_and_suspend", SCHEDULES);
+}
+
+#[test]
+fn two_queues_suspend_and_faults() {
+    let mut scenario = scenario(TINY, 2, 4);
+    scenario.suspends = true;
+    scenario.faults = 6;
+    scenario.explore("two_queues_suspend_and_faults", SCHEDULES);
 }
 
 #[test]
