@@ -1,8 +1,12 @@
 //! The simulator.
 
+pub mod bench;
+pub mod campaign;
 pub mod check;
+pub mod cli;
 pub mod disk;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod tape;
 pub mod trace;
