@@ -226,6 +226,7 @@ impl Device {
 
     /// A request arrives. `from` must be idle; it ends with a `Finish` for its tag.
     pub fn submit(&self, from: Origin, request: Request, out: &mut Actions) {
+        out.caller = from.queue;
         match self.queue(from.queue).begin(from, request) {
             Admission::Go => {
                 self.dispatch(from, request, out);
@@ -238,6 +239,7 @@ impl Device {
 
     /// An I/O ended.
     pub fn complete(&self, ticket: Ticket, outcome: Outcome, out: &mut Actions) {
+        out.caller = ticket.queue;
         match outcome {
             Outcome::Done => self.done(ticket.work, out),
             Outcome::Short { bytes } => self.short(ticket.work, bytes, out),
@@ -249,11 +251,12 @@ impl Device {
 
     /// The end of a batch of submissions and completions: index rounds and syncs start. `queue` carries them out.
     pub fn turn(&self, queue: QueueId, out: &mut Actions) {
+        out.caller = queue;
         loop {
             let mut started = false;
             while let Some(page) = self.dirty.next_ready() {
                 started = true;
-                self.start_round(page, queue, out);
+                self.start_round(page, out);
             }
             self.run(out);
             if !started {
@@ -409,7 +412,7 @@ impl Device {
         }
     }
 
-    fn start_round(&self, id: PageId, queue: QueueId, out: &mut Actions) {
+    fn start_round(&self, id: PageId, out: &mut Actions) {
         let (at, len) = self.table.bytes_of(id);
         let (synced, poisoned) = (self.gate.synced(), self.gate.is_poisoned());
         match self.page(id).start(len, synced, poisoned, self.context()) {
@@ -418,7 +421,7 @@ impl Device {
             Start::Write(image) => {
                 let level = self.levels.top();
                 out.io(
-                    queue,
+                    out.caller,
                     Work::Index { page: id },
                     IoOp::WriteIndex {
                         level,
@@ -676,21 +679,21 @@ impl Device {
                 (segment.origin.queue, op)
             }
             Work::Extend { hosts } => (
-                QueueId(0),
+                out.caller,
                 IoOp::SetLen {
                     level,
                     len: self.alloc.len_of(*hosts),
                 },
             ),
             Work::Punch { host } => (
-                QueueId(0),
+                out.caller,
                 IoOp::PunchHole {
                     level,
                     at: self.alloc.sector(*host),
                     len: cluster,
                 },
             ),
-            Work::Sync { .. } => (QueueId(0), IoOp::Sync { level }),
+            Work::Sync { .. } => (out.caller, IoOp::Sync { level }),
             Work::Index { .. } => unreachable!("an index image is built anew for each round"),
         };
         out.io(queue, work, op);
@@ -743,7 +746,7 @@ impl Actions {
         self.list.push(Action {
             queue,
             kind: ActionKind::Io {
-                ticket: Ticket { work },
+                ticket: Ticket { work, queue },
                 op,
             },
         });

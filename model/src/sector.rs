@@ -57,14 +57,8 @@ impl Sector {
         self.reigns.push(Reign::submitted(value, now));
     }
 
-    /// The write submitted at `start` ended; `certain` if it took effect for sure, `durable` if it is durable now.
-    pub(crate) fn end_write(
-        &mut self,
-        start: Time,
-        certain: bool,
-        durable: bool,
-        at: &mut Moment<'_>,
-    ) {
+    /// The write submitted at `start` ended; `certain` if it took effect for sure, and then durably with `fua`.
+    pub(crate) fn end_write(&mut self, start: Time, certain: bool, fua: bool, at: &mut Moment<'_>) {
         let Some(reign) = self
             .reigns
             .iter_mut()
@@ -77,13 +71,13 @@ impl Sector {
         reign.first_end = reign.first_end.min(at.now);
         reign.certain = certain;
         if certain {
-            durable::acknowledge(&mut self.reigns, &mut self.past, start, at.now, durable);
+            durable::acknowledge(&mut self.reigns, &mut self.past, start, at.now, fua);
         }
         let explained = self.settle(at);
         debug_assert!(explained, "the end of a write contradicts nothing");
     }
 
-    /// A read from `start` until now returned `seen`. False if nothing explains that; then nothing has changed.
+    /// A read from `start` until now returned `seen`. False if nothing explains that; the history is of no use then.
     #[must_use]
     pub(crate) fn end_read(&mut self, start: Time, seen: Value, at: &mut Moment<'_>) -> bool {
         if let [only] = self.reigns.as_slice() {
@@ -106,33 +100,30 @@ impl Sector {
         if self.reigns.iter().all(|r| r.value == Value::ZERO) {
             return true;
         }
-        match zeros::source(&mut self.reigns, read) {
+        // While the source of another read is open, nothing can be concluded from this one alone.
+        let source = if self.open.is_empty() {
+            zeros::source(&mut self.reigns, read)
+        } else {
+            Source::Open
+        };
+        match source {
             Source::None => false,
             Source::Harmless => true,
             Source::One(i) => self.assign(i, read.start, at),
             Source::Open => {
                 self.open.push(read);
-                let explained = self.settle(at);
-                if !explained {
-                    self.open.pop();
-                }
-                explained
+                self.settle(at)
             }
         }
     }
 
     /// Gives a read to reign `i`, if that contradicts nothing.
     fn assign(&mut self, i: usize, start: Time, at: &mut Moment<'_>) -> bool {
-        let before = self.reigns[i];
-        self.reigns[i] = before.with_read(start, at.now);
-        if reign::contradicts(&self.reigns, i) || !self.settle(at) {
-            self.reigns[i] = before;
-            return false;
-        }
-        true
+        self.reigns[i] = self.reigns[i].with_read(start, at.now);
+        !reign::contradicts(&self.reigns, i) && self.settle(at)
     }
 
-    /// Draws the conclusions of an event. False, and nothing changed, if the open reads cannot be explained.
+    /// Draws the conclusions of an event. False if the open reads cannot be explained.
     fn settle(&mut self, at: &mut Moment<'_>) -> bool {
         if self.reigns.len() < 2 {
             return true;

@@ -3,12 +3,12 @@
 use ploop_core::Device;
 
 use crate::check::failure;
-use crate::check::image::Left;
+use crate::check::image::{Expected, Left};
 use crate::check::in_use::Mark;
 use crate::profile::Profile;
 use crate::report::Failure;
 use crate::tape::Kind;
-use crate::world::Run;
+use crate::world::{Run, World};
 
 impl Run<'_> {
     /// The power is cut now.
@@ -46,26 +46,37 @@ impl Run<'_> {
                 | u64::from(report.lost) << 16
                 | u64::from(report.torn),
         );
-        let say = format!("  survived: {report:?}");
-        self.say(|_| say);
+        self.say(|_| format!("  survived: {report:?}"));
         self.judge(left)?;
         let world = &mut *self.world;
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))
     }
 
-    /// Examines the top file as it is now.
-    fn judge(&mut self, left: Left) -> Result<(), Failure> {
-        let world = &mut *self.world;
-        world.images.examine(
-            world.top.view(),
-            &world.content.below,
-            self.shape.cluster,
+    /// Judges the top file as it is now.
+    pub(super) fn judge(&mut self, left: Left) -> Result<(), Failure> {
+        let World {
+            top,
+            images,
+            content,
+            model,
+            ..
+        } = &mut *self.world;
+        let expected = Expected {
+            below: &content.below,
+            layout: &self.layout,
             left,
-        )?;
+            model,
+        };
+        images.judge(top.view(), expected)?;
+        self.judged();
+        Ok(())
+    }
+
+    /// Counts an image that was judged.
+    fn judged(&mut self) {
         self.stats.crash_images += 1;
-        self.stats.sectors_compared += world.images.seen.len() as u64;
-        world.images.compare(&world.model)
+        self.stats.sectors_compared += self.world.images.seen.len() as u64;
     }
 
     /// Small runs now and then: all images that a crash here can leave, up to a cap.
@@ -78,18 +89,24 @@ impl Run<'_> {
         if cap == 0 || self.tape.choose(Kind::Crash, 24) != 23 {
             return Ok(());
         }
-        let world = &mut *self.world;
-        let mut images = world.top.crash_images(cap);
-        while images.advance() {
-            world.images.examine(
-                images.view(),
-                &world.content.below,
-                self.shape.cluster,
-                left,
-            )?;
-            world.images.compare(&world.model)?;
+        let World {
+            top,
+            images,
+            content,
+            model,
+            ..
+        } = &mut *self.world;
+        let expected = Expected {
+            below: &content.below,
+            layout: &self.layout,
+            left,
+            model,
+        };
+        let mut list = top.crash_images(cap);
+        while list.advance() {
+            images.judge(list.view(), expected)?;
             self.stats.crash_images += 1;
-            self.stats.sectors_compared += world.images.seen.len() as u64;
+            self.stats.sectors_compared += images.seen.len() as u64;
         }
         Ok(())
     }
@@ -102,19 +119,25 @@ impl Run<'_> {
             self.tape.choose(Kind::Crash, 4)
         };
         for _ in 0..extra {
-            let world = &mut *self.world;
-            world.spare.copy_from(&world.top);
-            let report = world.spare.crash(self.tape);
-            self.stats.torn_rounds += u64::from(report.torn_meta > 0);
-            world.images.examine(
-                world.spare.view(),
-                &world.content.below,
-                self.shape.cluster,
+            let World {
+                top,
+                spare,
+                images,
+                content,
+                model,
+                ..
+            } = &mut *self.world;
+            spare.copy_from(top);
+            let report = spare.crash(self.tape);
+            let expected = Expected {
+                below: &content.below,
+                layout: &self.layout,
                 left,
-            )?;
-            world.images.compare(&world.model)?;
-            self.stats.crash_images += 1;
-            self.stats.sectors_compared += world.images.seen.len() as u64;
+                model,
+            };
+            images.judge(spare.view(), expected)?;
+            self.stats.torn_rounds += u64::from(report.torn_meta > 0);
+            self.judged();
         }
         Ok(())
     }

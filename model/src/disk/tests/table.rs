@@ -162,6 +162,14 @@ fn flushes_and_fua_supersede() {
         // Superseded by a chain, each by its successor.
         ("+w1 -w1 +w2 -w2 +w3 -w3 +f1 -f1", "w3", "w3"),
         ("+w1 -w1 +w2 -w2 +f1 -f1 +w3 !w3", "w2 w3", "w2 w3"),
+        // Read, then overwritten before it ended: no read returns it, but only w3 supersedes it.
+        ("+w1 +r1 -r1=w1 +w2 -w2 -w1 +f1 -f1", "w2", "w1 w2"),
+        ("+w1 +r1 -r1=w1 +w2 -w2 -w1 +w3 -w3 +f1 -f1", "w3", "w3"),
+        (
+            "+w1 +r1 -r1=w1 +w2 -w2 -w1 +r2 ?r2=w1 +w3 +r3 ?r3=w1",
+            "w2 w3",
+            "0 w1 w2 w3",
+        ),
         // In flight at the crash is never superseded.
         ("+w1 +w2 -w2 +f1 -f1", "w1 w2", "w1 w2"),
     ]);
@@ -196,6 +204,11 @@ fn reads_of_writes_in_flight() {
         ("+w1 +r1 -r1=w1 +w2 -w2 +r2 -r2=w2 +f1 -f1", "w1 w2", "w2"),
         ("+w1 +r1 -r1=w1 +w2 -w2 +r2 -r2=w2 -w1 +f1 -f1", "w2", "w2"),
         // w2 is older than w1 only by way of w3, in flight and read on both sides of the start of w1.
+        (
+            "+w2 +w3 +r1 -r1=w3 +w1 +r3 -w2 +r2 -r2=w3 -r3=w1 -w1 +f1 -f1",
+            "w1 w3",
+            "w1",
+        ),
         (
             "+w2 +w3 +r1 -r1=w3 +w1 -w2 +r2 -r2=w3 +r3 -r3=w1 -w1 +f1 -f1",
             "w1 w3",
