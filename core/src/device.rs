@@ -451,7 +451,6 @@ impl Device {
         for entry in settled.released {
             mark!(CondemnedReleased);
             let host = self.alloc.host(entry);
-            self.alloc.punching(host);
             self.issue(Work::Punch { host }, out);
         }
     }
