@@ -2,6 +2,7 @@
 //! invariant, 3 hang, 4 panic. Standard output holds results; progress and failures go to standard error.
 
 mod args;
+mod bugs;
 mod json;
 mod replay;
 mod run;
@@ -43,6 +44,7 @@ pub fn execute(
     let done = match command.unwrap_or_default() {
         Command::Run(arguments) => run::run(&arguments, out),
         Command::Replay(arguments) => replay::replay(&arguments, out),
+        Command::Bugs(arguments) => bugs::run(&arguments, out),
         Command::Bench { json, seconds } => bench::run(meter, seconds, json, out),
     };
     done.and_then(|code| out.flush().map(|()| code))

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod bugs;
 pub mod campaign;
 pub mod check;
 pub mod cli;

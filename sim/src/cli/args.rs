@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use crate::bugs;
 use crate::campaign::{Mix, Plan, Seeds, world};
 use crate::profile::Profile;
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +29,8 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Runs a recorded tape again
     Replay(ReplayArguments),
+    /// Puts historic bugs into a copy of the core, one by one, and sees whether each is found
+    Bugs(BugsArguments),
     /// Measures the simulator and the mapping core
     Bench {
         /// One line of JSON instead of tables
@@ -77,6 +80,52 @@ pub(super) struct ReplayArguments {
     /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
     #[arg(long)]
     pub(super) trace: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct BugsArguments {
+    /// Only this bug, by number or catalogue id
+    #[arg(long, value_name = "NNN|ID")]
+    only: Option<String>,
+    /// Time for each bug and engine, builds not counted
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    budget: Duration,
+    /// sim, loom, shuttle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "sim,loom,shuttle"
+    )]
+    engines: Vec<String>,
+    /// Threads of the simulator and of builds [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// One line of JSON a bug instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Do not use what earlier runs found
+    #[arg(long)]
+    fresh: bool,
+}
+
+impl BugsArguments {
+    /// What to run.
+    pub(super) fn options(&self) -> Result<bugs::Options, String> {
+        let mut engines = Vec::new();
+        for name in &self.engines {
+            engines.extend(bugs::Engine::list(name)?);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(bugs::Options {
+            only: self.only.clone(),
+            budget: self.budget,
+            engines,
+            jobs: self.jobs.map_or(cores, usize::from),
+            json: self.json,
+            fresh: self.fresh,
+        })
+    }
 }
 
 impl RunArguments {

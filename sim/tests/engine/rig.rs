@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Control, Disk};
+use super::disk::{Control, Disk, first_part};
 use super::image::Image;
 use super::trace::{self, Step};
 use crate::core::units::{Millis, QueueId, Sector, Sectors, Tag};
@@ -45,6 +45,7 @@ struct State {
     /// Ended requests, in order.
     ended: Vec<(Who, Result<(), Failure>)>,
     writes: u32,
+    now: u64,
     /// A failure was injected: requests may fail.
     faults: bool,
 }
@@ -85,6 +86,7 @@ impl Rig {
                 requests: Vec::new(),
                 ended: Vec::new(),
                 writes: 0,
+                now: 0,
                 faults: false,
             }),
         })
@@ -108,14 +110,30 @@ impl Rig {
         self.call(|out| self.device.complete(io.ticket, Outcome::Done, out))
     }
 
-    /// An I/O fails.
+    /// An I/O fails, and nothing of it was done.
     pub(crate) fn fail(&self, io: Io, failure: Failure) -> Vec<Io> {
+        self.fail_after(io, failure, false)
+    }
+
+    /// An I/O fails; all of it was done all the same, or nothing.
+    pub(crate) fn fail_after(&self, io: Io, failure: Failure, applied: bool) -> Vec<Io> {
         trace::note(Step::End(io.id, Outcome::Failed(failure)));
-        self.state().failed(&io);
+        self.state().failed(&io, applied);
         self.call(|out| {
             self.device
                 .complete(io.ticket, Outcome::Failed(failure), out);
         })
+    }
+
+    /// An I/O ends short: about `keep` of its units were done (see [`first_part`]). What cannot be short is carried out.
+    pub(crate) fn short(&self, io: Io, keep: u64) -> Vec<Io> {
+        let Some((part, bytes)) = first_part(&io.op, keep) else {
+            return self.done(io);
+        };
+        let outcome = Outcome::Short { bytes };
+        trace::note(Step::End(io.id, outcome));
+        self.state().short(&io, &part);
+        self.call(|out| self.device.complete(io.ticket, outcome, out))
     }
 
     /// An I/O succeeds, or fails.
@@ -131,9 +149,14 @@ impl Rig {
         self.call(|out| self.device.turn(QueueId(queue), out))
     }
 
-    /// Time passes.
-    pub(crate) fn tick(&self, now: u64) -> Vec<Io> {
+    /// So many milliseconds pass.
+    pub(crate) fn tick(&self, millis: u64) -> Vec<Io> {
         trace::note(Step::Call("tick"));
+        let now = {
+            let mut state = self.state();
+            state.now += millis;
+            state.now
+        };
         self.call(|out| {
             self.device.tick(Millis(now), out);
         })
@@ -361,11 +384,11 @@ impl State {
         id
     }
 
-    fn done(&mut self, io: &Io) {
+    fn apply(&mut self, op: &IoOp) {
         let mut read = Vec::new();
         let requests = &self.requests;
         self.disk.apply(
-            &io.op,
+            op,
             &|buf, i| written(requests, buf, i),
             &mut |buf, i, value| read.push((buf, i, value)),
         );
@@ -375,12 +398,27 @@ impl State {
             let request = found.expect("a read into the buffer of an ended request (I33)");
             request.read[(buf.offset.0 + i) as usize] = value;
         }
-        self.disk.end(io.id, &io.op, true);
     }
 
-    fn failed(&mut self, io: &Io) {
+    fn done(&mut self, io: &Io) {
+        self.apply(&io.op);
+        self.disk.end(io.id, &io.op, true, true);
+    }
+
+    fn failed(&mut self, io: &Io, applied: bool) {
         self.faults = true;
-        self.disk.end(io.id, &io.op, false);
+        if applied {
+            self.apply(&io.op);
+        }
+        self.disk.end(io.id, &io.op, false, applied);
+    }
+
+    fn short(&mut self, io: &Io, part: &IoOp) {
+        self.faults = true;
+        self.apply(part);
+        self.disk.cut(io.id, &io.op, part);
+        // The part that a write with FUA reports is durable (RWF_DSYNC).
+        self.disk.end(io.id, &io.op, true, true);
     }
 
     /// What a power cut could leave right now is legal.

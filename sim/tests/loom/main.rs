@@ -18,3 +18,4 @@ mod ops;
 mod page;
 mod stage;
 mod waiters;
+mod whole;

@@ -1,0 +1,131 @@
+//! What is printed: a line a bug while it goes on, then the table or a line of JSON a bug.
+
+use super::{Cell, Options, Row};
+use serde::Serialize;
+use std::io::{self, Write};
+
+#[derive(Serialize)]
+struct JsonRow<'a> {
+    number: &'a str,
+    id: &'a str,
+    name: &'a str,
+    ok: bool,
+    engines: Vec<JsonCell<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonCell<'a> {
+    engine: &'a str,
+    checker: Option<&'a str>,
+    found: bool,
+    message: Option<&'a str>,
+    schedules: Option<u64>,
+    cpu_seconds: f64,
+    others: &'a [String],
+    trouble: Option<String>,
+    cached: bool,
+}
+
+/// The last row, as soon as it is known.
+pub(super) fn progress(rows: &[Row], options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    let Some(row) = rows.last() else {
+        return Ok(());
+    };
+    if options.json {
+        serde_json::to_writer(&mut *out, &json(row))?;
+        writeln!(out)?;
+    } else {
+        write_row(row, out)?;
+    }
+    out.flush()
+}
+
+/// The verdict on all.
+pub(super) fn write(rows: &[Row], options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    let bugs = rows.iter().filter(|row| !row.is_control());
+    let (found, all) = (
+        bugs.clone().filter(|row| row.is_well()).count(),
+        bugs.clone().count(),
+    );
+    let bad: Vec<&str> = rows
+        .iter()
+        .filter(|row| !row.is_well())
+        .map(|row| row.number.as_str())
+        .collect();
+    if !options.json {
+        writeln!(out, "{found} of {all} bugs found by their named checkers")?;
+    }
+    if !bad.is_empty() {
+        eprintln!("FAILURE [bugs] {}", bad.join(", "));
+    }
+    Ok(())
+}
+
+fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
+    let ok = if row.is_well() { "ok " } else { "BAD" };
+    writeln!(out, "{ok} {} {:4} {}", row.number, row.id, row.name)?;
+    for cell in &row.cells {
+        writeln!(out, "      {:11}{}", cell.engine.name(), describe(cell))?;
+        let others = cell
+            .result
+            .as_ref()
+            .map_or(&[][..], |verdict| &verdict.others);
+        for other in others {
+            let other: String = other.chars().take(160).collect();
+            writeln!(out, "{:17}not the named checker: {other}", "")?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(cell: &Cell) -> String {
+    let verdict = match &cell.result {
+        Ok(verdict) => verdict,
+        Err(trouble) => return trouble.to_string(),
+    };
+    let runs = verdict
+        .runs
+        .map_or(String::new(), |runs| format!("{runs} schedules, "));
+    let cached = if cell.cached { " (known)" } else { "" };
+    match (&verdict.found, &cell.expected) {
+        (Some(message), Some(expected)) => {
+            let message: String = message.chars().take(110).collect();
+            format!(
+                "[{expected}] {runs}{:.1} CPU s{cached}: {message}",
+                verdict.cpu_seconds
+            )
+        }
+        (_, Some(expected)) => format!(
+            "[{expected}] not found in budget: {runs}{:.1} CPU s{cached}",
+            verdict.cpu_seconds
+        ),
+        (_, None) => format!("{runs}{:.1} CPU s{cached}", verdict.cpu_seconds),
+    }
+}
+
+fn json(row: &Row) -> JsonRow<'_> {
+    let cells = row.cells.iter().map(|cell| {
+        let verdict = cell.result.as_ref().ok();
+        JsonCell {
+            engine: cell.engine.name(),
+            checker: cell
+                .expected
+                .as_ref()
+                .map(|expected| expected.name.as_str()),
+            found: verdict.is_some_and(|verdict| verdict.found.is_some()),
+            message: verdict.and_then(|verdict| verdict.found.as_deref()),
+            schedules: verdict.and_then(|verdict| verdict.runs),
+            cpu_seconds: verdict.map_or(0.0, |verdict| verdict.cpu_seconds),
+            others: verdict.map_or(&[], |verdict| &verdict.others),
+            trouble: cell.result.as_ref().err().map(ToString::to_string),
+            cached: cell.cached,
+        }
+    });
+    JsonRow {
+        number: &row.number,
+        id: &row.id,
+        name: &row.name,
+        ok: row.is_well(),
+        engines: cells.collect(),
+    }
+}

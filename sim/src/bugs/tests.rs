@@ -1,0 +1,132 @@
+//! What the runner makes of headers and of other programs' output.
+
+use super::explorer::failures;
+use super::fuzzer::{executions, panic_message};
+use super::patch::{Patch, read_all};
+use super::*;
+
+const HEADER: &str = "Id: S4\nOrigin: somewhere,\n  in two lines: with a colon\nMistake: m\nSteps:\n  a | b\n\
+    Violates: I13\nChecker: loom core assertion \"held twice\"\nChecker: sim durable\nTest: loom page::\n";
+const DIFF: &str = "\ndiff --git a/core/src/x.rs b/core/src/x.rs\n--- a/core/src/x.rs\n";
+
+#[test]
+fn a_header_names_checkers_and_tests() {
+    let patch = Patch::parse("002-a-name.patch", &format!("{HEADER}{DIFF}")).expect("a patch");
+    assert_eq!(
+        (patch.number.as_str(), patch.name.as_str()),
+        ("002", "a-name")
+    );
+    assert!(
+        patch.is_called("S4")
+            && patch.is_called("s4")
+            && patch.is_called("2")
+            && patch.is_called("002")
+    );
+    assert!(!patch.is_called("S") && !patch.is_called("3"));
+    let loom = patch.checker(Engine::Loom).expect("named");
+    assert!(loom.is("core assertion", "cluster held twice"));
+    assert!(!loom.is("core assertion", "cluster held") && !loom.is("linear", "held twice"));
+    assert!(loom.is_in("so: cluster held twice!") && !loom.is_in("[core assertion]"));
+    let sim = patch.checker(Engine::Sim).expect("named");
+    assert!(sim.is("durable", "") && sim.is_in("Wrong [durable] x") && !sim.is_in("durable"));
+    assert_eq!(patch.checker(Engine::Shuttle), None);
+    assert_eq!(patch.tests(Engine::Loom), ["page::"]);
+    let control = Patch::none(&[patch]);
+    assert!(control.is_control() && control.asks(Engine::Sim) && !control.asks(Engine::Shuttle));
+    assert_eq!(
+        (control.checker(Engine::Sim), control.tests(Engine::Loom)),
+        (None, vec!["page::".to_owned()])
+    );
+}
+
+#[test]
+fn a_header_that_says_too_little_is_refused() {
+    assert!(Patch::parse("2-a.patch", &format!("{HEADER}{DIFF}")).is_err());
+    assert_eq!(
+        Patch::parse("002-a.patch", HEADER),
+        Err("no diff".to_owned())
+    );
+    for key in ["Id", "Origin", "Mistake", "Steps", "Violates"] {
+        let without = format!("{HEADER}{DIFF}").replace(&format!("{key}:"), "Test: sim");
+        assert_eq!(
+            Patch::parse("002-a.patch", &without),
+            Err(format!("no {key}"))
+        );
+    }
+    let unknown = format!("Chekcer: sim durable\n{HEADER}{DIFF}");
+    assert!(Patch::parse("002-a.patch", &unknown).is_err());
+}
+
+#[test]
+fn the_catalogue_can_be_read_and_has_what_was_asked_for() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/bugs");
+    let patches = read_all(&folder).expect("all patches have headers");
+    for id in "S3 S4 S5 S7 S15 S16 S21 S22 S23 D1 D18 D23 D43 Q14".split(' ') {
+        assert!(
+            patches.iter().any(|patch| patch.id == id),
+            "{id} is missing"
+        );
+    }
+    for engine in [Engine::BatOps, Engine::OpenImage] {
+        let asked = patches.iter().filter(|patch| patch.asks(engine)).count();
+        assert!(asked >= 3, "{engine}: only {asked}");
+    }
+}
+
+#[test]
+fn failed_tests_are_told_from_the_others() {
+    let output = "running 3 tests\ntest a::one ... one: complete, 12 executions\nok\ntest a::two ... execution 7 failed\n\
+        \nthread 'a::two' (1) panicked at sim/tests/x.rs:1:1:\nafter a power cut: lost\nFAILED\ntest b::three ... \
+        thread 'b' panicked at x:\nheld twice\n";
+    let failed = failures(output);
+    let names: Vec<&str> = failed.iter().map(|failed| failed.name).collect();
+    assert_eq!(names, ["a::two", "b::three"]);
+    assert_eq!(
+        (failed[0].schedules(), failed[1].schedules()),
+        (Some(7), None)
+    );
+    assert!(
+        failed[0].output.contains("after a power cut") && !failed[0].output.contains("held twice")
+    );
+}
+
+#[test]
+fn the_fuzzers_output_is_understood() {
+    let output = "INFO: seed\n#2\tINITED cov: 3\n#4096\tpulse  cov: 9\nthread '<unnamed>' panicked at sim/src/fuzzing/mod.rs:25:9:\n\
+        Wrong [durable] sector 3: lost\nnote: run with RUST_BACKTRACE\n==12== ERROR: libFuzzer\n";
+    assert_eq!(executions(output), Some(4096));
+    assert_eq!(
+        panic_message(output),
+        Some("Wrong [durable] sector 3: lost")
+    );
+    assert_eq!(panic_message("#2 INITED\nDone 5 runs\n"), None);
+}
+
+#[test]
+fn only_a_named_checker_makes_a_bug_found() {
+    let row = |id: &str, result: Result<Verdict, Trouble>| Row {
+        number: "001".into(),
+        id: id.into(),
+        name: String::new(),
+        cells: vec![Cell {
+            engine: Engine::Sim,
+            expected: None,
+            result,
+            cached: false,
+        }],
+    };
+    let found = Verdict {
+        found: Some("x".into()),
+        ..Verdict::default()
+    };
+    let other = Verdict {
+        others: vec!["panic: x".into()],
+        ..Verdict::default()
+    };
+    assert!(row("S4", Ok(found.clone())).is_well());
+    assert!(!row("S4", Ok(other.clone())).is_well());
+    assert!(!row("S4", Ok(Verdict::default())).is_well());
+    assert!(!row("S4", Err(Trouble::Build("x".into()))).is_well());
+    assert!(row("", Ok(Verdict::default())).is_well());
+    assert!(!row("", Ok(found)).is_well() && !row("", Ok(other)).is_well());
+}
