@@ -12,9 +12,10 @@ use model::image::{Image, ImageBytes, InUse};
 use model::op::Value;
 use ploop_core::load;
 
-use crate::check::failure;
+use crate::check::{extension, failure};
 use crate::disk::View;
 use crate::report::Failure;
+use crate::world::chain::Content;
 
 /// The model's view of a simulated file.
 struct Bytes<'a>(View<'a>);
@@ -49,11 +50,11 @@ pub struct Images {
 }
 
 impl Images {
-    /// Opens, checks and reads an image. `below` is what the lower levels show.
+    /// Opens, checks and reads an image that stands on the lower levels of `content`.
     pub fn examine(
         &mut self,
         view: View<'_>,
-        below: &[Value],
+        content: &Content,
         cluster: u64,
         left: Left,
     ) -> Result<(), Failure> {
@@ -69,7 +70,9 @@ impl Images {
             return Err(failure("image", format!("fsck: {problem}")));
         }
         check_left(report, left)?;
-        self.read(&bytes, below, cluster);
+        let ext_off = report.header.map_or(0, |header| header.ext_off);
+        extension::examine(view, ext_off, &content.kept)?;
+        self.read(&bytes, &content.below, cluster);
         Ok(())
     }
 

@@ -104,11 +104,9 @@ impl Run<'_> {
             Ok(()) => self.closed(if changed { Left::Closed } else { Left::Either }),
             Err(CloseError::Failed { .. }) if cut => {
                 self.stats.recovery_crashes += 1;
-                self.cut_with(device, Left::Either)
+                self.cut_with(Left::Either)
             }
-            Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
-                self.cut(device)
-            }
+            Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => self.cut(),
             Err(error) => Err(failure(
                 "progress",
                 format!("the close failed without a fault: {error}"),
@@ -132,12 +130,9 @@ impl Run<'_> {
         if world.canary != Canary::Off {
             world.top.crash(self.tape);
         }
-        world.images.examine(
-            world.top.view(),
-            &world.content.below,
-            self.shape.cluster,
-            left,
-        )?;
+        world
+            .images
+            .examine(world.top.view(), &world.content, self.shape.cluster, left)?;
         world.images.compare(&world.model)?;
         self.stats.crash_images += 1;
         self.stats.sectors_compared += world.images.seen.len() as u64;
