@@ -24,12 +24,12 @@ pub enum Survivor {
 
 impl Run<'_> {
     /// The power is cut now.
-    pub(super) fn cut(&mut self) -> Result<(), Failure> {
+    pub(super) fn cut(&mut self, survivor: Survivor) -> Result<(), Failure> {
         let left = self.left();
         if self.cycle > 0 && self.mark != Mark::Durable {
             self.stats.recovery_crashes += 1;
         }
-        self.cut_with(left)
+        self.cut_with(left, survivor)
     }
 
     /// What the in-use mark of an image must be if the power is cut now.
@@ -41,20 +41,12 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn cut_with(&mut self, left: Left) -> Result<(), Failure> {
+    pub(super) fn cut_with(&mut self, left: Left, survivor: Survivor) -> Result<(), Failure> {
         self.fall();
         match self.enumerate {
             Some(cap) => self.examine_all(left, cap)?,
             None => self.examine_some(left)?,
         }
-        self.live_on(left, Survivor::Drawn)
-    }
-
-    /// The power is cut now: all crash images up to `cap` are examined, then `survivor` lives on.
-    pub(super) fn cut_for(&mut self, cap: u64, survivor: Survivor) -> Result<(), Failure> {
-        let left = self.left();
-        self.fall();
-        self.examine_all(left, cap)?;
         self.live_on(left, survivor)
     }
 

@@ -6,6 +6,7 @@ use ploop_core::{Device, Origin};
 
 use crate::report::Failure;
 use crate::tape::Kind;
+use crate::world::crash::Survivor;
 use crate::world::{Power, Run, hang};
 
 /// More events than any run needs.
@@ -32,7 +33,7 @@ impl Run<'_> {
         let mut events = 0;
         loop {
             if plan == Plan::CutAfter(events) {
-                return self.cut();
+                return self.cut(Survivor::Drawn);
             }
             events += 1;
             if events > MOST_EVENTS {
@@ -49,7 +50,7 @@ impl Run<'_> {
             Plan::Close(power) => power,
             // A cut that was asked for after so many events, and there were fewer: there is none.
             Plan::CutAfter(_) if self.power != Power::Drawn => None,
-            Plan::CutAfter(_) => return self.cut(),
+            Plan::CutAfter(_) => return self.cut(Survivor::Drawn),
         };
         self.read_all(device)?;
         self.close(device, power)

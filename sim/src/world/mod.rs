@@ -12,10 +12,10 @@
 
 pub mod chain;
 mod close;
-mod crash;
+pub mod crash;
 mod cycle;
 pub mod extension;
-mod flight;
+pub mod flight;
 pub mod shape;
 pub mod stage;
 mod submit;

@@ -23,6 +23,8 @@ use crate::world::flight::Applied;
 use crate::world::shape::Shape;
 use crate::world::{Run, World, hang};
 
+/// Most crash images of one cut.
+const MOST_IMAGES: u64 = 20_000;
 /// More I/O than a scenario needs.
 const MOST_DELIVERIES: usize = 100_000;
 
@@ -104,7 +106,10 @@ impl<'a> Stage<'a> {
             &mut world.content,
         );
         world.model.reset(&world.content.all);
-        let mut run = Run::new(world, tape, shape);
+        let mut run = Run {
+            enumerate: Some(MOST_IMAGES),
+            ..Run::new(world, tape, shape)
+        };
         run.say(|run| format!("{:?}", run.shape));
         Stage {
             run,
@@ -276,10 +281,10 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// The power is cut. All distinct crash images, `cap` at the most, are examined, then one of them lives on.
-    pub fn cut(&mut self, cap: u64, survivor: Survivor) -> Result<(), Failure> {
+    /// The power is cut. All distinct crash images are examined, then one of them lives on.
+    pub fn cut(&mut self, survivor: Survivor) -> Result<(), Failure> {
         self.device()?;
-        self.run.cut_for(cap, survivor)?;
+        self.run.cut(survivor)?;
         self.gone();
         Ok(())
     }
@@ -309,6 +314,12 @@ impl<'a> Stage<'a> {
                 "sector {sector} cannot be read now: the read waits"
             ))),
         }
+    }
+
+    /// The top's level.
+    #[must_use]
+    pub fn top_level(&self) -> u8 {
+        self.run.shape.levels - 1
     }
 
     /// The level where a sector is mapped now.
