@@ -3,8 +3,11 @@
 //! Pure decisions: events go in, actions come out ([`Device`]); somebody else moves bytes ([`drive`], the simulator, the
 //! ublk queues). Modules import only from those to their left:
 //!
-//! `units < sync, verify, error < format < delta, load < request::work < alloc < writeback < cluster < bat < request <
-//! device < control < drive`
+//! `units < sync, verify, error < format < drive::file < delta < load < request::action + request::work < alloc <
+//! writeback < cluster < bat < writeback::round < request + device < control < drive`
+//!
+//! A comma separates modules that do not know each other, a plus sign modules that do: the machines of `request` are
+//! methods of the device. A longer name goes before a shorter one. `tidy` reads this order and enforces it.
 #![forbid(unsafe_code)]
 
 mod alloc;

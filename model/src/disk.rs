@@ -173,9 +173,9 @@ impl Model {
                 if ok && preflush {
                     self.flushed_to = self.flushed_to.max(id.start);
                 }
-                self.end_write(op, id.start, now, ok, ok && fua);
+                self.end_write(op, id.start, now, ok, fua);
             }
-            Kind::WriteZeroes { fua, .. } => self.end_write(op, id.start, now, ok, ok && fua),
+            Kind::WriteZeroes { fua, .. } => self.end_write(op, id.start, now, ok, fua),
             Kind::Discard => self.end_write(op, id.start, now, false, false),
             Kind::Flush => {
                 if ok {
@@ -305,7 +305,7 @@ impl Model {
         Ok(())
     }
 
-    fn end_write(&mut self, op: Op, start: Time, now: Time, certain: bool, durable: bool) {
+    fn end_write(&mut self, op: Op, start: Time, now: Time, certain: bool, fua: bool) {
         let oldest_read = self.oldest_read();
         for sector in self.range(op) {
             let (flushed_to, rule, search) = (self.flushed_to, self.rule, &mut self.search);
@@ -316,7 +316,7 @@ impl Model {
                 rule,
                 search,
             };
-            self.sectors[sector as usize].end_write(start, certain, durable, &mut at);
+            self.sectors[sector as usize].end_write(start, certain, fua, &mut at);
         }
     }
 

@@ -8,7 +8,8 @@
 //!   `a`, `f(W) <= b`, `f(W) >= f(U)`, `f(W) >= s(U)`, `end(W) >= end(U)`. Take a good assignment that gives this read to
 //!   U, and move to W all of U's reads of which the same holds. `f(W)` stays; what contradicts the longer W contradicts
 //!   U's longer `[f(U), a]` too, as `f(U) <= f(W)`; and W does not stand before U, whose other reads started before
-//!   `f(W)`. Non-zero values are closed and doomed alike.
+//!   `f(W)`. Non-zero values are closed and doomed alike. (`f(W)` stays if no read that ended before `b` is still to be
+//!   assigned; so a search assigns reads in the order of their ends.)
 //!
 //! The only approximation: a search that becomes too costly ([`BUDGET`]) gives up, and the open reads of that sector are forgotten,
 //! which can miss a violation and never makes one up.
@@ -30,7 +31,7 @@ pub(crate) struct OpenRead {
 impl OpenRead {
     /// Could it have seen this reign, as far as that reign alone can tell?
     pub(crate) fn could_see(&self, reign: &Reign) -> bool {
-        reign.value == Value::ZERO && reign.start < self.end && reign.closed_at > self.end
+        reign.value == Value::ZERO && reign.start < self.end && !reign.closed
     }
 
     /// Does the reign span the read already?
@@ -63,8 +64,9 @@ pub(crate) enum Source {
     Open,
 }
 
-/// Finds the source of `read`.
-pub(crate) fn source(reigns: &mut [Reign], read: OpenRead) -> Source {
+/// Finds the source of `read`, which ended later than the `others` that are open. With others open no source dominates
+/// another one yet: one of them may still lower `f(W)`.
+pub(crate) fn source(reigns: &mut [Reign], read: OpenRead, others: &[OpenRead]) -> Source {
     let mut found = Source::None;
     for i in 0..reigns.len() {
         if !read.could_see(&reigns[i]) {
@@ -73,7 +75,7 @@ pub(crate) fn source(reigns: &mut [Reign], read: OpenRead) -> Source {
         if read.is_harmless_to(&reigns[i]) {
             return Source::Harmless;
         }
-        if read.is_dominated(reigns, i) || !fits(reigns, i, read) {
+        if others.is_empty() && read.is_dominated(reigns, i) || !fits(reigns, i, read) {
             continue;
         }
         found = match found {
@@ -213,5 +215,55 @@ impl Search {
             self.assign(rest, oldest_read, rule);
             self.work[i] = before;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reign::NEVER;
+
+    /// Reads one after the other, any of which may have seen any of as many discards in flight: far too many ways.
+    fn too_many(n: u64) -> (Vec<Reign>, Vec<OpenRead>) {
+        let mut reigns = vec![Reign::initial(Value::of(1, 0))];
+        reigns.extend((0..n).map(|i| Reign::submitted(Value::ZERO, 1 + i)));
+        let reads = (0..n).map(|i| OpenRead {
+            start: 100 * i + 50,
+            end: 100 * i + 60,
+        });
+        (reigns, reads.collect())
+    }
+
+    #[test]
+    fn a_search_that_is_too_costly_says_so_and_one_that_is_not_does_not() {
+        let mut search = Search::default();
+        let (reigns, mut reads) = too_many(12);
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::GaveUp);
+        // Nor does it claim that there is no way, when the last read has none.
+        reads.push(OpenRead { start: 0, end: 1 });
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::GaveUp);
+        let (reigns, mut reads) = too_many(3);
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::Explained);
+        assert!(search.findings[0].over.always && search.findings[0].older.always);
+        assert!(!search.findings[1].over.always);
+        reads.push(OpenRead { start: 0, end: 1 });
+        let verdict = search.run(&reigns, &reads, NEVER, ReadThenFlush::AnyRead);
+        assert_eq!(verdict, Verdict::Unexplained);
+    }
+
+    #[test]
+    fn a_source_was_submitted_before_the_read_ended() {
+        let mut reigns = vec![
+            Reign::initial(Value::of(1, 0)),
+            Reign::submitted(Value::ZERO, 10),
+        ];
+        let read = |end| OpenRead { start: 5, end };
+        assert!(matches!(source(&mut reigns, read(9), &[]), Source::None));
+        assert!(matches!(source(&mut reigns, read(11), &[]), Source::One(1)));
+        reigns[1].closed = true;
+        assert!(matches!(source(&mut reigns, read(12), &[]), Source::None));
     }
 }

@@ -1,8 +1,14 @@
 //! The simulator.
+#![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod campaign;
 pub mod check;
+pub mod cli;
 pub mod disk;
+pub mod fuzzing;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod tape;

@@ -266,8 +266,10 @@ impl Alloc {
     pub(crate) fn inspect(&self, synced: u64) -> (u32, Vec<(u32, Life)>) {
         let state = self.state.lock();
         let hosts = state.tail.hosts;
+        // A mapped cluster that the end of the file cuts has a life, too.
+        let end = hosts + u32::from(state.used.get(hosts) || state.life.contains_key(&hosts));
         let life =
-            (self.layout.first_host().0..hosts).map(|host| (host, state.life_of(host, synced)));
+            (self.layout.first_host().0..end).map(|host| (host, state.life_of(host, synced)));
         (
             hosts,
             life.filter(|(_, life)| *life != Life::Mapped).collect(),

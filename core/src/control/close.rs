@@ -8,6 +8,7 @@
 use crate::control::suspend::Quiesced;
 use crate::format::InUse;
 use crate::request::action::Failure;
+use crate::request::table::Queue;
 use crate::units::{PageId, Sectors};
 
 /// Blocking I/O on the top file, for the control plane. The simulator's answers with a power cut at any call.
@@ -46,11 +47,13 @@ pub enum CloseError {
 }
 
 impl Quiesced<'_> {
-    /// Closes the image cleanly. The device stays suspended; end it with [`Quiesced::shut`].
+    /// Closes the image cleanly. After [`CloseError::NotDurable`] the device is suspended as before and may be resumed;
+    /// otherwise it is over, and [`Quiesced::shut`] fails what was held back.
     pub fn close(&self, io: &mut dyn ControlIo) -> Result<(), CloseError> {
         let device = self.device;
         if !device.mark.was_tried() {
             // Nothing was ever changed, the mark included.
+            device.queues.iter().for_each(Queue::shut);
             return Ok(());
         }
         let (dirty, quarantined) = (device.dirty.count(), device.alloc.quarantined());
@@ -62,6 +65,8 @@ impl Quiesced<'_> {
                 poisoned,
             });
         }
+        // From here on the header in memory says "closed": no request may follow, whatever becomes of the close.
+        device.queues.iter().for_each(Queue::shut);
         let failed = |step| move |failure| CloseError::Failed { step, failure };
         if let Some(len) = device.alloc.keep() {
             io.set_len(len)

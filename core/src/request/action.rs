@@ -224,12 +224,16 @@ pub enum IoOp {
 #[must_use = "a ticket must be given back to Device::complete"]
 pub struct Ticket {
     pub(crate) work: Work,
+    /// The queue that carries it out.
+    pub(crate) queue: QueueId,
 }
 
 /// The list that actions are put on. Owned by the caller and reused, so that a mapped request allocates nothing.
 #[derive(Debug, Default)]
 pub struct Actions {
     pub(crate) list: Vec<Action>,
+    /// The queue of the call under way: it carries out what the core does for itself.
+    pub(crate) caller: QueueId,
     pub(crate) backlog: std::collections::VecDeque<crate::request::work::Resume>,
 }
 

@@ -58,12 +58,16 @@ impl Device {
     /// Something found no space.
     pub(crate) fn starve(&self, starving: Starving, out: &mut Actions) {
         match self.options.no_space {
-            NoSpace::Wait { retry } if !self.dirty.is_pushing() => {
+            NoSpace::Wait { retry } => {
                 mark!(Starved);
                 let due = Millis(self.now().0.saturating_add(retry.0));
                 self.starved.list.lock().push((due, starving));
+                // Suspend says so before it cancels what is on the list: whoever comes too late for that sees it here.
+                if self.dirty.is_pushing() {
+                    self.cancel_starved(out);
+                }
             }
-            NoSpace::Wait { .. } | NoSpace::Fail => self.give_up(starving, out),
+            NoSpace::Fail => self.give_up(starving, out),
         }
     }
 

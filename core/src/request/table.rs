@@ -127,6 +127,11 @@ impl Queue {
         std::mem::take(&mut state.held)
     }
 
+    /// No request ever starts again.
+    pub(crate) fn shut(&self) {
+        self.state.lock().gate = Gate::Closed;
+    }
+
     /// No request ever starts again. Returns those that were held back.
     pub(crate) fn close(&self) -> Vec<(Origin, Request)> {
         let mut state = self.state.lock();

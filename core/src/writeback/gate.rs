@@ -132,3 +132,65 @@ impl Gate {
         state.waiters.drain(..).map(|(_, waiter)| waiter).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::work::FlushId;
+
+    fn waiter(id: u32) -> Waiter {
+        Waiter::Flush(FlushId(id))
+    }
+
+    fn ids(waiters: &[Waiter]) -> Vec<u32> {
+        let id = |waiter: &Waiter| match waiter {
+            Waiter::Flush(id) => id.0,
+            other => unreachable!("{other:?}"),
+        };
+        waiters.iter().map(id).collect()
+    }
+
+    #[test]
+    fn one_sync_serves_all_who_came_before_it_and_the_next_one_the_others() {
+        let gate = Gate::new();
+        assert_eq!(gate.start(), None, "nobody waits");
+        assert_eq!(gate.next(), 1);
+        assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
+        assert!(matches!(gate.wait(1, waiter(1)), Wait::Parked));
+        assert_eq!(gate.start(), Some(1));
+        assert_eq!(
+            gate.next(),
+            2,
+            "sync 1 is submitted: it covers nothing that completes now"
+        );
+        assert!(matches!(gate.wait(2, waiter(2)), Wait::Parked));
+        assert_eq!(gate.start(), None, "one at a time");
+        assert_eq!(ids(&gate.end(1, true)), [0, 1]);
+        assert!(matches!(gate.wait(1, waiter(3)), Wait::Done(_)));
+        assert_eq!(gate.start(), Some(2));
+        assert_eq!(ids(&gate.end(2, true)), [2]);
+        assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn a_failed_sync_fails_everybody_for_ever() {
+        let gate = Gate::new();
+        assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
+        assert!(matches!(gate.wait(9, waiter(1)), Wait::Parked));
+        assert_eq!(gate.start(), Some(1));
+        assert_eq!(ids(&gate.end(1, false)), [0, 1]);
+        assert!(gate.is_poisoned());
+        assert!(matches!(gate.wait(1, waiter(2)), Wait::Poisoned(_)));
+        assert_eq!(gate.start(), None);
+    }
+
+    #[test]
+    fn a_sync_that_succeeds_after_the_poison_proves_nothing() {
+        let gate = Gate::new();
+        assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
+        assert_eq!(gate.start(), Some(1));
+        assert_eq!(ids(&gate.poison()), [0]);
+        assert!(gate.end(1, true).is_empty());
+        assert_eq!(gate.synced(), 0);
+    }
+}

@@ -116,3 +116,69 @@ impl Record {
         self.after = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: Slot = Slot(3);
+
+    fn released(record: &mut Record) -> (bool, Vec<u32>) {
+        let mut released = Vec::new();
+        let settled = record.durable(&mut released);
+        (settled, released)
+    }
+
+    #[test]
+    fn an_unsafe_value_stays_behind_until_its_sync() {
+        let mut record = Record::new(SLOT, 0, 1);
+        record.change(1, 77, 5);
+        record.promote(77, 4);
+        assert_eq!(record.ride(), 0, "sync 5 has not succeeded");
+        assert_eq!(released(&mut record), (false, vec![]));
+        record.promote(77, 5);
+        assert_eq!(record.ride(), 77);
+        assert_eq!(released(&mut record), (true, vec![]));
+    }
+
+    #[test]
+    fn a_given_up_host_leaves_only_with_a_round_that_does_not_name_it() {
+        let mut record = Record::new(SLOT, 0, 1);
+        record.change(1, 77, 0);
+        assert_eq!(record.ride(), 77);
+        // Un-mapped while the image that names 77 is under way.
+        record.change(2, 0, 0);
+        record.condemned.push(77);
+        assert_eq!(
+            released(&mut record),
+            (false, vec![]),
+            "the disk names 77 now"
+        );
+        assert_eq!(record.ride(), 0);
+        assert_eq!(released(&mut record), (true, vec![77]));
+    }
+
+    #[test]
+    fn a_failed_round_releases_nothing_and_settles_nothing() {
+        let mut record = Record::new(SLOT, 77, 1);
+        record.change(1, 0, 0);
+        record.condemned.push(77);
+        record.ride();
+        record.failed();
+        assert_eq!(released(&mut record), (false, vec![]), "nothing was riding");
+        assert_eq!(record.first, 1);
+        record.ride();
+        assert_eq!(released(&mut record), (true, vec![77]));
+    }
+
+    #[test]
+    fn what_changes_during_a_round_is_owed_from_its_own_change_on() {
+        let mut record = Record::new(SLOT, 0, 1);
+        record.change(1, 77, 0);
+        record.ride();
+        record.change(4, 0, 0);
+        record.change(9, 88, 2);
+        assert_eq!(released(&mut record), (false, vec![]));
+        assert_eq!((record.first, record.latest), (4, 9));
+    }
+}

@@ -40,7 +40,7 @@ pub(crate) enum Start {
 pub(crate) struct Settled {
     /// Released with the round's result.
     pub(crate) waiters: Vec<Waiter>,
-    /// Raw entries of host clusters that no slot on disk names any more.
+    /// Raw entries of host clusters that no slot on disk names any more; each is to be punched.
     pub(crate) released: Vec<u32>,
 }
 
@@ -177,6 +177,10 @@ impl Page {
         md.shorts = 0;
         if ok {
             md.durable_image(&mut settled.released);
+            // Before the round counts as ended, so that the barrier always sees one or the other.
+            for &entry in &settled.released {
+                cx.alloc.punching(cx.alloc.host(entry));
+            }
             md.failing = false;
             let owed = md.oldest();
             settled.waiters = md.take_waiters(owed.map_or(u64::MAX, |owed| owed - 1));

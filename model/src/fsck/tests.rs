@@ -220,6 +220,14 @@ fn old_images_packed_right_behind_the_table_are_sound() {
             }]
         );
     }
+    let report = fsck(&Builder::v1(3, 4, &[4, 3, 0], 10).build());
+    assert_eq!(
+        report.problems,
+        vec![Problem::EntryInTable {
+            guest: 1,
+            sector: 3
+        }]
+    );
     // On both grids at once: told, and an overlap is an alias although the entries differ.
     let report = fsck(&Builder::v1(3, 1, &[3, 7, 11], 14).build());
     assert_eq!(

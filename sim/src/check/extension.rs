@@ -4,12 +4,21 @@
 //! Every I/O that changes the top is judged when it is issued, and every image that a crash or a close leaves is compared.
 //! Not checked here: that a first write takes "v2.1" away; `image` sees that.
 
+use model::op::Value;
 use ploop_core::IoOp;
 
 use crate::check::failure;
 use crate::disk::View;
 use crate::report::Failure;
-use crate::world::extension::Kept;
+
+/// What of the top must stay as it is, whatever happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// `m_FormatExtensionOffset`.
+    pub ext_off: u64,
+    /// Sectors of the extension's clusters, and what they hold.
+    pub sectors: Vec<(u64, Value)>,
+}
 
 /// Judges an I/O before it is carried out.
 pub fn check(op: &IoOp, kept: &Kept) -> Result<(), Failure> {
@@ -31,7 +40,7 @@ pub fn check(op: &IoOp, kept: &Kept) -> Result<(), Failure> {
 }
 
 /// Judges an image of the top. `ext_off`: what its header says.
-pub fn examine(view: View<'_>, ext_off: u64, kept: &Kept) -> Result<(), Failure> {
+pub fn check_image(view: &View<'_>, ext_off: u64, kept: &Kept) -> Result<(), Failure> {
     if ext_off != kept.ext_off {
         return Err(failure(
             "extension",

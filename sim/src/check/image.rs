@@ -10,22 +10,30 @@ use model::fsck;
 use model::fsck::Fsck;
 use model::image::{Image, ImageBytes, InUse};
 use model::op::Value;
+use ploop_core::format::Layout;
 use ploop_core::load;
 
-use crate::check::{extension, failure};
+use crate::check::extension::{self, Kept};
+use crate::check::failure;
 use crate::disk::View;
 use crate::report::Failure;
-use crate::world::chain::Content;
 
-/// The model's view of a simulated file.
-struct Bytes<'a>(View<'a>);
+/// The model's view of a simulated file. The metadata is copied out once: it is read entry by entry.
+struct Bytes<'a> {
+    view: View<'a>,
+    meta: &'a [u8],
+}
 
 impl ImageBytes for Bytes<'_> {
     fn len(&self) -> u64 {
-        self.0.len_bytes()
+        self.view.len_bytes()
     }
     fn read(&self, at: u64, buf: &mut [u8]) {
-        let done = self.0.read_bytes(at, buf);
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.meta.get(from..from.saturating_add(buf.len())) {
+            return buf.copy_from_slice(bytes);
+        }
+        let done = self.view.read_bytes(at, buf);
         buf[done..].fill(0);
     }
 }
@@ -45,35 +53,55 @@ pub enum Left {
 #[derive(Debug, Default)]
 pub struct Images {
     fsck: Fsck,
+    meta: Vec<u8>,
     /// What the image reads as, per guest sector.
     pub seen: Vec<Value>,
 }
 
+/// What an image is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// What the lower levels show, per guest sector.
+    pub below: &'a [Value],
+    /// What of it must never change.
+    pub kept: &'a Kept,
+    /// The layout of the image.
+    pub layout: &'a Layout,
+    /// How it was left.
+    pub left: Left,
+    /// What may stand in each sector.
+    pub model: &'a Model,
+}
+
 impl Images {
-    /// Opens, checks and reads an image that stands on the lower levels of `content`.
-    pub fn examine(
-        &mut self,
-        view: View<'_>,
-        content: &Content,
-        cluster: u64,
-        left: Left,
-    ) -> Result<(), Failure> {
+    /// Opens, checks, reads and compares an image.
+    pub fn judge(&mut self, view: View<'_>, expected: Expected<'_>) -> Result<(), Failure> {
         if let Err(error) = load::load(&view, "top") {
             return Err(failure(
                 "open",
                 format!("the loader refuses the image: {error}"),
             ));
         }
-        let bytes = Bytes(view);
-        let report = self.fsck.check(&bytes);
+        let mut meta = std::mem::take(&mut self.meta);
+        meta.resize(expected.layout.data_start.bytes() as usize, 0);
+        let there = view.read_bytes(0, &mut meta);
+        meta.truncate(there);
+        let result = self.check(&Bytes { view, meta: &meta }, expected);
+        self.meta = meta;
+        result
+    }
+
+    fn check(&mut self, bytes: &Bytes<'_>, expected: Expected<'_>) -> Result<(), Failure> {
+        let report = self.fsck.check(bytes);
         if let Some(problem) = report.problems.first() {
             return Err(failure("image", format!("fsck: {problem}")));
         }
-        check_left(report, left)?;
+        check_left(report, expected.left)?;
         let ext_off = report.header.map_or(0, |header| header.ext_off);
-        extension::examine(view, ext_off, &content.kept)?;
-        self.read(&bytes, &content.below, cluster);
-        Ok(())
+        extension::check_image(&bytes.view, ext_off, expected.kept)?;
+        self.read(bytes, expected.below, expected.layout.cluster.0);
+        let judged = expected.model.check_all_after_crash(&self.seen);
+        judged.map_err(|violation| failure("durable", violation.to_string()))
     }
 
     /// Reads the image with the model's naive reader.
@@ -87,22 +115,13 @@ impl Images {
         while start < size {
             let end = (start + cluster).min(size);
             match image.lookup(start) {
-                Some(at) => self
-                    .seen
-                    .extend((start..end).map(|sector| bytes.0.read_value(at + sector - start))),
+                Some(at) => bytes.view.read_values(at, end - start, &mut self.seen),
                 None => self
                     .seen
                     .extend_from_slice(&below[start as usize..end as usize]),
             }
             start = end;
         }
-    }
-
-    /// Compares what was read with what may have survived.
-    pub fn compare(&self, model: &Model) -> Result<(), Failure> {
-        model
-            .check_all_after_crash(&self.seen)
-            .map_err(|violation| failure("durable", violation.to_string()))
     }
 }
 

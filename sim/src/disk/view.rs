@@ -89,12 +89,36 @@ impl View<'_> {
         out.extend((at..at + len).map(|sector| self.read_value(sector)));
     }
 
+    /// The part of a read that lies in the metadata area, from the start of a granule on: granule by granule. Returns
+    /// how many bytes were copied.
+    fn read_meta(&self, at: u64, buf: &mut [u8]) -> usize {
+        let granule = self.layout.granule();
+        if !at.is_multiple_of(granule) {
+            return 0;
+        }
+        let meta = self
+            .layout
+            .meta_bytes()
+            .saturating_sub(at)
+            .min(buf.len() as u64) as usize;
+        let mut unit = (at / granule) as usize;
+        for out in buf[..meta].chunks_mut(granule as usize) {
+            let content = self.unit(unit);
+            match content {
+                Content::ZERO => out.fill(0),
+                content => out.copy_from_slice(&self.contents.granule(content)[..out.len()]),
+            }
+            unit += 1;
+        }
+        meta
+    }
+
     /// Copies the bytes at `at` into `buf`. Returns how many there were before the end.
     pub fn read_bytes(&self, at: u64, buf: &mut [u8]) -> usize {
         let len = usize::try_from(self.len.saturating_sub(at))
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        let mut done = 0;
+        let mut done = self.read_meta(at, &mut buf[..len]);
         while done < len {
             let byte = at + done as u64;
             let unit = self.layout.of_byte(byte);

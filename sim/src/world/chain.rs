@@ -5,9 +5,10 @@ use model::op::Value;
 use ploop_core::format::{Header, InUse, Layout, Version};
 use ploop_core::units::{DstClu, Sector, Sectors};
 
+use crate::check::extension::Kept;
 use crate::disk::{Change, Effect, Geometry, SimFile, SyncEffect};
 use crate::tape::{Kind, Tape};
-use crate::world::extension::{Bitmap, Extension, Kept};
+use crate::world::extension::{Bitmap, Extension};
 use crate::world::shape::Shape;
 
 /// Writes that made the content of level 0, 1, ... before the run began: above all numbers that clients use.

@@ -133,12 +133,8 @@ impl Run<'_> {
         if world.canary != Canary::Off {
             world.top.crash(self.tape);
         }
-        world
-            .images
-            .examine(world.top.view(), &world.content, self.shape.cluster, left)?;
-        world.images.compare(&world.model)?;
-        self.stats.crash_images += 1;
-        self.stats.sectors_compared += world.images.seen.len() as u64;
+        self.judge(left)?;
+        let world = &mut *self.world;
         world.model.crash();
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))

@@ -1,13 +1,13 @@
 //! The power cut: crash images opened, checked, read and compared; one of them lives on.
 
 use crate::check::failure;
-use crate::check::image::Left;
+use crate::check::image::{Expected, Left};
 use crate::check::in_use::Mark;
 use crate::disk::{CrashReport, Effect, SyncEffect};
 use crate::profile::Profile;
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
-use crate::world::Run;
+use crate::world::{Run, World};
 
 /// Which of the crash images lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ impl Run<'_> {
     pub(super) fn cut_with(&mut self, left: Left, survivor: Survivor) -> Result<(), Failure> {
         self.fall();
         match self.enumerate {
-            Some(cap) => self.examine_all(left, cap)?,
-            None => self.examine_some(left)?,
+            Some(cap) => self.judge_all(left, cap)?,
+            None => self.judge_some(left)?,
         }
         self.live_on(left, survivor)
     }
@@ -72,15 +72,9 @@ impl Run<'_> {
                 | u64::from(report.lost) << 16
                 | u64::from(report.torn),
         );
-        let say = format!("  survived: {report:?}");
-        self.say(|_| say);
+        self.say(|_| format!("  survived: {report:?}"));
+        self.judge(left)?;
         let world = &mut *self.world;
-        world
-            .images
-            .examine(world.top.view(), &world.content, self.shape.cluster, left)?;
-        self.stats.crash_images += 1;
-        self.stats.sectors_compared += world.images.seen.len() as u64;
-        world.images.compare(&world.model)?;
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))
     }
@@ -104,33 +98,70 @@ impl Run<'_> {
         }
     }
 
+    /// Judges the top file as it is now.
+    pub(super) fn judge(&mut self, left: Left) -> Result<(), Failure> {
+        let World {
+            top,
+            images,
+            content,
+            model,
+            ..
+        } = &mut *self.world;
+        let expected = Expected {
+            below: &content.below,
+            kept: &content.kept,
+            layout: &self.layout,
+            left,
+            model,
+        };
+        images.judge(top.view(), expected)?;
+        self.judged();
+        Ok(())
+    }
+
+    /// Counts an image that was judged.
+    fn judged(&mut self) {
+        self.stats.crash_images += 1;
+        self.stats.sectors_compared += self.world.images.seen.len() as u64;
+    }
+
     /// All images that a crash here can leave, up to a cap.
-    fn examine_all(&mut self, left: Left, cap: u64) -> Result<(), Failure> {
-        let world = &mut *self.world;
-        let mut images = world.top.crash_images(cap);
-        if images.distinct() <= u128::from(cap) {
+    fn judge_all(&mut self, left: Left, cap: u64) -> Result<(), Failure> {
+        let World {
+            top,
+            images,
+            content,
+            model,
+            ..
+        } = &mut *self.world;
+        let expected = Expected {
+            below: &content.below,
+            kept: &content.kept,
+            layout: &self.layout,
+            left,
+            model,
+        };
+        let mut list = top.crash_images(cap);
+        if list.distinct() <= u128::from(cap) {
             self.stats.complete_cuts += 1;
         }
-        while images.advance() {
-            world
-                .images
-                .examine(images.view(), &world.content, self.shape.cluster, left)?;
-            world.images.compare(&world.model)?;
+        while list.advance() {
+            images.judge(list.view(), expected)?;
             self.stats.crash_images += 1;
-            self.stats.sectors_compared += world.images.seen.len() as u64;
+            self.stats.sectors_compared += images.seen.len() as u64;
         }
         Ok(())
     }
 
     /// Small runs now and then: all images, up to a cap. Large ones: a few drawn images besides the one that lives on.
-    fn examine_some(&mut self, left: Left) -> Result<(), Failure> {
+    fn judge_some(&mut self, left: Left) -> Result<(), Failure> {
         let cap = match self.world.profile {
             Profile::Tiny => 200,
             Profile::Default | Profile::Faults => 100,
             Profile::Big => 0,
         };
         if cap > 0 && self.tape.choose(Kind::Crash, 24) == 23 {
-            self.examine_all(left, cap)?;
+            self.judge_all(left, cap)?;
         }
         let extra = if self.world.profile == Profile::Tiny {
             0
@@ -138,16 +169,26 @@ impl Run<'_> {
             self.tape.choose(Kind::Crash, 4)
         };
         for _ in 0..extra {
-            let world = &mut *self.world;
-            world.spare.copy_from(&world.top);
-            let report = world.spare.crash(self.tape);
+            let World {
+                top,
+                spare,
+                images,
+                content,
+                model,
+                ..
+            } = &mut *self.world;
+            spare.copy_from(top);
+            let report = spare.crash(self.tape);
+            let expected = Expected {
+                below: &content.below,
+                kept: &content.kept,
+                layout: &self.layout,
+                left,
+                model,
+            };
+            images.judge(spare.view(), expected)?;
             self.stats.torn_rounds += u64::from(report.torn_meta > 0);
-            world
-                .images
-                .examine(world.spare.view(), &world.content, self.shape.cluster, left)?;
-            world.images.compare(&world.model)?;
-            self.stats.crash_images += 1;
-            self.stats.sectors_compared += world.images.seen.len() as u64;
+            self.judged();
         }
         Ok(())
     }

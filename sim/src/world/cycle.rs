@@ -84,12 +84,17 @@ impl Run<'_> {
         }
         match self.tape.weighted(Kind::Event, &weights) {
             0 => {
-                // All tags busy: the event is lost, time goes on.
+                // All tags busy: what is under way goes on, or a tape of zeros would never end.
                 if self.submit_some(device)? {
                     *budget -= 1;
                     self.stats.steps += 1;
                     self.owes_turn = true;
-                } else if self.world.flights.is_empty() && !self.owes_turn {
+                } else if !self.world.flights.is_empty() {
+                    self.deliver_some(device)?;
+                    self.owes_turn = true;
+                } else if self.owes_turn {
+                    self.turn(device)?;
+                } else {
                     return self.idle(device);
                 }
             }

@@ -1,11 +1,11 @@
 //! A format extension in the top image, as real bytes: one cluster with a dirty bitmap's table, and the bitmap's own
 //! cluster. The core has to keep both as they are, wherever they stand, and never to vouch for them again.
 
-use model::op::Value;
 use ploop_core::format::extension::{BitmapHead, DIRTY_BITMAP, ExtensionHead, FeatureHead, MAGIC};
 use ploop_core::units::{DstClu, Sector};
 use zerocopy::IntoBytes;
 
+use crate::check::extension::Kept;
 use crate::disk::SimFile;
 use crate::world::chain::{Owner, Plan};
 use crate::world::shape::Shape;
@@ -22,15 +22,6 @@ pub enum Bitmap {
     Dirty,
     /// A cluster of bits.
     Mixed,
-}
-
-/// What of the top must stay as it is, whatever happens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// `m_FormatExtensionOffset`.
-    pub ext_off: u64,
-    /// Sectors of the extension's clusters, and what they hold.
-    pub sectors: Vec<(u64, Value)>,
 }
 
 /// The extension of an image that is being built.

@@ -1,0 +1,147 @@
+//! A campaign: many runs on all cores, until the time is up, the seeds are used up, or one fails.
+//!
+//! 1. Run `i` is determined by its seed alone, the seed by the plan and `i`: the number of jobs changes nothing but the
+//!    number of runs that fit into the time.
+//! 2. The failure reported is the one of the lowest index: jobs that are ahead of it stop, those behind it go on to it.
+//! 3. A failing run is replayed once from its own tape, in a fresh world; so is one passing run of [`RECHECK`]. What is not
+//!    the same again is a failure by itself (checker `determinism`).
+//! 4. The campaign begins with canaries: runs on a disk that lies. One must be flagged as wrong, or the campaign is red
+//!    (checker `canary`).
+//! 5. A run that does not end in [`Plan::patience`] is a hang (checker `watchdog`); its thread is left behind.
+//!
+//! Not decided here: what a run is (`world`), what counts as seen (`coverage`).
+
+mod canary;
+mod catch;
+pub mod clock;
+pub mod coverage;
+mod found;
+mod job;
+mod runner;
+mod seeds;
+mod totals;
+
+#[cfg(test)]
+mod tests;
+
+pub use canary::Canary;
+pub use catch::catch;
+pub use found::Found;
+pub use runner::{Make, Runner, Subject, world};
+pub use seeds::{Mix, Seeds};
+pub use totals::Totals;
+
+use job::{Report, Shared};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// One run of so many is repeated although it passed. The first one is.
+pub const RECHECK: u64 = 1024;
+
+/// How often the caller hears about the progress.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// What a campaign is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seeds of the runs.
+    pub seeds: Seeds,
+    /// Their profiles.
+    pub mix: Mix,
+    /// When to stop; never if `None` (then the seeds must end).
+    pub time: Option<Duration>,
+    /// Threads, at least 1.
+    pub jobs: usize,
+    /// A run that takes longer hangs.
+    pub patience: Duration,
+    /// Makes what is run.
+    pub make: Make,
+}
+
+/// How far a campaign is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Time since its start.
+    pub elapsed: Duration,
+    /// Runs done.
+    pub runs: u64,
+}
+
+/// What came of a campaign.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What all runs add up to.
+    pub totals: Totals,
+    /// Wall time of the runs.
+    pub elapsed: Duration,
+    /// Processor time of the runs, all jobs together. Without those of a campaign that hangs.
+    pub cpu: Duration,
+    /// What became of the canaries.
+    pub canary: Canary,
+    /// The run that failed.
+    pub found: Option<Found>,
+}
+
+/// Carries a plan out. `beat` is called every tenth of a second.
+pub fn run(plan: &Plan, mut beat: impl FnMut(Progress)) -> Summary {
+    let canary = canary::fly(plan);
+    let shared = Arc::new(Shared::new(plan));
+    let (send, results) = mpsc::channel();
+    for job in 0..shared.jobs() {
+        let (shared, send) = (Arc::clone(&shared), send.clone());
+        std::thread::spawn(move || {
+            // If nobody listens any more, the campaign is over.
+            let _ = send.send(job::work(&shared, job));
+        });
+    }
+    drop(send);
+    let started = Instant::now();
+    let mut summary = Summary {
+        totals: Totals::default(),
+        elapsed: Duration::ZERO,
+        cpu: Duration::ZERO,
+        canary,
+        found: None,
+    };
+    for _ in 0..shared.jobs() {
+        match await_job(plan, &shared, &results, started, &mut beat) {
+            Ok(report) => {
+                summary.totals.merge(&report.totals);
+                summary.cpu += report.cpu;
+                summary.found = Found::earlier(summary.found, report.found);
+            }
+            Err(hang) => {
+                summary.found = Some(hang);
+                break;
+            }
+        }
+    }
+    summary.elapsed = started.elapsed();
+    summary
+}
+
+/// Waits for one job to end; the error is a run that hangs.
+fn await_job(
+    plan: &Plan,
+    shared: &Shared,
+    results: &mpsc::Receiver<Report>,
+    started: Instant,
+    beat: &mut impl FnMut(Progress),
+) -> Result<Report, Found> {
+    loop {
+        match results.recv_timeout(BEAT) {
+            Ok(report) => return Ok(report),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => unreachable!("a job died outside of a run"),
+        }
+        beat(Progress {
+            elapsed: started.elapsed(),
+            runs: shared.runs(),
+        });
+        if let Some(hang) = shared.hanging(plan.patience) {
+            shared.stop();
+            return Err(hang);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a campaign must have been to: all coverage marks of the core, all faults on all kinds of I/O, torn rounds, crashes
+//! inside a recovery. A small campaign only says what it did not see; a large one is red.
+
+use super::{Plan, Summary};
+use std::time::Duration;
+
+/// From this many guest operations on a campaign is large (some 200,000 runs of the profile `tiny`).
+pub const LARGE_OPS: u64 = 2_000_000;
+/// So is one that was given this time.
+pub const LARGE_TIME: Duration = Duration::from_secs(60);
+/// A profile with this many operations must have torn a round and crashed a recovery by itself.
+pub const PROFILE_OPS: u64 = 100_000;
+
+/// What was not seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Marks of the core.
+    pub marks: Vec<String>,
+    /// Anything else, in words.
+    pub others: Vec<String>,
+    /// The campaign was so large that everything must have been seen.
+    pub large: bool,
+}
+
+impl Coverage {
+    /// Judges a campaign. `marks` are those that this process has not seen.
+    #[must_use]
+    pub fn of(plan: &Plan, summary: &Summary, marks: Vec<String>) -> Coverage {
+        let sum = summary.totals.sum();
+        let large = sum.ops >= LARGE_OPS || plan.time.is_some_and(|time| time >= LARGE_TIME);
+        let mut others = Vec::new();
+        for (io, fault, count) in sum.faults.iter() {
+            if count == 0 {
+                others.push(format!("{} on {}", fault.name(), io.name()));
+            }
+        }
+        for (profile, _, stats) in summary.totals.iter() {
+            if stats.ops >= PROFILE_OPS && stats.torn_rounds == 0 {
+                others.push(format!("a round torn apart ({profile})"));
+            }
+            if stats.ops >= PROFILE_OPS && stats.recovery_crashes == 0 {
+                others.push(format!("a crash inside a recovery ({profile})"));
+            }
+        }
+        if sum.torn_rounds == 0 {
+            others.push("a round torn apart".into());
+        }
+        if sum.recovery_crashes == 0 {
+            others.push("a crash inside a recovery".into());
+        }
+        Coverage {
+            marks,
+            others,
+            large,
+        }
+    }
+
+    /// True if nothing is missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.marks.is_empty() && self.others.is_empty()
+    }
+
+    /// True if something is missing that a campaign of this size must have seen.
+    #[must_use]
+    pub fn is_red(&self) -> bool {
+        self.large && !self.is_complete()
+    }
+}

@@ -1,0 +1,74 @@
+//! A run that failed, and its tape as a file.
+
+use crate::profile::Profile;
+use crate::report::Failure;
+use crate::tape::{Choice, TapeFile};
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A run that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which run of the campaign.
+    pub index: u64,
+    /// Its profile.
+    pub profile: Profile,
+    /// Its seed.
+    pub seed: u64,
+    /// What is wrong.
+    pub failure: Failure,
+    /// Its choices; `None` if it hangs, and they cannot be had.
+    pub choices: Option<Vec<Choice>>,
+}
+
+impl Found {
+    /// The one with the lower index.
+    pub(super) fn earlier(a: Option<Found>, b: Option<Found>) -> Option<Found> {
+        [a, b].into_iter().flatten().min_by_key(|found| found.index)
+    }
+
+    /// Saves the tape in a folder, which is made if need be. Returns the file's path; `None` if there is no tape.
+    pub fn save(&self, folder: &Path) -> io::Result<Option<PathBuf>> {
+        let Some(choices) = &self.choices else {
+            return Ok(None);
+        };
+        let tape = TapeFile {
+            profile: self.profile.to_string(),
+            seed: Some(self.seed),
+            trace: Some(self.failure.trace),
+            failure: self.failure.checker.to_owned(),
+            choices: choices.clone(),
+        };
+        fs::create_dir_all(folder)?;
+        let path = folder.join(format!("{}-{:016x}.tape", self.profile, self.seed));
+        let mut file = BufWriter::new(fs::File::create(&path)?);
+        tape.save(&mut file)?;
+        file.flush()?;
+        Ok(Some(path))
+    }
+
+    /// Arguments of the command line that run it again: the saved tape, or the seed.
+    #[must_use]
+    pub fn replay_arguments(&self, tape: Option<&Path>) -> String {
+        match tape {
+            Some(path) => format!("replay {}", quoted(path)),
+            None => format!(
+                "run --profile {} --seeds {seed}..={seed} --jobs 1",
+                self.profile,
+                seed = self.seed
+            ),
+        }
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,171 @@
+//! One job of a campaign: a thread that takes run after run.
+
+use super::clock::thread_cpu;
+use super::found::Found;
+use super::runner::Runner;
+use super::totals::Totals;
+use super::{Plan, RECHECK};
+use crate::report::{Class, Failure};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::{Duration, Instant};
+
+/// Runs that a job takes at once.
+const BATCH: u64 = 16;
+
+/// What the jobs share. All of it is counters: what a run is depends on its index alone.
+#[derive(Debug)]
+pub(super) struct Shared {
+    plan: Plan,
+    started: Instant,
+    next: AtomicU64,
+    /// Index of the first run that failed.
+    failed: AtomicU64,
+    slots: Vec<Slot>,
+}
+
+/// What one job is at. On a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slot {
+    runs: AtomicU64,
+    /// Index of the run at hand; none before the first and after the last.
+    index: AtomicU64,
+    /// When it began, in milliseconds since the start.
+    since: AtomicU64,
+}
+
+const NO_RUN: u64 = u64::MAX;
+
+/// What a job hands in.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) totals: Totals,
+    pub(super) cpu: Duration,
+    pub(super) found: Option<Found>,
+}
+
+impl Shared {
+    pub(super) fn new(plan: &Plan) -> Shared {
+        let slot = || Slot {
+            runs: AtomicU64::new(0),
+            index: AtomicU64::new(NO_RUN),
+            since: AtomicU64::new(0),
+        };
+        Shared {
+            plan: plan.clone(),
+            started: Instant::now(),
+            next: AtomicU64::new(0),
+            failed: AtomicU64::new(u64::MAX),
+            slots: (0..plan.jobs.max(1)).map(|_| slot()).collect(),
+        }
+    }
+
+    pub(super) fn jobs(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Runs done by all jobs.
+    pub(super) fn runs(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.runs.load(Relaxed)).sum()
+    }
+
+    /// A run that takes longer than that.
+    pub(super) fn hanging(&self, patience: Duration) -> Option<Found> {
+        let now = self.started.elapsed().as_millis() as u64;
+        for slot in &self.slots {
+            // In this order: `since` is that of the run `index`, or of a later one.
+            let index = slot.index.load(Acquire);
+            let taken = Duration::from_millis(now.saturating_sub(slot.since.load(Relaxed)));
+            if index == NO_RUN || taken <= patience {
+                continue;
+            }
+            let seed = self.plan.seeds.seed(index);
+            return Some(Found {
+                index,
+                profile: self.plan.mix.profile(seed),
+                seed,
+                failure: Failure {
+                    class: Class::Hang,
+                    checker: "watchdog",
+                    message: format!("the run has not ended after {} s", taken.as_secs()),
+                    trace: 0,
+                },
+                choices: None,
+            });
+        }
+        None
+    }
+
+    /// No further run is wanted.
+    pub(super) fn stop(&self) {
+        self.failed.store(0, Relaxed);
+    }
+
+    /// True if the run is still wanted.
+    fn wants(&self, index: u64) -> bool {
+        index < self.plan.seeds.count()
+            && index < self.failed.load(Relaxed)
+            && self
+                .plan
+                .time
+                .is_none_or(|time| self.started.elapsed() < time)
+    }
+}
+
+/// Takes runs until none is wanted.
+pub(super) fn work(shared: &Shared, job: usize) -> Report {
+    let slot = &shared.slots[job];
+    let before = thread_cpu();
+    let mut runner = Runner::new(shared.plan.make, false);
+    let mut totals = Totals::default();
+    let mut found = None;
+    'all: loop {
+        let first = shared.next.fetch_add(BATCH, Relaxed);
+        for index in first..first.saturating_add(BATCH) {
+            if !shared.wants(index) {
+                break 'all;
+            }
+            slot.since
+                .store(shared.started.elapsed().as_millis() as u64, Relaxed);
+            slot.index.store(index, Release);
+            if let Err(failed) = one(shared, index, &mut runner, &mut totals) {
+                shared.failed.fetch_min(index, Relaxed);
+                found = Found::earlier(found, Some(failed));
+            }
+            slot.runs.fetch_add(1, Relaxed);
+        }
+    }
+    slot.index.store(NO_RUN, Release);
+    Report {
+        totals,
+        cpu: thread_cpu().saturating_sub(before),
+        found,
+    }
+}
+
+/// One run, checked for being repeatable.
+fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) -> Result<(), Found> {
+    let seed = shared.plan.seeds.seed(index);
+    let profile = shared.plan.mix.profile(seed);
+    let result = runner.run(profile, seed);
+    let confirmed = if result.is_err() || index % RECHECK == 0 {
+        runner.confirm(profile, &result)
+    } else {
+        Ok(())
+    };
+    let failure = match confirmed.and(result) {
+        Ok(stats) => {
+            totals.add(profile, &stats);
+            return Ok(());
+        }
+        Err(failure) => failure,
+    };
+    Err(Found {
+        index,
+        profile,
+        seed,
+        failure,
+        choices: Some(runner.choices().to_vec()),
+    })
+}

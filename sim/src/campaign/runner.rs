@@ -1,0 +1,138 @@
+//! Runs what is to be run, one after the other, with panics caught.
+
+use super::catch::catch;
+use crate::profile::Profile;
+use crate::report::{Class, Failure, RunStats};
+use crate::tape::{Choice, Tape};
+use crate::world::World;
+
+/// Something that runs on a tape: a [`World`], or in a test something that fails on demand.
+pub trait Subject {
+    /// One run. It must depend on the tape alone, not on what ran before.
+    fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure>;
+}
+
+impl Subject for World {
+    fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure> {
+        World::run(self, tape)
+    }
+}
+
+/// Makes a subject of a profile; with `true`, one that goes wrong and has to be flagged.
+pub type Make = fn(Profile, bool) -> Box<dyn Subject>;
+
+/// The subjects of a campaign: worlds.
+#[must_use]
+pub fn world(profile: Profile, canary: bool) -> Box<dyn Subject> {
+    let mut world = World::new(profile);
+    world.set_canary(canary);
+    Box::new(world)
+}
+
+/// Subjects of all profiles, made when needed and kept, and a tape.
+pub struct Runner {
+    make: Make,
+    canary: bool,
+    subjects: Vec<(Profile, Box<dyn Subject>)>,
+    tape: Tape,
+}
+
+impl Runner {
+    /// A runner of subjects, or of canaries.
+    #[must_use]
+    pub fn new(make: Make, canary: bool) -> Runner {
+        Runner {
+            make,
+            canary,
+            subjects: Vec::new(),
+            tape: Tape::from_seed(0),
+        }
+    }
+
+    /// The run of a seed.
+    pub fn run(&mut self, profile: Profile, seed: u64) -> Result<RunStats, Failure> {
+        self.tape.restart(seed);
+        self.run_this(profile)
+    }
+
+    /// The run of a tape.
+    pub fn run_tape(&mut self, profile: Profile, tape: Tape) -> Result<RunStats, Failure> {
+        self.tape = tape;
+        self.run_this(profile)
+    }
+
+    fn run_this(&mut self, profile: Profile) -> Result<RunStats, Failure> {
+        let index = match self
+            .subjects
+            .iter()
+            .position(|(known, _)| *known == profile)
+        {
+            Some(index) => index,
+            None => {
+                let subject = (self.make)(profile, self.canary);
+                self.subjects.push((profile, subject));
+                self.subjects.len() - 1
+            }
+        };
+        let (subject, tape) = (&mut self.subjects[index].1, &mut self.tape);
+        let result = catch(|| subject.run(tape)).flatten();
+        if result.is_err() {
+            // Whatever state it is in: it is not used again.
+            self.subjects.swap_remove(index);
+        }
+        result
+    }
+
+    /// The choices of the last run.
+    #[must_use]
+    pub fn choices(&self) -> &[Choice] {
+        self.tape.choices()
+    }
+
+    /// Choices of the last run's tape that answered other questions than they did when it was recorded.
+    #[must_use]
+    pub fn misaligned(&self) -> u64 {
+        self.tape.misaligned()
+    }
+
+    /// Runs the last run's tape in a fresh subject. An error if that differs.
+    pub fn confirm(
+        &self,
+        profile: Profile,
+        result: &Result<RunStats, Failure>,
+    ) -> Result<(), Failure> {
+        let mut tape = Tape::replay(self.choices().to_vec());
+        let again = catch(|| (self.make)(profile, self.canary).run(&mut tape)).flatten();
+        let same = match (result, &again) {
+            // A backtrace may differ: it shows who called.
+            (Err(a), Err(b)) => {
+                (a.class, a.checker, a.trace, a.message.lines().next())
+                    == (b.class, b.checker, b.trace, b.message.lines().next())
+            }
+            (a, b) => a == b,
+        };
+        if same && tape.misaligned() == 0 && tape.choices() == self.choices() {
+            return Ok(());
+        }
+        let describe = |result: &Result<RunStats, Failure>| match result {
+            Ok(stats) => format!("passed, trace {:016x}, {} steps", stats.trace, stats.steps),
+            Err(failure) => format!("{failure}, trace {:016x}", failure.trace),
+        };
+        Err(Failure {
+            class: Class::Wrong,
+            checker: "determinism",
+            message: format!(
+                "NOT DETERMINISTIC: the same tape went differently in a fresh world\n  first: {}\n  again: {}\n  \
+                 {} choices, then {}, {} of them misaligned",
+                describe(result),
+                describe(&again),
+                self.choices().len(),
+                tape.choices().len(),
+                tape.misaligned(),
+            ),
+            trace: result
+                .as_ref()
+                .map_or_else(|failure| failure.trace, |stats| stats.trace),
+        })
+    }
+}

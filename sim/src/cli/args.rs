@@ -1,0 +1,212 @@
+//! What can be said on the command line.
+
+use crate::campaign::{Mix, Plan, Seeds, world};
+use crate::profile::Profile;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Time of a campaign that names neither a time nor seeds.
+const TIME: Duration = Duration::from_secs(30);
+/// A run that takes longer hangs. The longest of a healthy core takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The deterministic simulator of the ploop mapping core.
+///
+/// Without a command: a campaign of 30 seconds on all cores.
+/// Exit codes: 0 fine, 1 usage, 2 wrong answer or broken invariant, 3 hang, 4 panic.
+#[derive(Debug, Parser)]
+#[command(name = "sim", version, disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Runs worlds until one fails, the time is up or the seeds are used up
+    Run(RunArguments),
+    /// Runs a recorded tape again
+    Replay(ReplayArguments),
+    /// Measures the simulator and the mapping core
+    Bench {
+        /// One line of JSON instead of tables
+        #[arg(long)]
+        json: bool,
+        /// Processor time spent on each figure
+        #[arg(long = "time", value_parser = duration, default_value = "1s")]
+        seconds: Duration,
+    },
+}
+
+impl Default for Command {
+    fn default() -> Command {
+        Command::Run(RunArguments::default())
+    }
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct RunArguments {
+    /// Base of the seeds: run i has the seed that base and i mix to [default: by the clock]
+    #[arg(long, value_name = "S", value_parser = number, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// One run for each seed from A to B - 1 (A..=B: to B)
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    seeds: Option<Seeds>,
+    /// When to stop: 60s, 10m, 500ms [default: 30s, or when the seeds are used up]
+    #[arg(long, value_parser = duration)]
+    time: Option<Duration>,
+    /// tiny, default, big or faults [default: a mix of all]
+    #[arg(long)]
+    profile: Option<Profile>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// One line of JSON instead of tables
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Folder for the tape of a run that fails [default: target/sim]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ReplayArguments {
+    /// The file that a failed run left
+    pub(super) tape: PathBuf,
+    /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
+    #[arg(long)]
+    pub(super) trace: bool,
+}
+
+impl RunArguments {
+    /// The plan of the campaign.
+    pub(super) fn plan(&self) -> Plan {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let time = match (self.time, self.seeds) {
+            (None, None) => Some(TIME),
+            (time, _) => time,
+        };
+        Plan {
+            seeds: self
+                .seeds
+                .unwrap_or_else(|| Seeds::Base(self.seed.unwrap_or_else(by_the_clock))),
+            mix: self.profile.map_or(Mix::All, Mix::Only),
+            time,
+            jobs: self.jobs.map_or(cores, usize::from),
+            patience: PATIENCE,
+            make: world,
+        }
+    }
+
+    /// Where tapes go.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.out
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("target/sim"))
+    }
+}
+
+fn by_the_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// A number, decimal or 0x hexadecimal.
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+/// `A..B` or `A..=B`, not empty.
+fn range(text: &str) -> Result<Seeds, String> {
+    let (first, last) = text.split_once("..").ok_or("expected A..B")?;
+    let first = number(first)?;
+    let last = match last.strip_prefix('=') {
+        Some(last) => number(last)?,
+        None => number(last)?.checked_sub(1).ok_or("no seed in it")?,
+    };
+    if first > last {
+        return Err("no seed in it".into());
+    }
+    Ok(Seeds::Range { first, last })
+}
+
+/// A number with `ms`, `s`, `m` or `h`; seconds if there is none. At most a year.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (value, unit) = text.split_at(split);
+    let value: f64 = value
+        .parse()
+        .map_err(|_| "expected a time like 60s".to_owned())?;
+    let seconds = match unit {
+        "ms" => value / 1000.0,
+        "" | "s" => value,
+        "m" => value * 60.0,
+        "h" => value * 3600.0,
+        _ => return Err(format!("unit {unit:?}: must be ms, s, m or h")),
+    };
+    if (0.0..=366.0 * 86400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("at most a year".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "s", "-1s", "1d", "1.2.3s", "9e9s", "99999999h", "NaN"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_half_open_unless_they_say_so() {
+        let seeds = |first, last| Ok(Seeds::Range { first, last });
+        assert_eq!(range("3..5"), seeds(3, 4));
+        assert_eq!(range("3..=5"), seeds(3, 5));
+        assert_eq!(range("0x10..0x20"), seeds(16, 31));
+        assert_eq!(range(&format!("0..={}", u64::MAX)), seeds(0, u64::MAX));
+        for bad in [
+            "", "3", "5..5", "6..5", "0..0", "a..b", "1..", "..2", "1...3",
+        ] {
+            assert!(range(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn time_has_a_default_only_without_seeds() {
+        let plan = |text: &str| {
+            let arguments = Arguments::try_parse_from(
+                ["sim", "run"].into_iter().chain(text.split_whitespace()),
+            );
+            match arguments.map(|arguments| arguments.command) {
+                Ok(Some(Command::Run(run))) => run.plan(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(plan("").time, Some(TIME));
+        assert_eq!(plan("--seeds 1..3").time, None);
+        assert_eq!(
+            plan("--seeds 1..3 --time 2s").time,
+            Some(Duration::from_secs(2))
+        );
+        assert_eq!(plan("--seed 4").seeds, Seeds::Base(4));
+        assert_eq!(plan("--profile big").mix, Mix::Only(Profile::Big));
+        assert_eq!((plan("").mix, plan("--jobs 3").jobs), (Mix::All, 3));
+    }
+}

@@ -1,0 +1,80 @@
+//! `sim replay`.
+
+use super::USAGE;
+use super::args::ReplayArguments;
+use crate::campaign::{catch, world};
+use crate::profile::Profile;
+use crate::replay::{Replay, replay as run_again};
+use crate::tape::{Choice, Tape, TapeFile};
+use crate::world::World;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::Path;
+
+/// The command.
+pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Result<u8> {
+    let (tape, profile) = match load(&arguments.tape) {
+        Ok(loaded) => loaded,
+        Err(problem) => {
+            eprintln!("sim: {}: {problem}", arguments.tape.display());
+            return Ok(USAGE);
+        }
+    };
+    let replay = run_again(&tape, profile, world);
+    if arguments.trace {
+        for (index, event) in timeline(profile, &replay.choices).iter().enumerate() {
+            writeln!(out, "{index:>5}  {event}")?;
+        }
+    }
+    report(&tape, &replay, out)?;
+    Ok(match &replay.result {
+        Ok(_) => 0,
+        Err(failure) => failure.class.exit_code(),
+    })
+}
+
+fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let tape = TapeFile::load(BufReader::new(file)).map_err(|error| error.to_string())?;
+    let profile = tape.profile.parse()?;
+    Ok((tape, profile))
+}
+
+fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<()> {
+    let recorded = if tape.failure.is_empty() {
+        "no failure"
+    } else {
+        &tape.failure
+    };
+    writeln!(
+        out,
+        "profile {}, {} choices, recorded: {recorded}",
+        tape.profile,
+        tape.choices.len()
+    )?;
+    match &replay.result {
+        Ok(stats) => writeln!(
+            out,
+            "passed: {} operations, {} steps, {} crashes, trace {:016x}",
+            stats.ops, stats.steps, stats.crashes, stats.trace
+        )?,
+        Err(failure) => writeln!(out, "{failure}\ntrace {:016x}", failure.trace)?,
+    }
+    if replay.misaligned > 0 {
+        writeln!(
+            out,
+            "{} recorded choices answered other questions than they did",
+            replay.misaligned
+        )?;
+    }
+    writeln!(out, "{}", replay.agreement)
+}
+
+/// What happened, event by event, to the end or to the panic.
+fn timeline(profile: Profile, choices: &[Choice]) -> Vec<String> {
+    let mut world = World::new(profile);
+    world.set_logging(true);
+    // The result is known already.
+    let _ = catch(|| world.run(&mut Tape::replay(choices.to_vec())));
+    world.take_log()
+}

@@ -1,0 +1,148 @@
+//! `sim run`: a campaign, its progress, its result.
+
+use super::args::RunArguments;
+use super::{USAGE, table};
+use crate::campaign::coverage::Coverage;
+use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Summary};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A campaign with all that is said about it.
+pub(super) struct Result<'a> {
+    pub(super) summary: &'a Summary,
+    pub(super) coverage: &'a Coverage,
+    /// The tape of the failure.
+    pub(super) tape: Option<&'a Path>,
+}
+
+impl Result<'_> {
+    /// The exit code: the failure's own; else 2 for a living canary or too little coverage.
+    pub(super) fn exit_code(&self) -> u8 {
+        match &self.summary.found {
+            Some(found) => found.failure.class.exit_code(),
+            None if !self.summary.canary.is_flagged() || self.coverage.is_red() => 2,
+            None => 0,
+        }
+    }
+}
+
+/// The command.
+pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u8> {
+    carry_out(&arguments.plan(), &arguments.folder(), arguments.json, out)
+}
+
+/// Carries a plan out; a failing run's tape goes to `folder`.
+pub(super) fn carry_out(
+    plan: &Plan,
+    folder: &Path,
+    json: bool,
+    out: &mut dyn Write,
+) -> io::Result<u8> {
+    if !json {
+        match plan.seeds {
+            Seeds::Base(base) => writeln!(out, "seed {base}, {} jobs", plan.jobs)?,
+            Seeds::Range { first, last } => {
+                writeln!(out, "seeds {first}..={last}, {} jobs", plan.jobs)?;
+            }
+        }
+        out.flush()?;
+    }
+    let bar = bar(plan);
+    let summary = campaign::run(plan, |progress| show(&bar, plan, progress));
+    bar.finish_and_clear();
+    let coverage = Coverage::of(plan, &summary, ploop_core::verify::unseen());
+    let mut code = 0;
+    let tape = match &summary.found {
+        None => None,
+        Some(found) => match found.save(folder) {
+            Ok(tape) => tape,
+            Err(error) => {
+                eprintln!(
+                    "sim: the tape cannot be saved in {}: {error}",
+                    folder.display()
+                );
+                code = USAGE;
+                None
+            }
+        },
+    };
+    let result = Result {
+        summary: &summary,
+        coverage: &coverage,
+        tape: tape.as_deref(),
+    };
+    // The verdict matters more than a tape that could not be saved.
+    code = match result.exit_code() {
+        0 => code,
+        verdict => verdict,
+    };
+    if json {
+        if let Some(found) = &summary.found {
+            complain(found, tape.as_ref());
+        }
+        super::json::write(&result, code, out)?;
+    } else {
+        table::write(&result, out)?;
+        out.flush()?;
+        if let Some(found) = &summary.found {
+            complain(found, tape.as_ref());
+        }
+    }
+    verdict(&result);
+    Ok(code)
+}
+
+fn complain(found: &Found, tape: Option<&PathBuf>) {
+    eprintln!(
+        "\nFAILURE in run {} (profile {}, seed {})\n{}",
+        found.index, found.profile, found.seed, found.failure
+    );
+    if let Some(path) = tape {
+        eprintln!("tape:   {}", path.display());
+    }
+    eprintln!(
+        "replay: cargo run --release -p sim -- {}",
+        found.replay_arguments(tape.map(PathBuf::as_path))
+    );
+}
+
+/// What is red besides a failed run.
+fn verdict(result: &Result<'_>) {
+    if let Canary::Alive { runs } = result.summary.canary {
+        eprintln!(
+            "\nFAILURE [canary] none of {runs} runs on a disk that lies about its syncs was flagged: this campaign \
+             proves nothing"
+        );
+    }
+    if result.summary.found.is_none() && result.coverage.is_red() {
+        eprintln!("\nFAILURE [coverage] a campaign of this size must see everything");
+    }
+}
+
+/// The bar: time if that is limited, else runs. Drawn on a terminal only.
+fn bar(plan: &Plan) -> ProgressBar {
+    let length = match plan.time {
+        Some(time) => time.as_millis() as u64,
+        None => plan.seeds.count(),
+    };
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {percent:>3}%  {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, plan: &Plan, progress: Progress) {
+    bar.set_position(match plan.time {
+        Some(_) => progress.elapsed.as_millis() as u64,
+        None => progress.runs,
+    });
+    let rate = progress.runs as f64 / progress.elapsed.as_secs_f64().max(1e-3);
+    bar.set_message(format!(
+        "{} runs, {}/s",
+        table::grouped(progress.runs),
+        table::grouped(rate as u64)
+    ));
+}

@@ -1,0 +1,134 @@
+//! The tables that people read.
+
+use super::run::Result;
+use crate::campaign::Canary;
+use crate::campaign::coverage::{LARGE_OPS, LARGE_TIME};
+use crate::disk::fault::{FaultCounts, FaultKind, IoKind};
+use std::io::{self, Write};
+
+/// A number with its thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Writes the result of a campaign.
+pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let (summary, sum) = (result.summary, result.summary.totals.sum());
+    let runs = summary.totals.runs();
+    let mixed: Vec<String> = summary
+        .totals
+        .iter()
+        .map(|(profile, runs, _)| format!("{profile} {}", grouped(runs)))
+        .collect();
+    let rate = runs as f64 / summary.elapsed.as_secs_f64().max(1e-9);
+    let of_core = runs as f64 / summary.cpu.as_secs_f64().max(1e-9);
+    let rows = [
+        ("runs", runs, mixed.join(", ")),
+        ("operations", sum.ops, String::new()),
+        ("steps", sum.steps, String::new()),
+        ("crashes", sum.crashes, String::new()),
+        ("  inside a recovery", sum.recovery_crashes, String::new()),
+        ("crash images", sum.crash_images, String::new()),
+        ("  with a torn round", sum.torn_rounds, String::new()),
+        ("sectors compared", sum.sectors_compared, String::new()),
+        ("faults injected", sum.faults.total(), String::new()),
+        (
+            "runs per second",
+            rate as u64,
+            format!(
+                "{} s; {} per second of one core",
+                (summary.elapsed.as_secs_f64() * 10.0).round() / 10.0,
+                grouped(of_core as u64)
+            ),
+        ),
+    ];
+    writeln!(out)?;
+    for (name, number, note) in rows {
+        let line = format!("{name:<20} {:>16}  {note}", grouped(number));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    faults(&sum.faults, out)?;
+    writeln!(out)?;
+    match summary.canary {
+        Canary::Flagged { runs, checker } => {
+            writeln!(out, "canary: run {runs} flagged by checker \"{checker}\"")?;
+        }
+        Canary::Alive { runs } => writeln!(out, "canary: NOT FLAGGED in {runs} runs")?,
+    }
+    coverage(result, out)
+}
+
+fn faults(counts: &FaultCounts, out: &mut dyn Write) -> io::Result<()> {
+    if counts.total() == 0 {
+        return Ok(());
+    }
+    write!(out, "\n{:<10}", "faults")?;
+    for fault in FaultKind::ALL {
+        write!(out, " {:>12}", fault.name())?;
+    }
+    writeln!(out)?;
+    for io in IoKind::ALL {
+        let mut line = format!("  {:<8}", io.name());
+        for fault in FaultKind::ALL {
+            let count = if fault.can_hit(io) {
+                grouped(counts.get(io, fault))
+            } else {
+                String::new()
+            };
+            line += &format!(" {count:>12}");
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn coverage(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let coverage = result.coverage;
+    if coverage.is_complete() {
+        return writeln!(
+            out,
+            "every mark seen, every fault on every kind of I/O, torn rounds, crashes inside a recovery"
+        );
+    }
+    if !coverage.marks.is_empty() {
+        writeln!(out, "marks not seen: {}", coverage.marks.join(", "))?;
+    }
+    if !coverage.others.is_empty() {
+        writeln!(out, "never happened: {}", coverage.others.join(", "))?;
+    }
+    if !coverage.large {
+        writeln!(
+            out,
+            "(required from {} operations on, or --time {}s)",
+            grouped(LARGE_OPS),
+            LARGE_TIME.as_secs()
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_stand_apart() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What the fuzz targets do with their bytes. The targets are two lines each; this is plain code, so that `cargo test`
+//! replays the stored inputs without a fuzzer.
+//!
+//! * Both functions end normally for every input, or panic with what is wrong.
+//! * Same bytes, same run.
+
+mod memory;
+mod open;
+mod picture;
+mod session;
+
+use crate::profile::Profile;
+use crate::tape::Tape;
+use crate::world::World;
+use arbitrary::Unstructured;
+use picture::Scene;
+
+/// The bytes are a tape: a tiny world with operations, faults and crashes runs on it.
+///
+/// # Panics
+/// If a checker finds something.
+pub fn bat_ops(bytes: &[u8]) {
+    let mut tape = Tape::from_bytes(bytes);
+    if let Err(failure) = World::new(Profile::Tiny).run(&mut tape) {
+        panic!("{failure}");
+    }
+}
+
+/// The bytes are an image (the first byte is even: the rest is the file itself), or describe a stack of images and what
+/// is done to it: loaded, inspected, opened for reading and for writing, compared with the model.
+///
+/// # Panics
+/// If the core panics, writes where it must not, or disagrees with the model.
+pub fn open_image(bytes: &[u8]) {
+    let scene = match bytes.split_first() {
+        None => return,
+        Some((first, file)) if first % 2 == 0 => Scene::of_file(file),
+        Some((_, rest)) => match Unstructured::new(rest).arbitrary() {
+            Ok(scene) => scene,
+            Err(_) => return,
+        },
+    };
+    if std::env::var("SHOW").is_ok() {
+        eprintln!("{scene:#?}");
+    }
+    open::run(&scene);
+}

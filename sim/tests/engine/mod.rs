@@ -1,0 +1,18 @@
+//! The adapter between the core and the reference model, included by each engine's test binary. `crate::core` is that
+//! engine's build of the core; everything else is common.
+//!
+//! ```text
+//!   test ── model::op ──▶ Rig ──submit/complete/turn──▶ Device
+//!                          │ ◀───────── I/O, Finish ─────┘
+//!                          ├─ disk:  current content; what a power cut could leave behind
+//!                          └─ model: judges every answer, and every sector that a power cut could leave behind
+//! ```
+//! The engines run all their threads on one OS thread, so the rig's own `std` mutex is never contended; it is held for a
+//! few lines, and never across a call of the core.
+
+pub(crate) mod closed;
+pub(crate) mod disk;
+pub(crate) mod image;
+pub(crate) mod rig;
+pub(crate) mod trace;
+pub(crate) mod watch;
