@@ -107,7 +107,10 @@ fn drawn_plans_reach_every_fault_of_every_io() {
     for (io, fault, count) in counts.iter() {
         assert!(count > 0, "{} never hit {}", fault.name(), io.name());
     }
-    assert_eq!(counts.total(), counts.iter().map(|(.., count)| count).sum::<u64>());
+    assert_eq!(
+        counts.total(),
+        counts.iter().map(|(.., count)| count).sum::<u64>()
+    );
 }
 
 #[test]
