@@ -91,7 +91,12 @@ pub(super) struct BugsArguments {
     #[arg(long, value_parser = duration, default_value = "60s")]
     budget: Duration,
     /// sim, loom, shuttle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "sim,loom,shuttle")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "sim,loom,shuttle"
+    )]
     engines: Vec<String>,
     /// Threads of the simulator and of builds [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
