@@ -42,14 +42,16 @@ pub(super) fn progress(rows: &[Row], options: &Options, out: &mut dyn Write) -> 
 
 /// The verdict on all.
 pub(super) fn write(rows: &[Row], options: &Options, out: &mut dyn Write) -> io::Result<()> {
-    let bugs = rows.iter().filter(|row| !row.is_control());
+    let bugs = rows
+        .iter()
+        .filter(|row| !row.is_control() && !row.is_left_out());
     let (found, all) = (
         bugs.clone().filter(|row| row.is_well()).count(),
         bugs.clone().count(),
     );
     let bad: Vec<&str> = rows
         .iter()
-        .filter(|row| !row.is_well())
+        .filter(|row| !row.is_well() && !row.is_left_out())
         .map(|row| row.number.as_str())
         .collect();
     if !options.json {
@@ -62,7 +64,11 @@ pub(super) fn write(rows: &[Row], options: &Options, out: &mut dyn Write) -> io:
 }
 
 fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
-    let ok = if row.is_well() { "ok " } else { "BAD" };
+    let ok = match (row.is_well(), row.is_left_out()) {
+        (true, _) => "ok ",
+        (false, true) => "-  ",
+        (false, false) => "BAD",
+    };
     writeln!(out, "{ok} {} {:4} {}", row.number, row.id, row.name)?;
     for cell in &row.cells {
         writeln!(out, "      {:11}{}", cell.engine.name(), describe(cell))?;

@@ -9,6 +9,7 @@ use ploop_core_loom as core;
 
 mod alloc;
 mod barrier;
+mod catalogue;
 mod discard;
 #[path = "../engine/mod.rs"]
 #[allow(dead_code, reason = "each engine uses its part")]
