@@ -3,6 +3,9 @@
 //! * Loading, inspecting and reading change nothing; nor does an open for writing that is refused.
 //! * The strict loader refuses exactly the images whose mapping the model calls damaged (see [`is_damaged`]).
 //! * The lenient reader sees what the strict one sees, and a damaged image can be read as far as it goes.
+//! * A panic begins with the checker's name in brackets: `image` (core and fsck differ), `lenient` (the two readers of
+//!   the core differ), `linear` (wrong content), `chain` (opened against a rule, or refused without one), `untouched`
+//!   (something was written that must not be), `close`.
 //! * Not compared: the format extension beyond "there or not"; leaks of images with an extension.
 
 use super::memory::Memory;
@@ -107,29 +110,29 @@ fn judge(bytes: &[u8]) -> Option<LoadedDelta> {
     let loaded = load::load(&file, "image");
     let inspected = load::inspect(&file, "image");
     let report = ask_model(bytes);
-    assert_eq!(file.changes(), 0, "a reader changed the file");
+    assert_eq!(file.changes(), 0, "[untouched] a reader changed the file");
     if loaded.is_ok() || inspected.is_ok() {
-        assert!(sniffed, "an image that sniff does not see");
+        assert!(sniffed, "[lenient] an image that sniff does not see");
     }
     compare(&loaded, &report, bytes);
     match (&loaded, &inspected) {
         (Ok(image), Ok(inspection)) => {
             assert_eq!(
                 *image, inspection.delta,
-                "the lenient reader sees another image"
+                "[lenient] the lenient reader sees another image"
             );
             assert!(
                 !inspection.is_corrupt(),
-                "sound, but inspected: {:?}",
+                "[lenient] sound, but inspected: {:?}",
                 inspection.problems
             );
             compare_counts(inspection, &report);
         }
-        (Ok(_), Err(error)) => panic!("loaded, but not inspected: {error}"),
+        (Ok(_), Err(error)) => panic!("[lenient] loaded, but not inspected: {error}"),
         (Err(error), Ok(inspection)) => {
             assert!(
                 inspection.is_corrupt(),
-                "refused ({error}), but inspected as sound"
+                "[lenient] refused ({error}), but inspected as sound"
             );
             salvage(bytes, inspection);
         }
@@ -148,7 +151,7 @@ fn compare(loaded: &Result<LoadedDelta, LoadError>, report: &Report, bytes: &[u8
     match loaded {
         Ok(_) => assert!(
             damaged.is_empty(),
-            "the core loads it, the model says {damaged:?}"
+            "[image] the core loads it, the model says {damaged:?}"
         ),
         Err(LoadError::Io { what, source, .. }) => panic!("memory cannot fail: {what}: {source}"),
         // The model has no opinion on limits.
@@ -157,11 +160,11 @@ fn compare(loaded: &Result<LoadedDelta, LoadError>, report: &Report, bytes: &[u8
         Err(LoadError::Refused { problem, .. }) => {
             assert!(
                 matches!(problem.rule.kind(), Kind::Corrupt | Kind::NotAnImage),
-                "refused for reading: {problem}"
+                "[image] refused for reading: {problem}"
             );
             assert!(
                 !damaged.is_empty(),
-                "the core refuses it ({problem}), the model has {:?}",
+                "[image] the core refuses it ({problem}), the model has {:?}",
                 report.problems
             );
         }
@@ -215,13 +218,16 @@ fn compare_counts(inspection: &Inspection, report: &Report) {
     assert_eq!(
         u64::from(inspection.allocated),
         report.allocated,
-        "mapped entries"
+        "[image] mapped entries"
     );
     let image = inspection.delta.expanded().expect("an image");
     let there = matches!(report.extension, Extension::Present { .. });
     match image.extension {
         ExtensionState::None => assert_eq!(report.extension, Extension::None),
-        ExtensionState::Valid => assert!(there, "a valid extension that the model does not see"),
+        ExtensionState::Valid => assert!(
+            there,
+            "[image] a valid extension that the model does not see"
+        ),
         ExtensionState::Ignored { .. }
         | ExtensionState::Damaged { .. }
         | ExtensionState::ReadOnly { .. } => {}
@@ -235,7 +241,7 @@ fn compare_counts(inspection: &Inspection, report: &Report) {
         let leaked: u64 = leaked
             .map(|range| u64::from(range.end.0.min(whole).saturating_sub(range.start.0)))
             .sum();
-        assert_eq!(leaked, report.leaked(), "leaked clusters");
+        assert_eq!(leaked, report.leaked(), "[image] leaked clusters");
     }
 }
 
@@ -258,7 +264,7 @@ fn salvage(bytes: &[u8], inspection: &Inspection) {
         .expect("memory can be read");
     disk.read(Sector(size - size.min(512)), &mut buffer)
         .expect("memory can be read");
-    assert_eq!(file.changes(), 0, "salvage changed the file");
+    assert_eq!(file.changes(), 0, "[untouched] salvage changed the file");
 }
 
 /// Opens the stack for reading and compares what it reads as.
@@ -273,8 +279,8 @@ fn read_only(scene: &Scene, files: &Files, deltas: &[LoadedDelta]) {
     let mut disk = match (opened, valid) {
         (Ok(disk), Ok(())) => disk,
         (Err(_), Err(_)) => return,
-        (Ok(_), Err(why)) => panic!("opened a chain that breaks a rule: {why}"),
-        (Err(why), Ok(())) => panic!("a valid chain was not opened for reading: {why}"),
+        (Ok(_), Err(why)) => panic!("[chain] opened a chain that breaks a rule: {why}"),
+        (Err(why), Ok(())) => panic!("[chain] a valid chain was not opened for reading: {why}"),
     };
     let size = disk.device().geometry().size.0;
     for (start, len) in windows(size, deltas) {
@@ -284,7 +290,7 @@ fn read_only(scene: &Scene, files: &Files, deltas: &[LoadedDelta]) {
         for (sector, found) in (start..).zip(buffer.as_chunks::<512>().0) {
             assert!(
                 *found == files.read(sector),
-                "sector {sector} reads differently in core and model"
+                "[linear] sector {sector} reads differently in core and model"
             );
         }
     }
@@ -292,7 +298,7 @@ fn read_only(scene: &Scene, files: &Files, deltas: &[LoadedDelta]) {
     disk.close().expect("nothing was changed");
     assert!(
         memory.iter().all(|file| file.changes() == 0),
-        "reading changed a file"
+        "[untouched] reading changed a file"
     );
 }
 
@@ -336,12 +342,12 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
     let loaded = load::load(&memory, "written");
     compare(&loaded, &report, &written.top);
     let loaded =
-        loaded.unwrap_or_else(|error| panic!("what was written cannot be loaded: {error}"));
+        loaded.unwrap_or_else(|error| panic!("[image] what was written cannot be loaded: {error}"));
     let image = loaded.expanded().expect("an image");
     if written.closed && written.changed {
         assert!(
             !image.header.is_dirty(),
-            "closed, and still marked as in use"
+            "[image] closed, and still marked as in use"
         );
     }
     let old = deltas
@@ -359,7 +365,7 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
         ImageBytes::read(&written.top, at, &mut pair[1]);
         assert!(
             pair[0] == pair[1],
-            "an extension's cluster was overwritten: {host:?}"
+            "[image] an extension's cluster was overwritten: {host:?}"
         );
     }
     let after = Files {
@@ -372,7 +378,7 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
             legal
                 .iter()
                 .any(|content| content.fits(files, sector, &found)),
-            "sector {sector} of the written image is none of {legal:?}"
+            "[linear] sector {sector} of the written image is none of {legal:?}"
         );
     }
 }

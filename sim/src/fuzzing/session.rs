@@ -85,12 +85,16 @@ pub(super) fn run(
         chain::validate(deltas, true),
     ) {
         (Ok(disk), Ok(())) => disk,
-        (Ok(_), Err(why)) => panic!("opened for writing against a rule: {why}"),
+        (Ok(_), Err(why)) => panic!("[chain] opened for writing against a rule: {why}"),
         (Err(OpenError::SubSector { .. }), _) | (Err(_), Err(_)) => {
-            assert_eq!(top.changes(), 0, "a refused image was written to");
+            assert_eq!(
+                top.changes(),
+                0,
+                "[untouched] a refused image was written to"
+            );
             return None;
         }
-        (Err(why), Ok(())) => panic!("a valid chain was not opened for writing: {why}"),
+        (Err(why), Ok(())) => panic!("[chain] a valid chain was not opened for writing: {why}"),
     };
     let geometry = disk.device().geometry();
     let mut session = Session {
@@ -112,7 +116,7 @@ pub(super) fn run(
     let flushed = session.disk.flush();
     let closed = session.disk.close();
     if let (Ok(()), Err(why)) = (flushed, closed) {
-        panic!("flushed, but {why}");
+        panic!("[close] flushed, but {why}");
     }
     let closed = closed.is_ok();
     check_lower(files, &memory);
@@ -128,7 +132,7 @@ fn check_lower(files: &Files, memory: &[Memory]) {
     if let (Some((_, bytes)), [base, _]) = (&files.base, memory) {
         assert!(
             base.changes() == 0 && base.bytes() == *bytes,
-            "a lower delta was written to"
+            "[untouched] a lower delta was written to"
         );
     }
 }
@@ -228,7 +232,7 @@ impl Session<'_> {
             legal.retain(|content| content.fits(files, sector, found));
             assert!(
                 !legal.is_empty(),
-                "sector {sector} reads as none of {before:?}"
+                "[linear] sector {sector} reads as none of {before:?}"
             );
         }
     }
