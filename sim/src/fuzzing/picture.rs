@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use model::image::{HEADER, SECTOR};
 
 /// Most bytes of a file that is drawn.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 1 << 18;
 const EXTENSION_MAGIC: u64 = 0xAB23_4CEF_23DC_EA87;
 const BITMAP_MAGIC: u64 = 0x2038_5FAE_252C_B34A;
 
@@ -256,7 +256,7 @@ impl Picture {
     /// The file. `cluster` is its cluster size in sectors.
     pub(super) fn build(&self, cluster: u64) -> Vec<u8> {
         let size = match self.size {
-            Size::Sectors(n) => u64::from(n % 3000),
+            Size::Sectors(n) => u64::from(n % 700),
             Size::Any(n) => n,
         };
         let exact = size.div_ceil(cluster.max(1));
