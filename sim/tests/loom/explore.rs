@@ -75,7 +75,8 @@ pub(crate) fn explore(
 }
 
 /// Explores a model without bound, or with one, and holds the receipt in a snapshot, so that a state space that vanished
-/// is seen. What the race left is carried out in both orders (the model's argument: newest first).
+/// is seen. (A change of the core that changes a count: `INSTA_UPDATE=always cargo test -p sim --test loom`, and look at the
+/// difference.) What the race left is carried out in both orders (the model's argument: newest first).
 pub(crate) fn check(
     name: &str,
     bound: Option<usize>,

@@ -5,8 +5,8 @@
 //! that a power cut could leave at any time is legal, all structural invariants hold at rest, the closed image loads and
 //! reads as the model says; and no thread waits for ever.
 //!
-//! A failure prints its schedule: `SIM_SHUTTLE_REPLAY=<schedule> cargo test -p sim --test shuttle <test>` runs it again
-//! (with `-- --nocapture` and `SHUTTLE_CAPTURE_BACKTRACE=1` for more).
+//! A failure writes its schedule to a file and says where: `SIM_SHUTTLE_REPLAY=<file> cargo test -p sim --test shuttle
+//! <test>` runs it again (with `-- --nocapture` and `SHUTTLE_CAPTURE_BACKTRACE=1` for more).
 
 use ploop_core_shuttle as core;
 

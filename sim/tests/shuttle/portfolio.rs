@@ -9,13 +9,13 @@ use shuttle::scheduler::{
     PctScheduler, RandomScheduler, ReplayScheduler, Scheduler,
     UncontrolledNondeterminismCheckScheduler, UrwRandomScheduler,
 };
-use shuttle::{Config, MaxSteps, Runner};
+use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 /// Depths of PCT.
 const DEPTHS: std::ops::RangeInclusive<usize> = 2..=5;
 /// Bytes of a thread's stack. The default of 60 KiB is too small for a model and a device.
 const STACK: usize = 1 << 20;
-/// Names the schedule to be run again instead of the portfolio.
+/// Names the file of the schedule (or is the schedule) to be run again instead of the portfolio.
 const REPLAY: &str = "SIM_SHUTTLE_REPLAY";
 
 /// How every test here runs.
@@ -24,16 +24,19 @@ pub(crate) fn config() -> Config {
     config.stack_size = STACK;
     config.max_steps = MaxSteps::FailAfter(100_000);
     config.silence_warnings = true;
+    config.failure_persistence = FailurePersistence::File(Some(env!("CARGO_TARGET_TMPDIR").into()));
     config
 }
 
 /// Runs `scenario` for `schedules` schedules of each scheduler, from fixed seeds.
 pub(crate) fn explore(name: &str, schedules: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let scenario = Arc::new(scenario);
-    if let Ok(schedule) = std::env::var(REPLAY) {
+    if let Ok(named) = std::env::var(REPLAY) {
+        let schedule = std::fs::read_to_string(&named).unwrap_or(named);
         let scenario = Arc::clone(&scenario);
         return explain(name, || {
-            let replay = ReplayScheduler::new_from_encoded(&schedule);
+            let mut replay = ReplayScheduler::new_from_encoded(&schedule);
+            replay.set_allow_incomplete();
             Runner::new(replay, config()).run(move || scenario());
         });
     }
@@ -72,7 +75,7 @@ fn explain(name: &str, f: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
         trace::print();
         eprintln!(
-            "run it again: {REPLAY}=<the schedule above> cargo test -p sim --test shuttle {name}"
+            "run it again: {REPLAY}=<the schedule's file, see above> cargo test -p sim --test shuttle {name}"
         );
         resume_unwind(panic);
     }
