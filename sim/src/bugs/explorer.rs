@@ -41,10 +41,8 @@ pub(super) fn run(
         if named && verdict.found.is_none() {
             verdict.runs = failure.schedules();
             verdict.found = Some(failure.name.to_owned());
-        } else if verdict.others.len() < 8 {
-            verdict
-                .others
-                .push(format!("{}: {}", failure.name, failure.message()));
+        } else {
+            verdict.other(failure.name, failure.message());
         }
     }
     Ok(verdict)

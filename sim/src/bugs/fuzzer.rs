@@ -61,9 +61,7 @@ pub(super) fn run(
             verdict.found = Some(first_line(message));
             break;
         }
-        if verdict.others.len() < 8 {
-            verdict.others.push(first_line(message));
-        }
+        verdict.other("panic", first_line(message));
         if expected.is_none() {
             break;
         }

@@ -121,13 +121,38 @@ pub struct Verdict {
     /// The named checker fired; its message.
     pub found: Option<String>,
     /// What fired, but is not the named checker: counts for nothing.
-    pub others: Vec<String>,
+    pub others: Vec<Other>,
     /// Runs, executions or schedules until then, as far as the engine tells.
     pub runs: Option<u64>,
     /// Processor time.
     pub cpu_seconds: f64,
     /// The budget that was not enough, in seconds.
     pub budget: f64,
+}
+
+/// Something that fired, but not as it should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Other {
+    /// Checker, or test.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+    /// What it said first.
+    pub message: String,
+}
+
+impl Verdict {
+    /// Notes what fired, but does not count.
+    fn other(&mut self, name: &str, message: String) {
+        match self.others.iter_mut().find(|other| other.name == name) {
+            Some(other) => other.count += 1,
+            None => self.others.push(Other {
+                name: name.to_owned(),
+                count: 1,
+                message,
+            }),
+        }
+    }
 }
 
 /// Why a bug could not be judged.

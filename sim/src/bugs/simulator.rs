@@ -63,10 +63,7 @@ pub(super) fn run(
                 verdict.found = Some(message);
                 break 'rounds;
             }
-            let other = format!("{}: {message}", failed.checker);
-            if verdict.others.len() < 8 {
-                verdict.others.push(other);
-            }
+            verdict.other(&failed.checker, message);
             if expected.is_none() {
                 break 'rounds;
             }

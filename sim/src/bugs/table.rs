@@ -1,6 +1,6 @@
 //! What is printed: a line a bug while it goes on, then the table or a line of JSON a bug.
 
-use super::{Cell, Options, Row};
+use super::{Cell, Options, Other, Row};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ struct JsonCell<'a> {
     message: Option<&'a str>,
     schedules: Option<u64>,
     cpu_seconds: f64,
-    others: &'a [String],
+    others: &'a [Other],
     trouble: Option<String>,
     cached: bool,
 }
@@ -77,8 +77,12 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
             .as_ref()
             .map_or(&[][..], |verdict| &verdict.others);
         for other in others {
-            let other: String = other.chars().take(160).collect();
-            writeln!(out, "{:17}not the named checker: {other}", "")?;
+            let message: String = other.message.chars().take(120).collect();
+            writeln!(
+                out,
+                "{:17}not the named checker: {} times [{}] {message}",
+                "", other.count, other.name
+            )?;
         }
     }
     Ok(())

@@ -119,14 +119,34 @@ fn only_a_named_checker_makes_a_bug_found() {
         found: Some("x".into()),
         ..Verdict::default()
     };
-    let other = Verdict {
-        others: vec!["panic: x".into()],
-        ..Verdict::default()
-    };
+    let mut other = Verdict::default();
+    other.other("panic", "x".into());
+    other.other("panic", "y".into());
+    assert_eq!((other.others.len(), other.others[0].count), (1, 2));
     assert!(row("S4", Ok(found.clone())).is_well());
     assert!(!row("S4", Ok(other.clone())).is_well());
     assert!(!row("S4", Ok(Verdict::default())).is_well());
     assert!(!row("S4", Err(Trouble::Build("x".into()))).is_well());
     assert!(row("", Ok(Verdict::default())).is_well());
     assert!(!row("", Ok(found)).is_well() && !row("", Ok(other)).is_well());
+}
+
+#[test]
+fn every_patch_applies_to_this_core() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut stale = Vec::new();
+    for patch in read_all(&root.join("corpus/bugs")).expect("all patches have headers") {
+        let file = format!("corpus/bugs/{}-{}.patch", patch.number, patch.name);
+        let mut git = std::process::Command::new("git");
+        git.args(["apply", "--check", &file]).current_dir(&root);
+        let ended = process::run(&mut git, None).expect("git runs");
+        if !ended.ok {
+            stale.push(ended.output);
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "the core has moved on:\n{}",
+        stale.concat()
+    );
 }
