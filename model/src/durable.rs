@@ -108,3 +108,40 @@ pub(crate) fn acknowledge(
 pub(crate) fn may_survive(reign: &Reign, flushed_to: Time) -> bool {
     reign.doomed_at >= flushed_to
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relic(value: Value, end: Time, doomed_at: Time) -> Reign {
+        Reign {
+            end,
+            doomed_at,
+            ..Reign::submitted(value, 2)
+        }
+    }
+
+    #[test]
+    fn zeros_that_another_zero_outlives_are_not_kept_twice() {
+        // (end, doomed at) of relics of zeros, in the order of their coming, and how many are kept.
+        for (relics, kept) in [
+            ([(10, 20), (30, 40)], 1),
+            ([(30, 40), (10, 20)], 2),
+            ([(10, 40), (30, 20)], 2),
+            ([(30, 20), (10, 40)], 2),
+        ] {
+            let mut past = Past::default();
+            past.push(&relic(Value::of(1, 0), 3, 4), NOT_FLUSHED);
+            for (end, doomed_at) in relics {
+                past.push(&relic(Value::ZERO, end, doomed_at), NOT_FLUSHED);
+            }
+            assert_eq!(past.values(NOT_FLUSHED).count(), 1 + kept, "{relics:?}");
+            assert_eq!(past.values(40).count(), 1);
+            assert_eq!(past.values(41).count(), 0);
+            past.supersede(30);
+            assert!(past.values(NOT_FLUSHED).eq([Value::ZERO]), "{relics:?}");
+            past.supersede(31);
+            assert_eq!(past.values(NOT_FLUSHED).count(), 0);
+        }
+    }
+}

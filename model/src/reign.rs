@@ -41,14 +41,14 @@ pub(crate) struct Reign {
     pub(crate) first_end: Time,
     /// `s`: the latest start of the write and its reads.
     pub(crate) last_start: Time,
-    /// Since when it is closed.
-    pub(crate) closed_at: Time,
     /// A flush submitted after this moment, and acknowledged, excludes it after a crash.
     pub(crate) doomed_at: Time,
     /// The write took effect for certain.
     pub(crate) certain: bool,
     /// Some read returned it.
     pub(crate) read: bool,
+    /// No read, in flight or to come, can return it.
+    pub(crate) closed: bool,
 }
 
 impl Reign {
@@ -70,7 +70,7 @@ impl Reign {
             end: NEVER,
             first_end: NEVER,
             last_start: start,
-            closed_at: NEVER,
+            closed: false,
             doomed_at: NEVER,
             certain: false,
             read: false,
@@ -94,10 +94,6 @@ impl Reign {
 
     pub(crate) fn ended(&self) -> bool {
         self.end != NEVER
-    }
-
-    pub(crate) fn closed(&self) -> bool {
-        self.closed_at != NEVER
     }
 
     pub(crate) fn doomed(&self) -> bool {

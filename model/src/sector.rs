@@ -77,7 +77,7 @@ impl Sector {
         debug_assert!(explained, "the end of a write contradicts nothing");
     }
 
-    /// A read from `start` until now returned `seen`. False if nothing explains that; the history is of no use then.
+    /// A read from `start` until now returned `seen`. False if nothing explains that; then nothing has changed.
     #[must_use]
     pub(crate) fn end_read(&mut self, start: Time, seen: Value, at: &mut Moment<'_>) -> bool {
         if let [only] = self.reigns.as_slice() {
@@ -89,7 +89,7 @@ impl Sector {
         match self
             .reigns
             .iter()
-            .position(|r| r.value == seen && !r.closed())
+            .position(|r| r.value == seen && !r.closed)
         {
             Some(i) => self.assign(i, start, at),
             None => false,
@@ -100,30 +100,33 @@ impl Sector {
         if self.reigns.iter().all(|r| r.value == Value::ZERO) {
             return true;
         }
-        // While the source of another read is open, nothing can be concluded from this one alone.
-        let source = if self.open.is_empty() {
-            zeros::source(&mut self.reigns, read)
-        } else {
-            Source::Open
-        };
-        match source {
+        match zeros::source(&mut self.reigns, read, &self.open) {
             Source::None => false,
             Source::Harmless => true,
             Source::One(i) => self.assign(i, read.start, at),
             Source::Open => {
                 self.open.push(read);
-                self.settle(at)
+                let explained = self.settle(at);
+                if !explained {
+                    self.open.pop();
+                }
+                explained
             }
         }
     }
 
     /// Gives a read to reign `i`, if that contradicts nothing.
     fn assign(&mut self, i: usize, start: Time, at: &mut Moment<'_>) -> bool {
-        self.reigns[i] = self.reigns[i].with_read(start, at.now);
-        !reign::contradicts(&self.reigns, i) && self.settle(at)
+        let before = self.reigns[i];
+        self.reigns[i] = before.with_read(start, at.now);
+        let explained = !reign::contradicts(&self.reigns, i) && self.settle(at);
+        if !explained {
+            self.reigns[i] = before;
+        }
+        explained
     }
 
-    /// Draws the conclusions of an event. False if the open reads cannot be explained.
+    /// Draws the conclusions of an event. False, and nothing changed, if the open reads cannot be explained.
     fn settle(&mut self, at: &mut Moment<'_>) -> bool {
         if self.reigns.len() < 2 {
             return true;
@@ -151,36 +154,29 @@ impl Sector {
             if !self.reigns[i].doomed() && reign::is_older_than_one_read(&self.reigns, i, at.rule) {
                 self.reigns[i].doomed_at = at.now;
             }
-            if !self.reigns[i].closed() && reign::is_over(&self.reigns, i, at.oldest_read) {
-                self.reigns[i].closed_at = at.now;
-            }
+            self.reigns[i].closed |= reign::is_over(&self.reigns, i, at.oldest_read);
         }
     }
 
     /// The same where the source of some read is open: only what every good assignment says. The open reads are
-    /// forgotten once they can tell nothing about what is left, which is so when
-    /// * every reign that they could have seen is finished, and all assignments agree about the others; or
-    /// * nothing is in flight, and all but zeros is finished: whatever comes starts later than all of them.
+    /// forgotten once they can tell nothing about what is left: when every reign that they could have seen is finished,
+    /// and all assignments agree about the others.
     fn conclude_open(&mut self, at: &Moment<'_>) {
-        let (mut seen_are_finished, mut agreed, mut only_zeros) = (true, true, true);
+        let mut forget = true;
         for (r, all) in self.reigns.iter_mut().zip(&at.search.findings) {
             if !r.doomed() && all.older.always {
                 r.doomed_at = at.now;
             }
-            let finished = r.ended() && r.doomed() && (r.closed() || all.over.always);
-            if !finished {
-                seen_are_finished &= !self.open.iter().any(|read| read.could_see(r));
-                agreed &= r.closed() || all.over.agreed();
-                agreed &= r.doomed() || all.older.agreed();
-                only_zeros &= r.value == Value::ZERO && r.ended();
+            if !(r.ended() && r.doomed() && (r.closed || all.over.always)) {
+                forget &= !self.open.iter().any(|read| read.could_see(r));
+                forget &= r.closed || all.over.agreed();
+                forget &= r.doomed() || all.older.agreed();
             }
         }
-        if (seen_are_finished && agreed) || only_zeros {
+        if forget {
             self.open.clear();
             for (r, all) in self.reigns.iter_mut().zip(&at.search.findings) {
-                if all.over.always && !r.closed() {
-                    r.closed_at = at.now;
-                }
+                r.closed |= all.over.always;
             }
         }
     }
@@ -191,7 +187,7 @@ impl Sector {
         }
         let (past, flushed_to) = (&mut self.past, at.flushed_to);
         self.reigns.retain(|r| {
-            let finished = r.closed() && r.doomed() && r.ended();
+            let finished = r.closed && r.doomed() && r.ended();
             if finished {
                 past.push(r, flushed_to);
             }
@@ -208,9 +204,7 @@ impl Sector {
         let mut i = 0;
         while i < self.reigns.len() {
             let u = self.reigns[i];
-            let better = |w: &Reign| {
-                idle(w) && !w.closed() && w.first_end > u.first_end && w.start < oldest_read
-            };
+            let better = |w: &Reign| idle(w) && w.first_end > u.first_end && w.start < oldest_read;
             if idle(&u) && !u.took_part() && self.reigns.iter().any(better) {
                 self.reigns.remove(i);
             } else {

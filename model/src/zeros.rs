@@ -8,8 +8,8 @@
 //!   `a`, `f(W) <= b`, `f(W) >= f(U)`, `f(W) >= s(U)`, `end(W) >= end(U)`. Take a good assignment that gives this read to
 //!   U, and move to W all of U's reads of which the same holds. `f(W)` stays; what contradicts the longer W contradicts
 //!   U's longer `[f(U), a]` too, as `f(U) <= f(W)`; and W does not stand before U, whose other reads started before
-//!   `f(W)`. Non-zero values are closed and doomed alike. This speaks of the `f` of the whole assignment: it holds for
-//!   the last open read only, since an earlier one that is still to be assigned could lower `f(W)`.
+//!   `f(W)`. Non-zero values are closed and doomed alike. (`f(W)` stays if no read that ended before `b` is still to be
+//!   assigned; so a search assigns reads in the order of their ends.)
 //!
 //! The only approximation: a search that becomes too costly ([`BUDGET`]) gives up, and the open reads of that sector are forgotten,
 //! which can miss a violation and never makes one up.
@@ -31,7 +31,7 @@ pub(crate) struct OpenRead {
 impl OpenRead {
     /// Could it have seen this reign, as far as that reign alone can tell?
     pub(crate) fn could_see(&self, reign: &Reign) -> bool {
-        reign.value == Value::ZERO && reign.start < self.end && reign.closed_at > self.end
+        reign.value == Value::ZERO && reign.start < self.end && !reign.closed
     }
 
     /// Does the reign span the read already?
@@ -64,8 +64,9 @@ pub(crate) enum Source {
     Open,
 }
 
-/// Finds the source of `read`.
-pub(crate) fn source(reigns: &mut [Reign], read: OpenRead) -> Source {
+/// Finds the source of `read`, which ended later than the `others` that are open. With others open no source dominates
+/// another one yet: one of them may still lower `f(W)`.
+pub(crate) fn source(reigns: &mut [Reign], read: OpenRead, others: &[OpenRead]) -> Source {
     let mut found = Source::None;
     for i in 0..reigns.len() {
         if !read.could_see(&reigns[i]) {
@@ -74,7 +75,7 @@ pub(crate) fn source(reigns: &mut [Reign], read: OpenRead) -> Source {
         if read.is_harmless_to(&reigns[i]) {
             return Source::Harmless;
         }
-        if read.is_dominated(reigns, i) || !fits(reigns, i, read) {
+        if others.is_empty() && read.is_dominated(reigns, i) || !fits(reigns, i, read) {
             continue;
         }
         found = match found {
@@ -204,7 +205,7 @@ impl Search {
         }
         for i in 0..self.work.len() {
             if !read.could_see(&self.work[i])
-                || (rest.is_empty() && read.is_dominated(&self.work, i))
+                || read.is_dominated(&self.work, i)
                 || !fits(&mut self.work, i, read)
             {
                 continue;
@@ -260,9 +261,9 @@ mod tests {
             Reign::submitted(Value::ZERO, 10),
         ];
         let read = |end| OpenRead { start: 5, end };
-        assert!(matches!(source(&mut reigns, read(9)), Source::None));
-        assert!(matches!(source(&mut reigns, read(11)), Source::One(1)));
-        reigns[1].closed_at = 11;
-        assert!(matches!(source(&mut reigns, read(12)), Source::None));
+        assert!(matches!(source(&mut reigns, read(9), &[]), Source::None));
+        assert!(matches!(source(&mut reigns, read(11), &[]), Source::One(1)));
+        reigns[1].closed = true;
+        assert!(matches!(source(&mut reigns, read(12), &[]), Source::None));
     }
 }

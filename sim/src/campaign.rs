@@ -140,6 +140,7 @@ fn await_job(
             runs: shared.runs(),
         });
         if let Some(hang) = shared.hanging(plan.patience) {
+            shared.stop();
             return Err(hang);
         }
     }

@@ -11,6 +11,7 @@ pub mod fuzzing;
 pub mod profile;
 pub mod replay;
 pub mod report;
+pub mod scenario;
 pub mod tape;
 pub mod trace;
 pub mod world;

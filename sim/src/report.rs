@@ -15,6 +15,8 @@ pub struct RunStats {
     pub crashes: u64,
     /// Power cuts while an image was being recovered or closed.
     pub recovery_crashes: u64,
+    /// Power cuts of which every distinct crash image was examined.
+    pub complete_cuts: u64,
     /// Crash images opened, checked and compared.
     pub crash_images: u64,
     /// Sectors compared with the model, reads and crash images together.

@@ -5,7 +5,8 @@
 //! 2. A file opened for reading cannot be written through this type: its descriptor is `O_RDONLY`.
 //! 3. Only regular files and block devices are opened; a pipe or a directory is refused without waiting for it.
 //! 4. An advisory lock is held as long as the file is open: shared by readers, exclusive for a writer.
-//! 5. [`RealFile::zero_at`] never changes the length, whatever the file system can or cannot do.
+//! 5. A block device has the length that it has: a shorter one is granted and changes nothing, a longer one is "no space".
+//! 6. [`RealFile::zero_at`] never changes the length, whatever the file system can or cannot do.
 
 use std::fs::File;
 use std::io;
@@ -201,6 +202,12 @@ impl RealFile {
             .saturating_mul(512))
     }
 
+    /// Bytes in which the file system gives space: holes are whole blocks. Never 0.
+    pub fn block_size(&self) -> io::Result<u64> {
+        let stat = fs::fstat(&self.fd)?;
+        Ok(u64::try_from(stat.st_blksize).unwrap_or(1).max(1))
+    }
+
     /// The first byte inside `within` that may be something else than zero, or `None` if all of it is a hole. Where the
     /// file system does not tell, every byte may.
     ///
@@ -253,6 +260,15 @@ impl RealFile {
     }
 }
 
+impl Drop for RealFile {
+    /// A child process that was just forked has the descriptor too, until it runs its program: the lock must not live on
+    /// there.
+    fn drop(&mut self) {
+        // If there was no lock, there is nothing to give up.
+        let _ = retry_on_intr(|| fs::flock(&self.fd, FlockOperation::Unlock));
+    }
+}
+
 impl DeltaFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         if self.device {
@@ -285,6 +301,12 @@ impl DeltaFile for RealFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.device {
+            return match len <= self.len()? {
+                true => Ok(()),
+                false => Err(io::ErrorKind::StorageFull.into()),
+            };
+        }
         Ok(retry_on_intr(|| fs::ftruncate(&self.fd, len))?)
     }
 

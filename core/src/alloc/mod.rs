@@ -69,11 +69,7 @@ impl Alloc {
         prealloc: Sectors,
     ) -> Alloc {
         let hosts = layout.hosts_in(file_len);
-        let mut bitmap = Bitmap::new(hosts);
-        // The loader has checked that the data area starts inside the file, so this is in proportion to it.
-        for host in 0..layout.first_host().0 {
-            bitmap.set(host);
-        }
+        let mut bitmap = Bitmap::new(layout.first_host().0);
         for host in used {
             bitmap.set(host.0);
         }
@@ -82,7 +78,7 @@ impl Alloc {
         let state = State {
             used: bitmap,
             high: 0,
-            zero: Bitmap::new(0),
+            zero: Bitmap::new(layout.first_host().0),
             zeroed: Vec::new(),
             life: BTreeMap::new(),
             tail: Tail {
@@ -266,8 +262,10 @@ impl Alloc {
     pub(crate) fn inspect(&self, synced: u64) -> (u32, Vec<(u32, Life)>) {
         let state = self.state.lock();
         let hosts = state.tail.hosts;
+        // A mapped cluster that the end of the file cuts has a life, too.
+        let end = hosts + u32::from(state.used.get(hosts) || state.life.contains_key(&hosts));
         let life =
-            (self.layout.first_host().0..hosts).map(|host| (host, state.life_of(host, synced)));
+            (self.layout.first_host().0..end).map(|host| (host, state.life_of(host, synced)));
         (
             hosts,
             life.filter(|(_, life)| *life != Life::Mapped).collect(),
@@ -277,13 +275,10 @@ impl Alloc {
     /// The length to which the file can be cut: behind the highest cluster that is not free. `None`: as it is.
     pub(crate) fn keep(&self) -> Option<Sectors> {
         let state = self.state.lock();
-        let mut keep = state.tail.hosts;
         if let Some(len) = state.tail.ragged {
-            return (state.tail.reached > keep).then_some(len);
+            return (state.tail.reached > state.tail.hosts).then_some(len);
         }
-        while keep > self.layout.first_host().0 && !state.used.get(keep - 1) {
-            keep -= 1;
-        }
+        let keep = state.used.end().min(state.tail.hosts);
         (keep < state.tail.reached).then(|| self.len_of(keep))
     }
 
@@ -295,6 +290,12 @@ impl Alloc {
             .values()
             .filter(|life| **life == Life::Condemned)
             .count()
+    }
+
+    /// Number of free host clusters in the file.
+    pub(crate) fn free(&self) -> u64 {
+        let state = self.state.lock();
+        state.used.clear_below(state.tail.hosts)
     }
 
     /// Bytes of memory of the bitmaps.

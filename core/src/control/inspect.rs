@@ -75,12 +75,8 @@ impl Device {
     /// Counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let (_, life) = self.alloc.inspect(self.gate.synced());
         let mut stats = Stats {
-            free: life
-                .iter()
-                .filter(|(_, life)| matches!(life, Life::Free(_)))
-                .count() as u64,
+            free: self.alloc.free(),
             dirty_pages: self.dirty.count() as u64,
             poisoned: self.gate.is_poisoned(),
             bytes: self.alloc.bytes() as u64,

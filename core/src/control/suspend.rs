@@ -53,20 +53,22 @@ impl Device {
             .queues
             .iter()
             .all(|queue| queue.active_while_held() == Some(0));
-        let idle = || {
-            self.dirty.is_idle()
-                && self.gate.is_idle()
-                && self.alloc.is_idle()
-                && self.starved.is_empty()
-        };
+        // In the order in which work goes on: with no request active and every page settled, no round starts; with no
+        // round and no sync under way no cluster is given back. The other way round, what was seen idle first may have
+        // begun again from what was seen ended last.
         let settled = |page| {
             matches!(
                 self.page(page).lock().state,
                 State::Clean | State::Delayed { .. }
             )
         };
-        (drained && idle() && self.dirty.snapshot().into_iter().all(settled))
-            .then_some(Quiesced { device: self })
+        (drained
+            && self.dirty.snapshot().into_iter().all(settled)
+            && self.dirty.is_idle()
+            && self.gate.is_idle()
+            && self.alloc.is_idle()
+            && self.starved.is_empty())
+        .then_some(Quiesced { device: self })
     }
 }
 

@@ -2,15 +2,20 @@
 //!
 //! Each call carries out every action that comes out of the device until there is none left, then returns. Delayed
 //! write-back happens in [`Disk::tick`], [`Disk::flush`] and [`Disk::close`].
-
-use std::io;
+//!
+//! ```text
+//!   open ──close: ok, or the file failed during it──▶ closed: the files are never touched again
+//!     │ └──close: not everything is durable──▶ no more requests; close may be tried again (space may have returned)
+//!     └──drop──▶ as if the process had been killed
+//! ```
 
 use crate::control::close::{CloseError, ControlIo};
 use crate::delta::LoadedDelta;
 use crate::device::{Device, NoSpace, OpenError, Options};
-use crate::drive::file::{DeltaFile, read_padded};
-use crate::request::action::{ActionKind, Actions, Failure, IoOp, Op, Origin, Outcome, Request};
-use crate::units::{Level, Millis, QueueId, SECTOR_BYTES, Sector, Sectors, Tag};
+use crate::drive::carry::{Buffer, carry_out, failure};
+use crate::drive::file::DeltaFile;
+use crate::request::action::{ActionKind, Actions, Failure, Op, Origin, Request};
+use crate::units::{Millis, QueueId, SECTOR_BYTES, Sector, Sectors, Tag};
 
 /// The only request of the blocking driver.
 const ORIGIN: Origin = Origin {
@@ -18,19 +23,18 @@ const ORIGIN: Origin = Origin {
     tag: Tag(0),
 };
 
+/// Most clusters of one request without a buffer: a larger one is carried out in pieces, since the core makes a part of
+/// each cluster at once.
+const PIECE_CLUSTERS: u64 = 1024;
+
 /// A disk on a chain of files.
 pub struct Disk {
     device: Device,
     files: Vec<Box<dyn DeltaFile>>,
     out: Actions,
     scratch: Vec<u8>,
-}
-
-/// The guest buffer of the one request.
-enum Buffer<'a> {
-    None,
-    Read(&'a mut [u8]),
-    Write(&'a [u8]),
+    /// How `close` ended, if it did for good.
+    closed: Option<Result<(), CloseError>>,
 }
 
 impl Disk {
@@ -47,12 +51,20 @@ impl Disk {
             no_space: NoSpace::Fail,
             ..options
         };
+        if files.len() != chain.len() {
+            return Err(OpenError::Option {
+                name: "files",
+                value: files.len() as u64,
+                rule: "one for each delta of the chain",
+            });
+        }
         let device = Device::open(chain, options)?;
         Ok(Disk {
             device,
             files,
             out: Actions::new(),
             scratch: Vec::new(),
+            closed: None,
         })
     }
 
@@ -90,12 +102,31 @@ impl Disk {
         fua: bool,
         unmap: bool,
     ) -> Result<(), Failure> {
-        self.request(Op::WriteZeroes { fua, unmap }, start, len, Buffer::None)
+        self.in_pieces(Op::WriteZeroes { fua, unmap }, start, len)
     }
 
     /// Discards a range.
     pub fn discard(&mut self, start: Sector, len: Sectors) -> Result<(), Failure> {
-        self.request(Op::Discard, start, len, Buffer::None)
+        self.in_pieces(Op::Discard, start, len)
+    }
+
+    /// Pieces end with a cluster, so that every cluster is in one piece.
+    fn in_pieces(&mut self, op: Op, start: Sector, len: Sectors) -> Result<(), Failure> {
+        let piece = PIECE_CLUSTERS * self.device.table.cluster().0;
+        let end = match start.0.checked_add(len.0) {
+            Some(end) if end <= self.device.table.size().0 => end,
+            _ => return Err(Failure::OutOfRange),
+        };
+        let mut at = start;
+        loop {
+            let until = (at.0 / piece + 1).saturating_mul(piece).min(end);
+            let len = Sector(until).since(at);
+            self.request(op, at, len, Buffer::None)?;
+            at = Sector(until);
+            if until >= end {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes everything durable.
@@ -110,8 +141,12 @@ impl Disk {
         deadline
     }
 
-    /// Pushes everything out and closes the image cleanly. Afterwards every request fails.
+    /// Pushes everything out and closes the image cleanly. Afterwards every request fails. After
+    /// [`CloseError::NotDurable`] it may be called again; otherwise that only tells the result once more.
     pub fn close(&mut self) -> Result<(), CloseError> {
+        if let Some(closed) = self.closed {
+            return closed;
+        }
         self.device.suspend(&mut self.out);
         self.work(&mut Buffer::None);
         let Some(quiesced) = self.device.try_quiesce() else {
@@ -120,6 +155,11 @@ impl Disk {
         let top = usize::from(self.device.levels.top().0);
         let closed = quiesced.close(&mut Control(&*self.files[top]));
         quiesced.shut(&mut self.out);
+        if !matches!(closed, Err(CloseError::NotDurable { .. })) {
+            // A sync that failed and is tried again may say "ok" about what is lost. And the files may be somebody else's
+            // by now.
+            self.closed = Some(closed);
+        }
         closed
     }
 
@@ -173,140 +213,6 @@ fn sectors(bytes: usize) -> Result<Sectors, Failure> {
     }
 }
 
-/// One I/O on the files.
-fn carry_out(
-    files: &[Box<dyn DeltaFile>],
-    scratch: &mut Vec<u8>,
-    op: &IoOp,
-    buffer: &mut Buffer<'_>,
-) -> Outcome {
-    let file = |level: Level| &*files[usize::from(level.0)];
-    let range = |offset: Sectors, len: Sectors| {
-        offset.bytes() as usize..(offset.bytes() + len.bytes()) as usize
-    };
-    let done = match (op, buffer) {
-        (
-            IoOp::Read {
-                level,
-                at,
-                len,
-                zero_tail,
-                buf,
-            },
-            Buffer::Read(guest),
-        ) => {
-            guest[range(Sectors(buf.offset.0 + len.0), *zero_tail)].fill(0);
-            read(
-                file(*level),
-                at.bytes(),
-                &mut guest[range(buf.offset, *len)],
-            )
-        }
-        (IoOp::ReadHole { len, buf }, Buffer::Read(guest)) => {
-            guest[range(buf.offset, *len)].fill(0);
-            Ok(Outcome::Done)
-        }
-        (
-            IoOp::Write {
-                level,
-                at,
-                len,
-                buf,
-                fua,
-            },
-            Buffer::Write(guest),
-        ) => {
-            let written = write(file(*level), at.bytes(), &guest[range(buf.offset, *len)]);
-            if *fua && matches!(written, Ok(Outcome::Done)) {
-                file(*level).sync().map(|()| Outcome::Done)
-            } else {
-                written
-            }
-        }
-        (IoOp::Read { .. } | IoOp::ReadHole { .. } | IoOp::Write { .. }, _) => {
-            unreachable!("the request has no such buffer")
-        }
-        (
-            IoOp::Zero {
-                level,
-                at,
-                len,
-                punch,
-            },
-            _,
-        ) => file(*level)
-            .zero_at(at.bytes(), len.bytes(), *punch)
-            .map(|()| Outcome::Done),
-        (IoOp::PunchHole { level, at, len }, _) => file(*level)
-            .zero_at(at.bytes(), len.bytes(), true)
-            .map(|()| Outcome::Done),
-        (
-            IoOp::Copy {
-                level,
-                from,
-                from_len,
-                to_level,
-                to,
-                len,
-            },
-            _,
-        ) => {
-            scratch.resize(len.bytes() as usize, 0);
-            let (data, rest) = scratch.split_at_mut(from_len.bytes() as usize);
-            rest.fill(0);
-            read_padded(file(*level), from.bytes(), data)
-                .and_then(|_| write(file(*to_level), to.bytes(), scratch))
-        }
-        (IoOp::SetLen { level, len }, _) => extend(file(*level), len.bytes()),
-        (
-            IoOp::WriteIndex {
-                level, at, image, ..
-            },
-            _,
-        ) => write(file(*level), *at, image),
-        (IoOp::Sync { level }, _) => file(*level).sync().map(|()| Outcome::Done),
-    };
-    done.unwrap_or_else(|error| Outcome::Failed(failure(&error)))
-}
-
-/// Extends; never shrinks.
-fn extend(file: &dyn DeltaFile, len: u64) -> io::Result<Outcome> {
-    if file.len()? < len {
-        file.set_len(len)?;
-    }
-    Ok(Outcome::Done)
-}
-
-/// Reads; a file that ends inside its last sector is padded with zeros.
-fn read(file: &dyn DeltaFile, at: u64, into: &mut [u8]) -> io::Result<Outcome> {
-    let bytes = read_padded(file, at, into)? as u64;
-    Ok(match bytes.next_multiple_of(SECTOR_BYTES) {
-        whole if whole >= into.len() as u64 => Outcome::Done,
-        bytes => Outcome::Short { bytes },
-    })
-}
-
-fn write(file: &dyn DeltaFile, at: u64, from: &[u8]) -> io::Result<Outcome> {
-    Ok(match file.write_at(at, from)? {
-        bytes if bytes == from.len() => Outcome::Done,
-        bytes => Outcome::Short {
-            bytes: bytes as u64,
-        },
-    })
-}
-
-/// An I/O error, as the core tells them apart.
-#[must_use]
-pub fn failure(error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Failure::NoSpace
-        }
-        io::ErrorKind::Unsupported => Failure::Unsupported,
-        _ => Failure::Io,
-    }
-}
-
 /// The control plane's view of the top file.
 struct Control<'a>(&'a dyn DeltaFile);
 
@@ -326,7 +232,7 @@ impl ControlIo for Control<'_> {
         self.0.set_len(len.bytes()).map_err(|error| failure(&error))
     }
     fn sync(&mut self) -> Result<(), Failure> {
-        self.0.sync().map_err(|error| failure(&error))
+        self.0.sync().map_err(|_| Failure::Io)
     }
 }
 

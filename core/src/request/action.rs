@@ -155,7 +155,8 @@ pub enum IoOp {
         len: Sectors,
         /// From what.
         buf: Buf,
-        /// Durable before it completes (RWF_DSYNC).
+        /// Durable before it completes (RWF_DSYNC). `NoSpace` only if the write itself found none: an error of the
+        /// synchronous part, whichever, is `Io`.
         fua: bool,
     },
     /// Make a range of the file read as zeros, inside its length (punch hole, or zero range, or write zeros).

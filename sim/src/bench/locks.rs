@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Pages of the device; a thread uses half of them.
 const PAGES: u64 = 64;
 /// A multiple of it on each thread in each round.
-const BATCH: u64 = 1000;
-const ROUNDS: u32 = 21;
+const BATCH: u64 = 200;
+const ROUNDS: u32 = 51;
 /// Contestants of a round, for sharing the effort out.
 const CONTESTANTS: u32 = 7;
 
@@ -124,8 +124,8 @@ pub(super) fn measure(effort: Duration, figures: &mut Figures) {
     let (shared, one, other) = (make(), make(), make());
     let global = Global(Mutex::new(make()));
     let slice = (4 * effort / (ROUNDS * CONTESTANTS)).as_secs_f64();
-    let alone = contest(&[&shared], Pages::Half, BATCH);
-    let requests = ((alone * slice) as u64).div_ceil(BATCH) * BATCH;
+    let alone = contest(&[&shared], Pages::Half, 10 * BATCH);
+    let requests = ((alone * slice) as u64).next_multiple_of(BATCH).max(BATCH);
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         rounds.push([

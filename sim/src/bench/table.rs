@@ -55,10 +55,16 @@ pub(super) fn write(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
             "47,000",
         ),
         most(
-            "look-up of a mapped cluster, ns (1 M clusters, anywhere)",
+            "look-up of a mapped cluster, ns (64 pages of 1 M clusters)",
             f.lookup_ns,
             Some(40.0),
             "20",
+        ),
+        most(
+            "  anywhere in 1 M clusters, ns",
+            f.lookup_anywhere_ns,
+            None,
+            "",
         ),
         most("  within one page, ns", f.lookup_one_page_ns, None, ""),
         most("mapped read or write, ns", f.mapped_request_ns, None, ""),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 
 /// So many canaries are tried before the campaign is declared red.
-pub const MOST: u64 = 2000;
+const MOST: u64 = 2000;
 
 /// What became of the canaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

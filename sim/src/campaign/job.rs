@@ -97,6 +97,11 @@ impl Shared {
         None
     }
 
+    /// No further run is wanted.
+    pub(super) fn stop(&self) {
+        self.failed.store(0, Relaxed);
+    }
+
     /// True if the run is still wanted.
     fn wants(&self, index: u64) -> bool {
         index < self.plan.seeds.count()
@@ -144,7 +149,7 @@ fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) ->
     let seed = shared.plan.seeds.seed(index);
     let profile = shared.plan.mix.profile(seed);
     let result = runner.run(profile, seed);
-    let confirmed = if result.is_err() || index % RECHECK == 0 {
+    let confirmed = if result.is_err() || index.is_multiple_of(RECHECK) {
         runner.confirm(profile, &result)
     } else {
         Ok(())

@@ -1,1 +1,307 @@
+use super::*;
+use crate::profile::Profile;
+use crate::replay::{Agreement, replay};
+use crate::report::{Class, Failure, RunStats};
+use crate::tape::{Kind, Tape, TapeFile};
+use std::io::BufReader;
 
+/// A subject made of a function. A canary is flagged by it unless the function says what else.
+struct Fake<F>(F);
+
+impl<F: FnMut(&mut Tape) -> Result<RunStats, Failure>> Subject for Fake<F> {
+    fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure> {
+        (self.0)(tape)
+    }
+}
+
+fn wrong(checker: &'static str, trace: u64) -> Failure {
+    Failure {
+        class: Class::Wrong,
+        checker,
+        message: "on demand".into(),
+        trace,
+    }
+}
+
+/// A run of a few choices whose counts depend on them all. The first choice comes back.
+fn walk(tape: &mut Tape) -> (u32, RunStats) {
+    let first = tape.choose(Kind::Other, 1000);
+    let mut stats = RunStats {
+        ops: 8,
+        trace: u64::from(first),
+        ..RunStats::default()
+    };
+    for _ in 0..5 {
+        let k = u64::from(tape.choose(Kind::Event, 7));
+        stats.steps += k;
+        stats.trace = stats.trace.wrapping_mul(31).wrapping_add(k);
+    }
+    (first, stats)
+}
+
+fn healthy(_: Profile, canary: bool) -> Box<dyn Subject> {
+    let mut runs = 0;
+    Box::new(Fake(move |tape: &mut Tape| {
+        let (_, stats) = walk(tape);
+        runs += 1;
+        if canary && runs == 5 {
+            return Err(wrong("fake", stats.trace));
+        }
+        Ok(stats)
+    }))
+}
+
+/// One run of about a hundred fails.
+fn sick(_: Profile, canary: bool) -> Box<dyn Subject> {
+    Box::new(Fake(move |tape: &mut Tape| {
+        let (first, stats) = walk(tape);
+        if canary || first < 10 {
+            return Err(wrong("fake", stats.trace));
+        }
+        Ok(stats)
+    }))
+}
+
+fn plan(make: Make, seeds: Seeds, jobs: usize) -> Plan {
+    Plan {
+        seeds,
+        mix: Mix::All,
+        time: None,
+        jobs,
+        patience: Duration::from_secs(60),
+        make,
+    }
+}
+
+const SOME: Seeds = Seeds::Range {
+    first: 100,
+    last: 3099,
+};
+
+#[test]
+fn the_number_of_jobs_changes_nothing() {
+    let one = run(&plan(healthy, SOME, 1), |_| {});
+    let three = run(&plan(healthy, SOME, 3), |_| {});
+    assert_eq!((one.totals.runs(), &one.found), (3000, &None));
+    assert_eq!(one.totals, three.totals);
+    assert!(one.totals.iter().count() > 2, "profiles are mixed");
+    // The fifth of one profile.
+    let canaries = |canary| match canary {
+        Canary::Flagged {
+            runs,
+            checker: "fake",
+        } => runs,
+        other => panic!("{other:?}"),
+    };
+    assert!(canaries(one.canary) >= 5);
+    assert_eq!(one.canary, three.canary);
+}
+
+#[test]
+fn the_failure_of_the_lowest_index_is_reported_whatever_the_jobs() {
+    let one = run(&plan(sick, Seeds::Base(3), 1), |_| {});
+    let found = one.found.expect("one of a hundred fails");
+    assert_eq!(found.failure.checker, "fake");
+    assert_eq!(one.totals.runs(), found.index, "all before it passed");
+    for jobs in [2, 4] {
+        let more = run(&plan(sick, Seeds::Base(3), jobs), |_| {});
+        assert_eq!(more.found.as_ref(), Some(&found));
+    }
+    let seeds = Seeds::Range {
+        first: found.seed,
+        last: found.seed,
+    };
+    let again = run(
+        &Plan {
+            mix: Mix::Only(found.profile),
+            ..plan(sick, seeds, 1)
+        },
+        |_| {},
+    );
+    let again = again.found.expect("its seed fails again");
+    assert_eq!(
+        (again.index, again.failure, again.choices),
+        (0, found.failure, found.choices)
+    );
+}
+
+#[test]
+fn a_saved_tape_replays_to_the_same_failure() {
+    let found = run(&plan(sick, Seeds::Base(9), 2), |_| {})
+        .found
+        .expect("one of a hundred fails");
+    let folder = std::env::temp_dir().join(format!("sim-campaign-{}", std::process::id()));
+    let path = found
+        .save(&folder)
+        .expect("saved")
+        .expect("there is a tape");
+    let file = std::fs::File::open(&path).expect("opens");
+    let tape = TapeFile::load(BufReader::new(file)).expect("a tape");
+    assert_eq!(
+        (tape.seed, tape.failure.as_str()),
+        (Some(found.seed), "fake")
+    );
+    let again = replay(&tape, found.profile, sick);
+    assert_eq!(
+        (again.result, again.agreement, again.misaligned),
+        (Err(found.failure), Agreement::Same, 0)
+    );
+    // A core that no longer fails, and one that fails otherwise.
+    let fixed = replay(&tape, found.profile, healthy);
+    assert_eq!(fixed.agreement, Agreement::Other);
+    let changed = TapeFile {
+        trace: Some(1),
+        ..tape
+    };
+    let moved = replay(&changed, found.profile, sick);
+    assert_eq!(moved.agreement, Agreement::SameVerdict);
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_panic_is_a_failure_with_a_tape() {
+    fn make(_: Profile, _: bool) -> Box<dyn Subject> {
+        Box::new(Fake(|tape: &mut Tape| {
+            let (first, stats) = walk(tape);
+            assert!(first >= 10, "too small");
+            Ok(stats)
+        }))
+    }
+    let summary = run(&plan(make, Seeds::Base(1), 2), |_| {});
+    let found = summary.found.expect("one of a hundred panics");
+    assert_eq!(
+        (found.failure.class, found.failure.checker),
+        (Class::Panic, "panic")
+    );
+    assert!(found.failure.message.starts_with("too small, at "));
+    assert_eq!(found.choices.map(|choices| choices.len()), Some(6));
+    assert_eq!(
+        summary.canary,
+        Canary::Alive { runs: 2000 },
+        "a panic is no verdict about a canary"
+    );
+}
+
+#[test]
+fn a_run_that_remembers_the_one_before_is_not_deterministic() {
+    fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
+        let mut before = 0;
+        Box::new(Fake(move |tape: &mut Tape| {
+            let (_, mut stats) = walk(tape);
+            stats.trace ^= before;
+            before += 1;
+            if canary || before == 700 {
+                return Err(wrong("fake", stats.trace));
+            }
+            Ok(stats)
+        }))
+    }
+    // A failing run is always repeated.
+    let mut short = plan(make, Seeds::Base(1), 1);
+    short.mix = Mix::Only(Profile::Tiny);
+    let found = run(&short, |_| {}).found.expect("not deterministic");
+    assert_eq!((found.failure.checker, found.index), ("determinism", 699));
+    assert!(found.failure.message.contains("NOT DETERMINISTIC"));
+    assert_eq!(found.failure.class, Class::Wrong);
+}
+
+#[test]
+fn a_passing_run_is_repeated_now_and_then() {
+    fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
+        let mut before = 0;
+        Box::new(Fake(move |tape: &mut Tape| {
+            let (_, mut stats) = walk(tape);
+            stats.trace ^= before;
+            before += 1;
+            if canary {
+                return Err(wrong("fake", stats.trace));
+            }
+            Ok(stats)
+        }))
+    }
+    let mut long = plan(make, Seeds::Base(1), 1);
+    long.mix = Mix::Only(Profile::Tiny);
+    let found = run(&long, |_| {}).found.expect("not deterministic");
+    assert_eq!(
+        (found.failure.checker, found.index),
+        ("determinism", RECHECK)
+    );
+}
+
+#[test]
+fn a_run_that_does_not_end_is_a_hang() {
+    fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
+        Box::new(Fake(move |tape: &mut Tape| {
+            let (first, stats) = walk(tape);
+            if canary {
+                return Err(wrong("fake", stats.trace));
+            }
+            if first < 10 {
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+            Ok(stats)
+        }))
+    }
+    let mut hanging = plan(make, Seeds::Base(5), 2);
+    hanging.patience = Duration::from_millis(1500);
+    let mut beats = 0;
+    let found = run(&hanging, |_| beats += 1).found.expect("a hang");
+    assert_eq!(
+        (found.failure.class, found.failure.checker),
+        (Class::Hang, "watchdog")
+    );
+    assert!(beats > 0);
+    let mut tape = Tape::from_seed(found.seed);
+    assert!(walk(&mut tape).0 < 10, "the seed is the one that hangs");
+    assert_eq!(found.choices, None);
+    let again = found.replay_arguments(None);
+    let seeds = format!("--seeds {seed}..={seed}", seed = found.seed);
+    assert!(again.contains(&seeds), "{again}");
+}
+
+#[test]
+fn a_canary_that_hangs_is_alive() {
+    fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
+        Box::new(Fake(move |tape: &mut Tape| {
+            let (_, stats) = walk(tape);
+            if canary {
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+            Ok(stats)
+        }))
+    }
+    let mut hanging = plan(make, Seeds::Range { first: 0, last: 9 }, 1);
+    hanging.patience = Duration::from_millis(300);
+    assert_eq!(run(&hanging, |_| {}).canary, Canary::Alive { runs: 1 });
+}
+
+#[test]
+fn a_campaign_ends_when_its_time_is_up() {
+    let mut timed = plan(healthy, Seeds::Base(1), 2);
+    timed.time = Some(Duration::from_millis(50));
+    let summary = run(&timed, |_| {});
+    assert!(summary.totals.runs() > 0 && summary.found.is_none());
+    assert!(summary.elapsed >= Duration::from_millis(50));
+}
+
+#[test]
+fn only_a_large_campaign_must_have_seen_everything() {
+    let mut asked = plan(healthy, SOME, 1);
+    let summary = run(&asked, |_| {});
+    let small = coverage::Coverage::of(&asked, &summary, vec!["Extended".into()]);
+    assert!(!small.is_complete() && !small.is_red());
+    assert_eq!(small.marks, ["Extended"]);
+    for missing in [
+        "EIO on sync",
+        "a round torn apart",
+        "a crash inside a recovery",
+    ] {
+        assert!(small.others.iter().any(|name| name == missing), "{missing}");
+    }
+    assert!(
+        !small.others.iter().any(|name| name == "ENOSPC on read"),
+        "a read takes no space"
+    );
+    asked.time = Some(coverage::LARGE_TIME);
+    assert!(coverage::Coverage::of(&asked, &summary, Vec::new()).is_red());
+}

@@ -70,6 +70,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         steps,
         crashes,
         recovery_crashes,
+        complete_cuts,
         crash_images,
         sectors_compared,
         torn_rounds,
@@ -80,6 +81,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.steps += steps;
     sum.crashes += crashes;
     sum.recovery_crashes += recovery_crashes;
+    sum.complete_cuts += complete_cuts;
     sum.crash_images += crash_images;
     sum.sectors_compared += sectors_compared;
     sum.torn_rounds += torn_rounds;

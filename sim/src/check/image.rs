@@ -13,6 +13,7 @@ use model::op::Value;
 use ploop_core::format::Layout;
 use ploop_core::load;
 
+use crate::check::extension::{self, Kept};
 use crate::check::failure;
 use crate::disk::View;
 use crate::report::Failure;
@@ -62,6 +63,8 @@ pub struct Images {
 pub struct Expected<'a> {
     /// What the lower levels show, per guest sector.
     pub below: &'a [Value],
+    /// What of it must never change.
+    pub kept: &'a Kept,
     /// The layout of the image.
     pub layout: &'a Layout,
     /// How it was left.
@@ -94,6 +97,8 @@ impl Images {
             return Err(failure("image", format!("fsck: {problem}")));
         }
         check_left(report, expected.left)?;
+        let ext_off = report.header.map_or(0, |header| header.ext_off);
+        extension::check_image(&bytes.view, ext_off, expected.kept)?;
         self.read(bytes, expected.below, expected.layout.cluster.0);
         let judged = expected.model.check_all_after_crash(&self.seen);
         judged.map_err(|violation| failure("durable", violation.to_string()))

@@ -1,6 +1,7 @@
 //! The checkers: one property each, outside the core. Each names what it decides; a failure carries that name.
 
 pub mod clusters;
+pub mod extension;
 pub mod image;
 pub mod in_use;
 pub mod tickets;

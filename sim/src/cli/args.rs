@@ -29,6 +29,12 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Runs a recorded tape again
     Replay(ReplayArguments),
+    /// Plays runs written as texts (see corpus/scenarios)
+    Scenario {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Puts historic bugs into a copy of the core, one by one, and sees whether each is found
     Bugs(BugsArguments),
     /// Measures the simulator and the mapping core
@@ -77,7 +83,7 @@ pub(super) struct RunArguments {
 pub(super) struct ReplayArguments {
     /// The file that a failed run left
     pub(super) tape: PathBuf,
-    /// Shows every choice of the run
+    /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
     #[arg(long)]
     pub(super) trace: bool,
 }

@@ -2,10 +2,11 @@
 
 use super::USAGE;
 use super::args::ReplayArguments;
-use crate::campaign::world;
+use crate::campaign::{catch, world};
 use crate::profile::Profile;
 use crate::replay::{Replay, replay as run_again};
-use crate::tape::{Choice, TapeFile};
+use crate::tape::{Choice, Tape, TapeFile};
+use crate::world::World;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::Path;
@@ -21,7 +22,9 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
     };
     let replay = run_again(&tape, profile, world);
     if arguments.trace {
-        trace(&replay.choices, out)?;
+        for (index, event) in timeline(profile, &replay.choices).iter().enumerate() {
+            writeln!(out, "{index:>5}  {event}")?;
+        }
     }
     report(&tape, &replay, out)?;
     Ok(match &replay.result {
@@ -67,10 +70,11 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
     writeln!(out, "{}", replay.agreement)
 }
 
-/// One line a choice.
-fn trace(choices: &[Choice], out: &mut dyn Write) -> io::Result<()> {
-    for (index, Choice { kind, n, k }) in choices.iter().enumerate() {
-        writeln!(out, "{index:>6}  {:<9} {k} of {n}", kind.name())?;
-    }
-    Ok(())
+/// What happened, event by event, to the end or to the panic.
+fn timeline(profile: Profile, choices: &[Choice]) -> Vec<String> {
+    let mut world = World::new(profile);
+    world.set_logging(true);
+    // The result is known already.
+    let _ = catch(|| world.run(&mut Tape::replay(choices.to_vec())));
+    world.take_log()
 }

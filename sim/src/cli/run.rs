@@ -1,7 +1,7 @@
 //! `sim run`: a campaign, its progress, its result.
 
 use super::args::RunArguments;
-use super::{USAGE, json, table};
+use super::{USAGE, table};
 use crate::campaign::coverage::Coverage;
 use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Summary};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 /// A campaign with all that is said about it.
 pub(super) struct Result<'a> {
-    pub(super) plan: &'a Plan,
     pub(super) summary: &'a Summary,
     pub(super) coverage: &'a Coverage,
     /// The tape of the failure.
@@ -30,8 +29,17 @@ impl Result<'_> {
 
 /// The command.
 pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u8> {
-    let plan = arguments.plan();
-    if !arguments.json {
+    carry_out(&arguments.plan(), &arguments.folder(), arguments.json, out)
+}
+
+/// Carries a plan out; a failing run's tape goes to `folder`.
+pub(super) fn carry_out(
+    plan: &Plan,
+    folder: &Path,
+    json: bool,
+    out: &mut dyn Write,
+) -> io::Result<u8> {
+    if !json {
         match plan.seeds {
             Seeds::Base(base) => writeln!(out, "seed {base}, {} jobs", plan.jobs)?,
             Seeds::Range { first, last } => {
@@ -40,19 +48,19 @@ pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u
         }
         out.flush()?;
     }
-    let bar = bar(&plan);
-    let summary = campaign::run(&plan, |progress| show(&bar, &plan, progress));
+    let bar = bar(plan);
+    let summary = campaign::run(plan, |progress| show(&bar, plan, progress));
     bar.finish_and_clear();
-    let coverage = Coverage::of(&plan, &summary, ploop_core::verify::unseen());
+    let coverage = Coverage::of(plan, &summary, ploop_core::verify::unseen());
     let mut code = 0;
     let tape = match &summary.found {
         None => None,
-        Some(found) => match found.save(&arguments.folder()) {
+        Some(found) => match found.save(folder) {
             Ok(tape) => tape,
             Err(error) => {
                 eprintln!(
                     "sim: the tape cannot be saved in {}: {error}",
-                    arguments.folder().display()
+                    folder.display()
                 );
                 code = USAGE;
                 None
@@ -60,7 +68,6 @@ pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u
         },
     };
     let result = Result {
-        plan: &plan,
         summary: &summary,
         coverage: &coverage,
         tape: tape.as_deref(),
@@ -70,11 +77,11 @@ pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u
         0 => code,
         verdict => verdict,
     };
-    if arguments.json {
+    if json {
         if let Some(found) = &summary.found {
             complain(found, tape.as_ref());
         }
-        json::write(&result, code, out)?;
+        super::json::write(&result, code, out)?;
     } else {
         table::write(&result, out)?;
         out.flush()?;

@@ -93,6 +93,33 @@ impl FaultPlan {
         }
     }
 
+    /// One fault on the `nth` I/O (from 1) that it can befall, or on the first after it. Lack of space lasts for
+    /// `refusals` I/Os, at least one; for the other kinds `refusals` means nothing, and unsupported is for ever.
+    #[must_use]
+    pub fn at(fault: FaultKind, nth: u32, refusals: u32) -> FaultPlan {
+        let mut plan = FaultPlan::default();
+        match fault {
+            FaultKind::Io | FaultKind::Short | FaultKind::Nothing => {
+                plan.points.push(Point {
+                    fault,
+                    io: None,
+                    nth,
+                });
+            }
+            FaultKind::NoSpace => {
+                let refusals = refusals.max(1);
+                plan.shortage = Some(Shortage { nth, refusals });
+            }
+            FaultKind::Unsupported => plan.unsupported = true,
+        }
+        plan
+    }
+
+    /// Notes a fault that a scenario makes by hand.
+    pub fn note(&mut self, io: IoKind, fault: FaultKind) {
+        self.injected.count(io, fault);
+    }
+
     /// Becomes a plan of no faults, keeping its memory.
     pub fn clear(&mut self) {
         self.points.clear();

@@ -101,14 +101,13 @@ impl View<'_> {
             .meta_bytes()
             .saturating_sub(at)
             .min(buf.len() as u64) as usize;
-        let mut unit = (at / granule) as usize;
-        for out in buf[..meta].chunks_mut(granule as usize) {
+        let units = (at / granule) as usize..;
+        for (unit, out) in units.zip(buf[..meta].chunks_mut(granule as usize)) {
             let content = self.unit(unit);
             match content {
                 Content::ZERO => out.fill(0),
                 content => out.copy_from_slice(&self.contents.granule(content)[..out.len()]),
             }
-            unit += 1;
         }
         meta
     }

@@ -14,6 +14,12 @@ use crate::tape::Tape;
 use crate::world::World;
 use arbitrary::Unstructured;
 use picture::Scene;
+use std::cell::RefCell;
+
+thread_local! {
+    /// Keeps its memory from run to run, and nothing else.
+    static WORLD: RefCell<World> = RefCell::new(World::new(Profile::Tiny));
+}
 
 /// The bytes are a tape: a tiny world with operations, faults and crashes runs on it.
 ///
@@ -21,7 +27,8 @@ use picture::Scene;
 /// If a checker finds something.
 pub fn bat_ops(bytes: &[u8]) {
     let mut tape = Tape::from_bytes(bytes);
-    if let Err(failure) = World::new(Profile::Tiny).run(&mut tape) {
+    let result = WORLD.with_borrow_mut(|world| world.run(&mut tape));
+    if let Err(failure) = result {
         panic!("{failure}");
     }
 }

@@ -41,15 +41,18 @@ impl Files {
 
     /// What the model reads at a guest sector.
     pub(super) fn read(&self, sector: u64) -> [u8; SECTOR as usize] {
-        let mut levels = Vec::new();
-        match &self.base {
-            Some((true, bytes)) => levels.push(Level::Raw(bytes)),
-            Some((false, bytes)) => levels.extend(Image::open(bytes).ok().map(Level::Image)),
-            None => {}
-        }
-        levels.extend(Image::open(&self.top).ok().map(Level::Image));
         let mut found = [0; SECTOR as usize];
-        read_sector(&levels, sector, &mut found);
+        let image = |bytes| Image::open(bytes).ok().map(Level::Image);
+        let base = match &self.base {
+            None => None,
+            Some((true, bytes)) => Some(Level::Raw(bytes)),
+            Some((false, bytes)) => image(bytes),
+        };
+        match (base, image(&self.top)) {
+            (Some(base), Some(top)) => read_sector(&[base, top], sector, &mut found),
+            (Some(only), None) | (None, Some(only)) => read_sector(&[only], sector, &mut found),
+            (None, None) => {}
+        }
         found
     }
 }
@@ -296,7 +299,7 @@ fn read_only(scene: &Scene, files: &Files, deltas: &[LoadedDelta]) {
 /// The pieces of the disk that are compared: all of a small one; of a large one its ends and the first mapped clusters.
 fn windows(size: u64, deltas: &[LoadedDelta]) -> Vec<(u64, u64)> {
     const PIECE: u64 = 61;
-    if size <= 3000 {
+    if size <= 700 {
         return (0..size)
             .step_by(PIECE as usize)
             .map(|start| (start, PIECE.min(size - start)))
@@ -321,7 +324,8 @@ pub(super) fn open_files(files: &Files, space: u64) -> Vec<Memory> {
         .base
         .iter()
         .map(|(_, bytes)| Memory::new(bytes.clone(), 0));
-    let most = files.top.len() as u64 + space * SECTOR;
+    // No file system runs out inside a sector.
+    let most = (files.top.len() as u64).next_multiple_of(SECTOR) + space * SECTOR;
     base.chain([Memory::new(files.top.clone(), most)]).collect()
 }
 

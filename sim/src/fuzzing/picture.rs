@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use model::image::{HEADER, SECTOR};
 
 /// Most bytes of a file that is drawn.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 1 << 18;
 const EXTENSION_MAGIC: u64 = 0xAB23_4CEF_23DC_EA87;
 const BITMAP_MAGIC: u64 = 0x2038_5FAE_252C_B34A;
 
@@ -256,7 +256,7 @@ impl Picture {
     /// The file. `cluster` is its cluster size in sectors.
     pub(super) fn build(&self, cluster: u64) -> Vec<u8> {
         let size = match self.size {
-            Size::Sectors(n) => u64::from(n % 3000),
+            Size::Sectors(n) => u64::from(n % 700),
             Size::Any(n) => n,
         };
         let exact = size.div_ceil(cluster.max(1));
@@ -288,11 +288,12 @@ impl Picture {
         let (ext_off, extension) = self.lay_extension(&mut layout, size);
         let mut file = self.header(&layout, size, data_off, ext_off);
         self.lay_out(&mut file, &layout, &bat);
-        if let Some(at) = (ext_off * SECTOR)
-            .checked_add(extension.len() as u64)
-            .filter(|&end| end <= file.len() as u64)
-        {
-            file[at as usize - extension.len()..at as usize].copy_from_slice(&extension);
+        let end = ext_off
+            .checked_mul(SECTOR)
+            .and_then(|at| at.checked_add(extension.len() as u64));
+        if let Some(end) = end.filter(|&end| end <= file.len() as u64) {
+            let end = end as usize;
+            file[end - extension.len()..end].copy_from_slice(&extension);
         }
         for &(at, flip) in &self.scratches {
             let at = usize::from(at) % 1024;

@@ -1,15 +1,21 @@
-//! The files of a world as other tools might have left them: levels with holes, gaps and tails.
+//! The files of a world as other tools might have left them: levels with holes, gaps and tails. Each image is a
+//! [`Plan`], drawn from the tape or written down in a scenario, and then built.
 
 use model::op::Value;
 use ploop_core::format::{Header, InUse, Layout, Version};
 use ploop_core::units::{DstClu, Sector, Sectors};
 
-use crate::disk::{Geometry, SimFile};
+use crate::check::extension::Kept;
+use crate::disk::{Change, Effect, Geometry, SimFile, SyncEffect};
 use crate::tape::{Kind, Tape};
+use crate::world::extension::{Bitmap, Extension};
 use crate::world::shape::Shape;
 
 /// Writes that made the content of level 0, 1, ... before the run began: above all numbers that clients use.
-const FIRST_BASE_WRITE: u32 = 0xF000_0000;
+pub(crate) const FIRST_BASE_WRITE: u32 = 0xF000_0000;
+/// Rubbish in free clusters, and the content of a bitmap.
+const RUBBISH: u32 = FIRST_BASE_WRITE + 100;
+const BITMAP: u32 = FIRST_BASE_WRITE + 101;
 
 /// What lies under the top, and in all.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +24,62 @@ pub struct Content {
     pub below: Vec<Value>,
     /// Per guest sector: what the whole chain shows.
     pub all: Vec<Value>,
+    /// What of the top must never change.
+    pub kept: Kept,
 }
 
-/// Draws the files of a chain, bottom to top: `lowers`, then `top`. Returns what they read as.
+/// Whose a host cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody's: it holds rubbish.
+    Free,
+    /// This guest cluster's.
+    Guest(u32),
+    /// The format extension's.
+    Extension,
+    /// Its bitmap's.
+    Bitmap,
+}
+
+/// An image to be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Owners of the host clusters, from the first one on.
+    pub hosts: Vec<Owner>,
+    /// The file ends with a sector too many.
+    pub ragged: bool,
+    /// How the image was left.
+    pub in_use: InUse,
+    /// The format extension's bitmap, if some host cluster is its.
+    pub bitmap: Bitmap,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            hosts: Vec::new(),
+            ragged: false,
+            in_use: InUse::Closed0,
+            bitmap: Bitmap::Clean,
+        }
+    }
+}
+
+/// A level of a chain to be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// A raw file of so many guest clusters; those of the list hold data, the others zeros.
+    Raw {
+        /// Clusters that the file reaches.
+        clusters: u32,
+        /// Guest clusters that hold data.
+        data: Vec<u32>,
+    },
+    /// An image.
+    Image(Plan),
+}
+
+/// Draws the files of a chain, bottom to top: `lowers`, then `top`, and what they read as.
 pub fn draw(
     shape: &Shape,
     lowers: &mut Vec<SimFile>,
@@ -28,69 +87,60 @@ pub fn draw(
     tape: &mut Tape,
     content: &mut Content,
 ) {
-    let size = shape.size as usize;
-    content.below.clear();
-    content.below.resize(size, Value::ZERO);
-    lowers.resize_with(usize::from(shape.levels) - 1, SimFile::new);
+    begin(shape, lowers, content);
     for (level, file) in lowers.iter_mut().enumerate() {
         if level == 0 && shape.raw_base {
-            draw_raw(shape, file, tape, &mut content.below);
+            let (clusters, data) = draw_raw(shape, tape);
+            build_raw(shape, clusters, &data, file, &mut content.below);
         } else {
-            // Lower images are always plain version 2: the top's version is what the core writes.
-            let lower = Shape {
-                version: Version::V2,
-                packed: false,
-                ..shape.clone()
-            };
-            draw_image(&lower, level as u32, true, file, tape, &mut content.below);
+            let plan = draw_plan(&shape.lower(), true, tape);
+            build_lower(shape, level as u32, &plan, file, &mut content.below);
         }
     }
-    content.all.clone_from(&content.below);
-    draw_image(
-        shape,
-        u32::from(shape.levels) - 1,
-        false,
-        top,
-        tape,
-        &mut content.all,
-    );
+    let plan = draw_plan(shape, false, tape);
+    build_top(shape, &plan, top, content);
 }
 
-fn draw_raw(shape: &Shape, file: &mut SimFile, tape: &mut Tape, content: &mut [Value]) {
-    let clusters = 1 + tape.choose(Kind::Geometry, shape.entries);
-    let len = (u64::from(clusters) * shape.cluster).min(shape.size) as usize;
-    let holes = 2 + tape.choose(Kind::Geometry, 3);
-    for (sector, value) in content[..len].iter_mut().enumerate() {
-        let clu = sector as u64 / shape.cluster;
-        *value = if clu % u64::from(holes) == 1 {
-            Value::ZERO
-        } else {
-            Value::of(FIRST_BASE_WRITE, sector as u64)
-        };
-    }
-    let geometry = Geometry {
-        meta_len: 0,
-        granule: shape.options.granule,
-        limit_sectors: shape.size,
-    };
-    file.reset(geometry, &[], &content[..len], len as u64 * 512);
-}
-
-fn draw_image(
+/// Builds the files of a chain that was written down: `levels`, bottom to top, the last of them the top.
+pub fn build(
     shape: &Shape,
-    level: u32,
-    lower: bool,
-    file: &mut SimFile,
-    tape: &mut Tape,
-    content: &mut [Value],
+    levels: &[Level],
+    top_plan: &Plan,
+    lowers: &mut Vec<SimFile>,
+    top: &mut SimFile,
+    content: &mut Content,
 ) {
-    let layout = shape.layout();
+    begin(shape, lowers, content);
+    for ((number, level), file) in levels.iter().enumerate().zip(lowers) {
+        match level {
+            Level::Raw { clusters, data } => {
+                build_raw(shape, *clusters, data, file, &mut content.below);
+            }
+            Level::Image(plan) => {
+                build_lower(shape, number as u32, plan, file, &mut content.below);
+            }
+        }
+    }
+    build_top(shape, top_plan, top, content);
+}
+
+fn begin(shape: &Shape, lowers: &mut Vec<SimFile>, content: &mut Content) {
+    content.below.clear();
+    content.below.resize(shape.size as usize, Value::ZERO);
+    lowers.resize_with(usize::from(shape.levels) - 1, SimFile::new);
+}
+
+fn draw_raw(shape: &Shape, tape: &mut Tape) -> (u32, Vec<u32>) {
+    let clusters = 1 + tape.choose(Kind::Geometry, shape.entries);
+    let holes = 2 + tape.choose(Kind::Geometry, 3);
+    let data = (0..clusters).filter(|clu| clu % holes != 1).collect();
+    (clusters, data)
+}
+
+fn draw_plan(shape: &Shape, lower: bool, tape: &mut Tape) -> Plan {
     let density = tape.choose(Kind::Geometry, if lower { 3 } else { 4 });
     let gaps = tape.choose(Kind::Geometry, 3);
-    let mut bat = vec![0u32; shape.entries as usize];
-    let first = layout.first_host().0;
-    let mut next = first;
-    let mut owners: Vec<Option<u32>> = Vec::new();
+    let mut plan = Plan::default();
     // One draw decides eight clusters: big images stay cheap.
     let mut dice = 0;
     for clu in 0..shape.entries {
@@ -109,54 +159,139 @@ fn draw_image(
             continue;
         }
         if gaps == 2 && roll == 1 {
-            owners.push(None);
-            next += 1;
+            plan.hosts.push(Owner::Free);
         }
-        if let Some(entry) = layout.entry_of(DstClu(next)) {
-            bat[clu as usize] = entry;
-            owners.push(Some(clu));
-            next += 1;
+        plan.hosts.push(Owner::Guest(clu));
+    }
+    if lower {
+        return plan;
+    }
+    draw_state(&mut plan, tape);
+    let spare = tape.choose(Kind::Geometry, 3);
+    plan.hosts
+        .extend(std::iter::repeat_n(Owner::Free, spare as usize));
+    plan.ragged = shape.cluster > 1 && tape.choose(Kind::Geometry, 8) == 7;
+    plan
+}
+
+/// How the top was left, and whether it has a format extension.
+fn draw_state(plan: &mut Plan, tape: &mut Tape) {
+    plan.in_use = match tape.choose(Kind::Geometry, 16) {
+        0..=11 => return,
+        12 => {
+            plan.in_use = InUse::InUse;
+            return;
+        }
+        13 => [InUse::Closed0, InUse::InUse][tape.index(Kind::Geometry, 2)],
+        _ => InUse::ClosedV21,
+    };
+    plan.bitmap = [Bitmap::Clean, Bitmap::Dirty, Bitmap::Mixed][tape.index(Kind::Geometry, 3)];
+    let at = match tape.choose(Kind::Geometry, 3) {
+        0 => plan.hosts.len(),
+        1 => 0,
+        _ => plan.hosts.len() / 2,
+    };
+    let owners = [Owner::Extension, Owner::Bitmap];
+    let taken = if plan.bitmap == Bitmap::Mixed { 2 } else { 1 };
+    plan.hosts.splice(at..at, owners.into_iter().take(taken));
+}
+
+fn build_raw(
+    shape: &Shape,
+    clusters: u32,
+    data: &[u32],
+    file: &mut SimFile,
+    content: &mut [Value],
+) {
+    let len = (u64::from(clusters) * shape.cluster).min(shape.size);
+    for &clu in data {
+        let start = u64::from(clu) * shape.cluster;
+        for sector in start..(start + shape.cluster).min(len) {
+            content[sector as usize] = Value::of(FIRST_BASE_WRITE, sector);
         }
     }
-    let spare = if lower {
-        0
-    } else {
-        tape.choose(Kind::Geometry, 3)
+    let geometry = Geometry {
+        meta_len: 0,
+        granule: shape.options.granule,
+        limit_sectors: shape.size,
     };
-    let ragged = !lower && shape.cluster > 1 && tape.choose(Kind::Geometry, 8) == 7;
+    file.reset(geometry, &[], &content[..len as usize], len * 512);
+}
+
+fn build_lower(shape: &Shape, level: u32, plan: &Plan, file: &mut SimFile, content: &mut [Value]) {
+    build_image(&shape.lower(), level, None, plan, file, content);
+}
+
+fn build_top(shape: &Shape, plan: &Plan, top: &mut SimFile, content: &mut Content) {
+    content.all.clone_from(&content.below);
+    let extension = Extension::of(shape, plan);
+    let level = u32::from(shape.levels) - 1;
+    build_image(shape, level, Some(&extension), plan, top, &mut content.all);
+    if let Some((at, bytes)) = &extension.cluster {
+        write_durably(top, at.bytes(), bytes);
+    }
+    extension.keep(top, &mut content.kept);
+}
+
+/// `extension` is that of a top; a lower image has none.
+fn build_image(
+    shape: &Shape,
+    level: u32,
+    extension: Option<&Extension>,
+    plan: &Plan,
+    file: &mut SimFile,
+    content: &mut [Value],
+) {
+    let layout = shape.layout();
+    let mut bat = vec![0; shape.entries as usize];
+    let first = layout.first_host().0;
     let end = layout
-        .host_sector(DstClu(next + spare))
+        .host_sector(DstClu(first + plan.hosts.len() as u32))
         .0
         .max(layout.data_start.0)
-        + u64::from(ragged);
+        + u64::from(plan.ragged);
     let mut data = vec![Value::ZERO; (end - layout.data_start.0) as usize];
-    for (index, owner) in owners.iter().enumerate() {
-        let at =
-            (layout.host_sector(DstClu(first + index as u32)).0 - layout.data_start.0) as usize;
+    for (index, &owner) in plan.hosts.iter().enumerate() {
+        let host = DstClu(first + index as u32);
+        let at = (layout.host_sector(host).0 - layout.data_start.0) as usize;
+        if let Owner::Guest(clu) = owner {
+            bat[clu as usize] = layout.entry_of(host).unwrap_or(0);
+        }
         for within in 0..shape.cluster {
-            let guest = owner.map(|clu| u64::from(clu) * shape.cluster + within);
-            // Free clusters hold rubbish, and so does what lies behind the virtual size.
-            let value = match guest.filter(|&guest| guest < shape.size) {
-                Some(guest) => Value::of(FIRST_BASE_WRITE + 1 + level, guest),
-                None => Value::of(FIRST_BASE_WRITE + 100, at as u64 + within),
+            let place = at + within as usize;
+            data[place] = match owner {
+                Owner::Guest(clu) => {
+                    let guest = u64::from(clu) * shape.cluster + within;
+                    // What lies behind the virtual size is rubbish.
+                    match content.get_mut(guest as usize) {
+                        Some(seen) => {
+                            *seen = Value::of(FIRST_BASE_WRITE + 1 + level, guest);
+                            *seen
+                        }
+                        None => Value::of(RUBBISH, place as u64),
+                    }
+                }
+                Owner::Bitmap => Value::of(BITMAP, place as u64),
+                Owner::Free | Owner::Extension => Value::of(RUBBISH, place as u64),
             };
-            data[at + within as usize] = value;
-            if let Some(guest) = guest.filter(|&guest| guest < shape.size) {
-                content[guest as usize] = value;
-            }
         }
     }
-    let meta = metadata(&layout, &bat);
+    let ext_off = extension.map_or(Sector(0), Extension::offset);
+    let meta = metadata(&layout, &bat, plan.in_use, ext_off);
     let geometry = Geometry {
         meta_len: layout.data_start.bytes(),
         granule: shape.options.granule,
-        limit_sectors: if lower { end } else { shape.limit().max(end) },
+        limit_sectors: if extension.is_none() {
+            end
+        } else {
+            shape.limit().max(end)
+        },
     };
     file.reset(geometry, &meta, &data, end * 512);
 }
 
 /// Header and BAT.
-fn metadata(layout: &Layout, bat: &[u32]) -> Vec<u8> {
+fn metadata(layout: &Layout, bat: &[u32], in_use: InUse, ext_off: Sector) -> Vec<u8> {
     let header = Header {
         version: layout.version,
         heads: 16,
@@ -165,13 +300,33 @@ fn metadata(layout: &Layout, bat: &[u32]) -> Vec<u8> {
         entries: layout.entries,
         size: layout.size,
         size_high_unused: 0,
-        in_use: InUse::Closed0,
+        in_use,
         data_off: layout.data_start.0 as u32,
         flags: 1,
-        ext_off: Sector(0),
+        ext_off,
     };
     let mut meta = header.to_bytes().to_vec();
     meta.extend(bat.iter().flat_map(|entry| entry.to_le_bytes()));
     meta.resize(Sectors(layout.data_start.0).bytes() as usize, 0);
     meta
+}
+
+/// Writes bytes that are there before the run begins. Nothing races, so nothing is drawn.
+fn write_durably(file: &mut SimFile, at: u64, bytes: &[u8]) {
+    let mut tape = Tape::replay(Vec::new());
+    let write = file.submit(Change::Bytes { at, bytes });
+    file.complete(write, Effect::Done, &mut tape);
+    let sync = file.submit_sync();
+    file.complete_sync(sync, SyncEffect::Done, &mut tape);
+}
+
+impl Shape {
+    /// Lower images are always plain version 2: the top's version is what the core writes.
+    fn lower(&self) -> Shape {
+        Shape {
+            version: Version::V2,
+            packed: false,
+            ..self.clone()
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::check::in_use::Mark;
 use crate::disk::{Change, Effect, SimFile, SyncEffect};
 use crate::report::Failure;
 use crate::tape::Tape;
+use crate::world::crash::Survivor;
 use crate::world::{Canary, Run, hang};
 
 /// The top file as the control plane sees it.
@@ -104,10 +105,10 @@ impl Run<'_> {
             Ok(()) => self.closed(if changed { Left::Closed } else { Left::Either }),
             Err(CloseError::Failed { .. }) if cut => {
                 self.stats.recovery_crashes += 1;
-                self.cut_with(device, Left::Either)
+                self.cut_with(Left::Either, Survivor::Drawn)
             }
             Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
-                self.cut(device)
+                self.cut(Survivor::Drawn)
             }
             Err(error) => Err(failure(
                 "progress",

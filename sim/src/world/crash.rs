@@ -1,30 +1,56 @@
 //! The power cut: crash images opened, checked, read and compared; one of them lives on.
 
-use ploop_core::Device;
-
 use crate::check::failure;
 use crate::check::image::{Expected, Left};
 use crate::check::in_use::Mark;
+use crate::disk::{CrashReport, Effect, SyncEffect};
 use crate::profile::Profile;
 use crate::report::Failure;
-use crate::tape::Kind;
+use crate::tape::{Kind, Tape};
 use crate::world::{Run, World};
+
+/// Which of the crash images lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survivor {
+    /// The tape says.
+    Drawn,
+    /// Everything submitted reached the medium, in order of submission, but what a failed sync gave up.
+    KeepAll,
+    /// Only what is durable.
+    KeepNone,
+    /// One drawn with this seed.
+    Seed(u64),
+}
 
 impl Run<'_> {
     /// The power is cut now.
-    pub(super) fn cut(&mut self, device: &Device) -> Result<(), Failure> {
-        let left = if self.mark == Mark::Durable {
-            Left::Marked
-        } else {
-            Left::Either
-        };
+    pub(super) fn cut(&mut self, survivor: Survivor) -> Result<(), Failure> {
+        let left = self.left();
         if self.cycle > 0 && self.mark != Mark::Durable {
             self.stats.recovery_crashes += 1;
         }
-        self.cut_with(device, left)
+        self.cut_with(left, survivor)
     }
 
-    pub(super) fn cut_with(&mut self, device: &Device, left: Left) -> Result<(), Failure> {
+    /// What the in-use mark of an image must be if the power is cut now.
+    fn left(&self) -> Left {
+        if self.mark == Mark::Durable {
+            Left::Marked
+        } else {
+            Left::Either
+        }
+    }
+
+    pub(super) fn cut_with(&mut self, left: Left, survivor: Survivor) -> Result<(), Failure> {
+        self.fall();
+        match self.enumerate {
+            Some(cap) => self.judge_all(left, cap)?,
+            None => self.judge_some(left)?,
+        }
+        self.live_on(left, survivor)
+    }
+
+    fn fall(&mut self) {
         self.stats.crashes += 1;
         self.trace.push(0x74 << 56);
         self.say(|run| {
@@ -34,12 +60,12 @@ impl Run<'_> {
                 run.world.flights.len()
             )
         });
-        let _ = device;
         self.world.model.crash();
-        self.enumerate(left)?;
-        self.sample(left)?;
-        let world = &mut *self.world;
-        let report = world.top.crash(self.tape);
+    }
+
+    /// The top file becomes one of the images that the cut may leave; it is examined, and the model goes on from it.
+    fn live_on(&mut self, left: Left, survivor: Survivor) -> Result<(), Failure> {
+        let report = self.crash_top(survivor);
         self.stats.torn_rounds += u64::from(report.torn_meta > 0);
         self.trace.push(
             u64::from(report.survived) << 32
@@ -53,6 +79,25 @@ impl Run<'_> {
         restarted.map_err(|violation| failure("durable", violation.to_string()))
     }
 
+    fn crash_top(&mut self, survivor: Survivor) -> CrashReport {
+        // Zeros for ever: of each question the simplest answer, which keeps what is durable and nothing else.
+        let mut simple = Tape::replay(Vec::new());
+        let world = &mut *self.world;
+        match survivor {
+            Survivor::Drawn => world.top.crash(self.tape),
+            Survivor::KeepNone => world.top.crash(&mut simple),
+            Survivor::Seed(seed) => world.top.crash(&mut Tape::from_seed(seed)),
+            Survivor::KeepAll => {
+                for id in world.flights.iter().filter_map(|flight| flight.change()) {
+                    world.top.complete(id, Effect::Done, &mut simple);
+                }
+                let sync = world.top.submit_sync();
+                world.top.complete_sync(sync, SyncEffect::Done, &mut simple);
+                world.top.crash(&mut simple)
+            }
+        }
+    }
+
     /// Judges the top file as it is now.
     pub(super) fn judge(&mut self, left: Left) -> Result<(), Failure> {
         let World {
@@ -64,6 +109,7 @@ impl Run<'_> {
         } = &mut *self.world;
         let expected = Expected {
             below: &content.below,
+            kept: &content.kept,
             layout: &self.layout,
             left,
             model,
@@ -79,16 +125,8 @@ impl Run<'_> {
         self.stats.sectors_compared += self.world.images.seen.len() as u64;
     }
 
-    /// Small runs now and then: all images that a crash here can leave, up to a cap.
-    fn enumerate(&mut self, left: Left) -> Result<(), Failure> {
-        let cap = match self.world.profile {
-            Profile::Tiny => 200,
-            Profile::Default | Profile::Faults => 100,
-            Profile::Big => 0,
-        };
-        if cap == 0 || self.tape.choose(Kind::Crash, 24) != 23 {
-            return Ok(());
-        }
+    /// All images that a crash here can leave, up to a cap.
+    fn judge_all(&mut self, left: Left, cap: u64) -> Result<(), Failure> {
         let World {
             top,
             images,
@@ -98,11 +136,15 @@ impl Run<'_> {
         } = &mut *self.world;
         let expected = Expected {
             below: &content.below,
+            kept: &content.kept,
             layout: &self.layout,
             left,
             model,
         };
         let mut list = top.crash_images(cap);
+        if list.distinct() <= u128::from(cap) {
+            self.stats.complete_cuts += 1;
+        }
         while list.advance() {
             images.judge(list.view(), expected)?;
             self.stats.crash_images += 1;
@@ -111,8 +153,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A few drawn images besides the one that lives on.
-    fn sample(&mut self, left: Left) -> Result<(), Failure> {
+    /// Small runs now and then: all images, up to a cap. Large ones: a few drawn images besides the one that lives on.
+    fn judge_some(&mut self, left: Left) -> Result<(), Failure> {
+        let cap = match self.world.profile {
+            Profile::Tiny => 200,
+            Profile::Default | Profile::Faults => 100,
+            Profile::Big => 0,
+        };
+        if cap > 0 && self.tape.choose(Kind::Crash, 24) == 23 {
+            self.judge_all(left, cap)?;
+        }
         let extra = if self.world.profile == Profile::Tiny {
             0
         } else {
@@ -131,6 +181,7 @@ impl Run<'_> {
             let report = spare.crash(self.tape);
             let expected = Expected {
                 below: &content.below,
+                kept: &content.kept,
                 layout: &self.layout,
                 left,
                 model,

@@ -6,7 +6,8 @@ use ploop_core::{Device, Origin};
 
 use crate::report::Failure;
 use crate::tape::Kind;
-use crate::world::{Run, hang};
+use crate::world::crash::Survivor;
+use crate::world::{Power, Run, hang};
 
 /// More events than any run needs.
 const MOST_EVENTS: u32 = 200_000;
@@ -21,13 +22,18 @@ enum Plan {
 }
 
 impl Run<'_> {
-    pub(super) fn power_cycle(&mut self, device: &Device, last: bool) -> Result<(), Failure> {
-        let plan = self.draw_plan();
+    pub(super) fn power_cycle(&mut self, device: &Device) -> Result<(), Failure> {
+        let plan = match self.power {
+            Power::Drawn => self.draw_plan(),
+            Power::CutAfter(events) if self.cycle == 0 => Plan::CutAfter(events),
+            Power::CutInClose(calls) if self.cycle == 0 => Plan::Close(Some(calls)),
+            Power::Lasts | Power::CutAfter(_) | Power::CutInClose(_) => Plan::Close(None),
+        };
         let mut budget = self.swarm.budget;
         let mut events = 0;
         loop {
             if plan == Plan::CutAfter(events) {
-                return self.cut(device);
+                return self.cut(Survivor::Drawn);
             }
             events += 1;
             if events > MOST_EVENTS {
@@ -40,16 +46,14 @@ impl Run<'_> {
                 break;
             }
         }
-        if let Plan::CutAfter(_) = plan {
-            return self.cut(device);
-        }
-        self.read_all(device)?;
-        let Plan::Close(power) = plan else {
-            return Ok(());
+        let power = match plan {
+            Plan::Close(power) => power,
+            // A cut that was asked for after so many events, and there were fewer: there is none.
+            Plan::CutAfter(_) if self.power != Power::Drawn => None,
+            Plan::CutAfter(_) => return self.cut(Survivor::Drawn),
         };
-        self.close(device, power)?;
-        let _ = last;
-        Ok(())
+        self.read_all(device)?;
+        self.close(device, power)
     }
 
     fn draw_plan(&mut self) -> Plan {
@@ -80,12 +84,17 @@ impl Run<'_> {
         }
         match self.tape.weighted(Kind::Event, &weights) {
             0 => {
-                // All tags busy: the event is lost, time goes on.
+                // All tags busy: what is under way goes on, or a tape of zeros would never end.
                 if self.submit_some(device)? {
                     *budget -= 1;
                     self.stats.steps += 1;
                     self.owes_turn = true;
-                } else if self.world.flights.is_empty() && !self.owes_turn {
+                } else if !self.world.flights.is_empty() {
+                    self.deliver_some(device)?;
+                    self.owes_turn = true;
+                } else if self.owes_turn {
+                    self.turn(device)?;
+                } else {
                     return self.idle(device);
                 }
             }
@@ -104,7 +113,7 @@ impl Run<'_> {
     }
 
     /// Nothing is in flight, nothing can be submitted: turn, then time, then it must be over.
-    fn idle(&mut self, device: &Device) -> Result<bool, Failure> {
+    pub(super) fn idle(&mut self, device: &Device) -> Result<bool, Failure> {
         self.turn(device)?;
         if !self.world.flights.is_empty() {
             return Ok(true);
@@ -138,6 +147,10 @@ impl Run<'_> {
 
     pub(super) fn turn(&mut self, device: &Device) -> Result<(), Failure> {
         let queue = self.some_queue();
+        self.turn_on(device, queue)
+    }
+
+    pub(super) fn turn_on(&mut self, device: &Device, queue: QueueId) -> Result<(), Failure> {
         self.owes_turn = false;
         self.stats.steps += 1;
         self.trace.push(0x70 << 56 | u64::from(queue.0));
@@ -155,7 +168,7 @@ impl Run<'_> {
         self.carry_out(device)
     }
 
-    fn suspend_or_resume(&mut self, device: &Device) -> Result<(), Failure> {
+    pub(super) fn suspend_or_resume(&mut self, device: &Device) -> Result<(), Failure> {
         self.stats.steps += 1;
         self.owes_turn = true;
         self.trace.push(0x72 << 56 | u64::from(self.suspended));
@@ -184,7 +197,7 @@ impl Run<'_> {
     }
 
     /// Reads the whole disk as a client, and checks the core's own invariants.
-    fn read_all(&mut self, device: &Device) -> Result<(), Failure> {
+    pub(super) fn read_all(&mut self, device: &Device) -> Result<(), Failure> {
         self.world.faults.cease();
         let op = Op {
             kind: OpKind::Read,

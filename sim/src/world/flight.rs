@@ -1,15 +1,17 @@
 //! I/O in flight: handed out by the core, under way in the simulated files, delivered in any order.
 
+use std::fmt;
+
 use model::op::Value;
 use ploop_core::units::Level;
-use ploop_core::{ActionKind, Buf, Device, Failure as CoreFailure, IoOp, Outcome, Ticket};
+use ploop_core::{ActionKind, Buf, Device, Failure as CoreFailure, IoOp, Origin, Outcome, Ticket};
 
 use crate::check::in_use::Mark;
-use crate::check::{clusters, failure, in_use};
+use crate::check::{clusters, extension, failure, in_use};
 use crate::disk::fault::{Fault, IoKind};
 use crate::disk::{Change, Effect, IoId, SyncEffect, SyncId};
 use crate::report::Failure;
-use crate::tape::Kind;
+use crate::tape::{Choice, Kind, Tape};
 use crate::world::{Canary, Run, World};
 
 /// What is under way in the top file.
@@ -22,12 +24,59 @@ enum Doing {
     Sync(SyncId, Mark),
 }
 
+/// What a failed I/O did all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The tape says.
+    Drawn,
+    /// All of it.
+    All,
+    /// Nothing. Of a failed sync: what it covers is seen, and no later sync covers it.
+    Nothing,
+}
+
 /// An I/O in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     ticket: Ticket,
     op: IoOp,
     doing: Doing,
+}
+
+impl Flight {
+    /// The change that is under way, if it is one.
+    pub(super) fn change(&self) -> Option<IoId> {
+        match self.doing {
+            Doing::Change(id) => Some(id),
+            Doing::Nothing | Doing::Sync(..) => None,
+        }
+    }
+
+    /// What kind of I/O it is; none for filling a hole, which touches no file.
+    pub(super) fn kind(&self) -> Option<IoKind> {
+        size_of(&self.op, 1).0
+    }
+
+    /// How many bytes it is about; 0 for those that are done or not done.
+    pub(super) fn bytes(&self) -> u64 {
+        size_of(&self.op, 1).1
+    }
+
+    /// Whose buffer it reads into or writes from, if it is an I/O of a request.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        match &self.op {
+            IoOp::Read { buf, .. } | IoOp::ReadHole { buf, .. } | IoOp::Write { buf, .. } => {
+                Some(buf.origin)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&describe(&self.op))
+    }
 }
 
 impl Run<'_> {
@@ -50,6 +99,7 @@ impl Run<'_> {
         let len = self.world.top.len_sectors();
         clusters::check(&op, top, &self.layout, self.shape.options.granule, len)?;
         in_use::check(&op, self.mark)?;
+        extension::check(&op, &self.world.content.kept)?;
         let doing = self.start(&op)?;
         self.world.flights.push(Flight { ticket, op, doing });
         Ok(())
@@ -124,10 +174,10 @@ impl Run<'_> {
         self.deliver(device, index)
     }
 
-    /// Delivers the completion of an I/O in flight.
+    /// Delivers the completion of an I/O in flight, which may meet a fault.
     pub(super) fn deliver(&mut self, device: &Device, index: usize) -> Result<(), Failure> {
-        let Flight { ticket, op, doing } = self.world.flights.remove(index);
-        let (kind, bytes, step) = size_of(&op, self.shape.options.granule);
+        let op = &self.world.flights[index].op;
+        let (kind, bytes, step) = size_of(op, self.shape.options.granule);
         let fault = kind.and_then(|kind| self.world.faults.next(kind, bytes, step, self.tape));
         let outcome = match fault {
             None => Outcome::Done,
@@ -136,16 +186,35 @@ impl Run<'_> {
             Some(Fault::Unsupported) => Outcome::Failed(CoreFailure::Unsupported),
             Some(Fault::Short(bytes)) => Outcome::Short { bytes },
         };
+        self.deliver_as(device, index, outcome, Applied::Drawn)
+    }
+
+    /// Delivers the completion of an I/O in flight, with this outcome.
+    pub(super) fn deliver_as(
+        &mut self,
+        device: &Device,
+        index: usize,
+        outcome: Outcome,
+        applied: Applied,
+    ) -> Result<(), Failure> {
+        let Flight { ticket, op, doing } = self.world.flights.remove(index);
+        let (_, bytes, _) = size_of(&op, 1);
         self.stats.steps += 1;
         self.trace.push(0xC0 << 56 | (index as u64) << 32 | bytes);
         self.say(|_| format!("deliver  {} {outcome:?}", describe(&op)));
-        self.take_effect(&op, doing, outcome)?;
+        self.take_effect(&op, doing, outcome, applied)?;
         device.complete(ticket, outcome, &mut self.world.out);
         self.carry_out(device)
     }
 
     /// What the completion does to the file, or brings from it.
-    fn take_effect(&mut self, op: &IoOp, doing: Doing, outcome: Outcome) -> Result<(), Failure> {
+    fn take_effect(
+        &mut self,
+        op: &IoOp,
+        doing: Doing,
+        outcome: Outcome,
+        applied: Applied,
+    ) -> Result<(), Failure> {
         let world = &mut *self.world;
         match (doing, outcome) {
             (Doing::Change(id), Outcome::Done) => {
@@ -158,7 +227,13 @@ impl Run<'_> {
                 world.top.complete(id, Effect::Short(bytes), self.tape);
             }
             (Doing::Change(id), Outcome::Failed(_)) => {
-                world.top.complete(id, Effect::Failed, self.tape)
+                let mut nothing = Tape::replay(Vec::new());
+                let (effect, tape) = match applied {
+                    Applied::Drawn => (Effect::Failed, &mut *self.tape),
+                    Applied::All => (Effect::Short(u64::MAX), &mut *self.tape),
+                    Applied::Nothing => (Effect::Failed, &mut nothing),
+                };
+                world.top.complete(id, effect, tape);
             }
             (Doing::Sync(id, mark), Outcome::Done) => {
                 if world.canary == Canary::Off {
@@ -169,9 +244,24 @@ impl Run<'_> {
                 }
             }
             (Doing::Sync(id, _), _) => {
+                // One fate for all: the second of durable, seen. Or the first.
+                let fate = |k| {
+                    [0, k]
+                        .map(|k| Choice {
+                            kind: Kind::Fault,
+                            n: 2,
+                            k,
+                        })
+                        .to_vec()
+                };
+                let mut fixed = Tape::replay(fate(u32::from(applied == Applied::Nothing)));
+                let tape = match applied {
+                    Applied::Drawn => &mut *self.tape,
+                    Applied::All | Applied::Nothing => &mut fixed,
+                };
                 world
                     .top
-                    .complete_sync(id, SyncEffect::Failed { evict: false }, self.tape);
+                    .complete_sync(id, SyncEffect::Failed { evict: false }, tape);
             }
             (Doing::Nothing, Outcome::Failed(_)) => {}
             (Doing::Nothing, Outcome::Done) => return self.read(op, u64::MAX),

@@ -12,14 +12,16 @@
 
 pub mod chain;
 mod close;
-mod crash;
+pub mod crash;
 mod cycle;
-mod flight;
+pub mod extension;
+pub mod flight;
 pub mod shape;
+pub mod stage;
 mod submit;
 
 use model::disk::{Model, OpId};
-use model::op::{Op, Value};
+use model::op::{End, Op, Value};
 use ploop_core::format::Layout;
 use ploop_core::units::{Millis, QueueId};
 use ploop_core::{Action, Actions, Device};
@@ -44,11 +46,40 @@ enum Canary {
     LyingSync,
 }
 
+/// When the power of a run is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Power {
+    /// The tape says.
+    #[default]
+    Drawn,
+    /// Never: the one power cycle ends with a clean close.
+    Lasts,
+    /// In the first power cycle, after so many events; not at all if there are fewer. A second cycle follows.
+    CutAfter(u32),
+    /// In the clean close of the first power cycle, after so many calls; not at all if there are fewer. A second cycle
+    /// follows.
+    CutInClose(u32),
+}
+
+/// What a caller decides about a run instead of the tape. The tape draws it all the same, so that a script changes
+/// nothing but what it is about.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// The faults.
+    pub faults: Option<FaultPlan>,
+    /// The power cut.
+    pub power: Power,
+    /// Examine all distinct crash images of a power cut, so many at the most, and not a sample.
+    pub enumerate: Option<u64>,
+}
+
 /// A tag of a queue.
 #[derive(Clone, Debug, Default)]
 struct TagState {
     /// The operation in flight.
     active: Option<(OpId, Op)>,
+    /// How the last one ended.
+    ended: Option<End>,
     /// Held back by a suspended device, or waiting: not ended at the power cut.
     buffer: Vec<Value>,
 }
@@ -80,6 +111,8 @@ struct Run<'a> {
     shape: Shape,
     swarm: Swarm,
     layout: Layout,
+    power: Power,
+    enumerate: Option<u64>,
     stats: RunStats,
     trace: TraceHash,
     /// Number of the last write.
@@ -151,11 +184,23 @@ impl World {
     /// # Errors
     /// What a checker found.
     pub fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure> {
+        self.run_as(tape, &Script::default())
+    }
+
+    /// One run, of which a script decides something.
+    ///
+    /// # Errors
+    /// What a checker found.
+    pub fn run_as(&mut self, tape: &mut Tape, script: &Script) -> Result<RunStats, Failure> {
         // A panic may have left work behind.
         self.out = Actions::new();
         let shape = Shape::draw(self.profile, tape);
-        let swarm = Swarm::draw(self.profile, tape);
-        let layout = shape.layout();
+        let mut swarm = Swarm::draw(self.profile, tape);
+        match script.power {
+            Power::Drawn => {}
+            Power::Lasts => swarm.cycles = 1,
+            Power::CutAfter(_) | Power::CutInClose(_) => swarm.cycles = 2,
+        }
         chain::draw(
             &shape,
             &mut self.lowers,
@@ -165,29 +210,53 @@ impl World {
         );
         self.model.reset(&self.content.all);
         self.faults.draw(&swarm.faults, tape);
-        let overlaps = !self.faults.causes_retries();
+        if let Some(faults) = &script.faults {
+            self.faults.clone_from(faults);
+        }
         let mut run = Run {
-            world: self,
-            tape,
-            shape,
+            overlaps: !self.faults.causes_retries(),
             swarm,
-            layout,
+            power: script.power,
+            enumerate: script.enumerate,
+            ..Run::new(self, tape, shape)
+        };
+        run.say(|run| format!("{:?}", run.shape));
+        let result = run.cycles();
+        run.finish(result)
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A run of a shape whose files are there, without faults, whose clients come from outside.
+    fn new(world: &'a mut World, tape: &'a mut Tape, shape: Shape) -> Run<'a> {
+        Run {
+            world,
+            tape,
+            layout: shape.layout(),
+            shape,
+            swarm: Swarm::default(),
+            power: Power::Drawn,
+            enumerate: None,
             stats: RunStats::default(),
             trace: TraceHash::default(),
             writes: 0,
             now: Millis(0),
             cycle: 0,
             mark: Mark::Unmarked,
-            overlaps,
+            overlaps: true,
             suspended: false,
             owes_turn: false,
+        }
+    }
+
+    /// The counts of a run that has ended, or its failure with the trace until there.
+    fn finish(self, result: Result<(), Failure>) -> Result<RunStats, Failure> {
+        let trace = self.trace.value();
+        let stats = RunStats {
+            trace,
+            faults: *self.world.faults.injected(),
+            ..self.stats
         };
-        run.say(|run| format!("{:?}", run.shape));
-        let result = run.cycles();
-        let mut stats = run.stats;
-        stats.trace = run.trace.value();
-        let trace = stats.trace;
-        stats.faults = *self.faults.injected();
         result
             .map(|()| stats)
             .map_err(|failure| Failure { trace, ..failure })
@@ -199,7 +268,7 @@ impl Run<'_> {
         for cycle in 0..self.swarm.cycles {
             self.cycle = cycle;
             let device = self.open()?;
-            self.power_cycle(&device, cycle + 1 == self.swarm.cycles)?;
+            self.power_cycle(&device)?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub struct Shape {
 }
 
 /// Weights of the workload, drawn anew for each run (swarm testing): some operations are absent in some runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swarm {
     /// read, write, FUA write, preflush write, zeroes, discard, flush
     pub ops: [u32; 7],

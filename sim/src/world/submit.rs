@@ -177,6 +177,7 @@ impl Run<'_> {
                 ));
             }
         };
+        self.world.tags[index].ended = Some(end);
         let read = if op.kind == OpKind::Read && end == End::Ok {
             &self.world.tags[index].buffer[..]
         } else {

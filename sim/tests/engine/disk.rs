@@ -6,7 +6,7 @@
 use super::image::{BAT, Image, SECTOR, decode, encode, le32};
 use super::watch::{Cell, Cover, Ios};
 use crate::core::format::InUse;
-use crate::core::units::Level;
+use crate::core::units::{Level, Sectors};
 use crate::core::{Buf, IoOp};
 use model::op::Value;
 
@@ -201,14 +201,40 @@ impl Disk {
         self.files.last_mut().expect("a file")[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// The end of an I/O is about to be delivered.
-    pub(crate) fn end(&mut self, io: usize, op: &IoOp, ok: bool) {
-        self.ios.end(io, ok);
+    /// The end of an I/O is about to be delivered. `applied`: it was carried out, whether it succeeded or not.
+    pub(crate) fn end(&mut self, io: usize, op: &IoOp, ok: bool, applied: bool) {
+        self.ios.end(io, applied);
         match op {
             IoOp::Sync { .. } if ok => self.settle(Cover::Sync(io)),
             IoOp::Sync { .. } => self.ios.lose(io),
             IoOp::Write { fua: true, .. } if ok => self.settle(Cover::Own(io)),
             _ => {}
+        }
+    }
+
+    /// An I/O did only what `done` says, of `op`.
+    pub(crate) fn cut(&mut self, io: usize, op: &IoOp, done: &IoOp) {
+        let mut reached = Vec::new();
+        self.for_each_sector(done, &|_, _| Value::ZERO, &mut |_, sector, _| {
+            reached.push(sector);
+        });
+        self.for_each_sector(op, &|_, _| Value::ZERO, &mut |disk, sector, _| {
+            if !reached.contains(&sector) {
+                disk.sectors[sector as usize].not_reached(io);
+            }
+        });
+        if let (IoOp::WriteIndex { at, image, .. }, IoOp::WriteIndex { image: written, .. }) =
+            (op, done)
+        {
+            let (from, to) = (*at as usize + written.len(), *at as usize + image.len());
+            for (clu, slot) in self.slots.iter_mut().enumerate() {
+                if (from..to).contains(&(BAT + 4 * clu)) {
+                    slot.not_reached(io);
+                }
+            }
+            if (from..to).contains(&MARK) {
+                self.mark.not_reached(io);
+            }
         }
     }
 
@@ -287,6 +313,32 @@ impl Disk {
             self.settle(Cover::Sync(io));
         }
     }
+}
+
+/// The part of an operation that a short end did, and its bytes; `None` for what cannot be short. `keep` is in sectors, or
+/// for an index write in granules of 16 bytes; it is cut to less than the whole.
+pub(crate) fn first_part(op: &IoOp, keep: u64) -> Option<(IoOp, u64)> {
+    let mut part = op.clone();
+    let sectors = match &mut part {
+        IoOp::Read { len, zero_tail, .. } => {
+            *zero_tail = Sectors(0);
+            len
+        }
+        IoOp::Write { len, .. } | IoOp::Zero { len, .. } => len,
+        IoOp::Copy { len, from_len, .. } => {
+            from_len.0 = from_len.0.min(keep % len.0);
+            len
+        }
+        IoOp::WriteIndex { image, .. } => {
+            let bytes = keep as usize * 16 % image.len();
+            *image = image[..bytes].into();
+            return Some((part, bytes as u64));
+        }
+        _ => return None,
+    };
+    sectors.0 = keep % sectors.0.max(1);
+    let bytes = sectors.bytes();
+    Some((part, bytes))
 }
 
 /// See [`Disk::control`].

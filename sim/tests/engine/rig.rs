@@ -8,15 +8,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Control, Disk};
+use super::disk::{Control, first_part};
 use super::image::Image;
+use super::ledger::Ledger;
 use super::trace::{self, Step};
 use crate::core::units::{Millis, QueueId, Sector, Sectors, Tag};
 use crate::core::{
     self as ploop, ActionKind, Actions, CloseError, ControlIo, Device, Failure, IoOp, Options,
     Origin, Outcome, Request, Ticket,
 };
-use model::disk::{Model, OpId};
 use model::op::{End, Kind, Op, Value};
 
 /// Queue and tag of a request.
@@ -34,28 +34,7 @@ pub(crate) struct Io {
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) device: Device,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    disk: Disk,
-    model: Model,
-    requests: Vec<InFlight>,
-    /// Ended requests, in order.
-    ended: Vec<(Who, Result<(), Failure>)>,
-    writes: u32,
-    /// A failure was injected: requests may fail.
-    faults: bool,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    who: Who,
-    op: Op,
-    write: u32,
-    id: OpId,
-    read: Vec<Value>,
+    state: Mutex<Ledger>,
 }
 
 /// Options of a tiny device: four slots a metadata page beside the header, one cluster at a time.
@@ -75,22 +54,13 @@ impl Rig {
     pub(crate) fn new(image: &Image, options: Options) -> Arc<Rig> {
         trace::restart();
         let device = Device::open(image.chain.clone(), options).expect("opens");
-        let mut model = Model::new(image.initial.len() as u64);
-        model.reset(&image.initial);
         Arc::new(Rig {
             device,
-            state: Mutex::new(State {
-                disk: Disk::new(image),
-                model,
-                requests: Vec::new(),
-                ended: Vec::new(),
-                writes: 0,
-                faults: false,
-            }),
+            state: Mutex::new(Ledger::new(image)),
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Ledger> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,14 +78,30 @@ impl Rig {
         self.call(|out| self.device.complete(io.ticket, Outcome::Done, out))
     }
 
-    /// An I/O fails.
+    /// An I/O fails, and nothing of it was done.
     pub(crate) fn fail(&self, io: Io, failure: Failure) -> Vec<Io> {
+        self.fail_after(io, failure, false)
+    }
+
+    /// An I/O fails; all of it was done all the same, or nothing.
+    pub(crate) fn fail_after(&self, io: Io, failure: Failure, applied: bool) -> Vec<Io> {
         trace::note(Step::End(io.id, Outcome::Failed(failure)));
-        self.state().failed(&io);
+        self.state().failed(&io, applied);
         self.call(|out| {
             self.device
                 .complete(io.ticket, Outcome::Failed(failure), out);
         })
+    }
+
+    /// An I/O ends short: about `keep` of its units were done (see [`first_part`]). What cannot be short is carried out.
+    pub(crate) fn short(&self, io: Io, keep: u64) -> Vec<Io> {
+        let Some((part, bytes)) = first_part(&io.op, keep) else {
+            return self.done(io);
+        };
+        let outcome = Outcome::Short { bytes };
+        trace::note(Step::End(io.id, outcome));
+        self.state().short(&io, &part);
+        self.call(|out| self.device.complete(io.ticket, outcome, out))
     }
 
     /// An I/O succeeds, or fails.
@@ -131,9 +117,14 @@ impl Rig {
         self.call(|out| self.device.turn(QueueId(queue), out))
     }
 
-    /// Time passes.
-    pub(crate) fn tick(&self, now: u64) -> Vec<Io> {
+    /// So many milliseconds pass.
+    pub(crate) fn tick(&self, millis: u64) -> Vec<Io> {
         trace::note(Step::Call("tick"));
+        let now = {
+            let mut state = self.state();
+            state.now += millis;
+            state.now
+        };
         self.call(|out| {
             self.device.tick(Millis(now), out);
         })
@@ -310,98 +301,6 @@ impl Rig {
             panic!("after the close: {violation}");
         }
     }
-}
-
-impl State {
-    fn submit(&mut self, who: Who, op: Op) {
-        if matches!(op.kind, Kind::Write { .. }) {
-            self.writes += 1;
-        }
-        let id = self.model.submit(op, self.writes);
-        let read = match op.kind {
-            Kind::Read => vec![Value(u64::MAX); op.len as usize],
-            _ => Vec::new(),
-        };
-        self.requests.push(InFlight {
-            who,
-            op,
-            write: self.writes,
-            id,
-            read,
-        });
-    }
-
-    fn finish(&mut self, who: Who, outcome: Result<(), Failure>) {
-        trace::note(Step::Finish(who, outcome));
-        let Some(index) = self.requests.iter().position(|request| request.who == who) else {
-            panic!("{who:?} ended, but is not in flight (I33)");
-        };
-        let request = self.requests.swap_remove(index);
-        let end = match outcome {
-            Ok(()) => End::Ok,
-            Err(Failure::NoSpace) => End::NoSpace,
-            Err(_) => End::Io,
-        };
-        assert!(
-            end == End::Ok || self.faults,
-            "{who:?} {:?} failed: {outcome:?}",
-            request.op
-        );
-        let read = if end == End::Ok { &*request.read } else { &[] };
-        if let Err(violation) = self.model.complete(request.id, end, read) {
-            panic!("{who:?} {:?}: {violation}", request.op);
-        }
-        self.ended.push((who, outcome));
-    }
-
-    fn begin(&mut self, op: &IoOp) -> usize {
-        let requests = &self.requests;
-        let id = self.disk.begin(op, &|buf, i| written(requests, buf, i));
-        trace::note(Step::Begin(id, op.clone()));
-        id
-    }
-
-    fn done(&mut self, io: &Io) {
-        let mut read = Vec::new();
-        let requests = &self.requests;
-        self.disk.apply(
-            &io.op,
-            &|buf, i| written(requests, buf, i),
-            &mut |buf, i, value| read.push((buf, i, value)),
-        );
-        for (buf, i, value) in read {
-            let who = (buf.origin.queue.0, buf.origin.tag.0);
-            let found = self.requests.iter_mut().find(|request| request.who == who);
-            let request = found.expect("a read into the buffer of an ended request (I33)");
-            request.read[(buf.offset.0 + i) as usize] = value;
-        }
-        self.disk.end(io.id, &io.op, true);
-    }
-
-    fn failed(&mut self, io: &Io) {
-        self.faults = true;
-        self.disk.end(io.id, &io.op, false);
-    }
-
-    /// What a power cut could leave right now is legal.
-    fn check(&self) {
-        self.disk.check_index();
-        for sector in 0..self.model.sectors() {
-            self.disk.after_power_cut(sector, &mut |value| {
-                if let Err(violation) = self.model.check_after_crash(sector, value) {
-                    panic!("after a power cut: {violation}");
-                }
-            });
-        }
-    }
-}
-
-/// What a guest buffer that is being written holds.
-fn written(requests: &[InFlight], buf: ploop::Buf, i: u64) -> Value {
-    let who = (buf.origin.queue.0, buf.origin.tag.0);
-    let found = requests.iter().find(|request| request.who == who);
-    let request = found.expect("a write from the buffer of an ended request (I33)");
-    Value::of(request.write, request.op.start + buf.offset.0 + i)
 }
 
 fn origin((queue, tag): Who) -> Origin {

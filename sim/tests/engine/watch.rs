@@ -5,8 +5,8 @@
 //!   so until a later one of the same cell is durable. Which of two is the later one, their ends say: what a read would
 //!   return is what a sync makes durable.
 //! * A sync covers the changes whose completion was delivered before it was handed out. A write with FUA covers itself.
-//! * What a failed sync should have covered is never covered by a later one; what a failed write may have changed may be
-//!   either way.
+//! * What a failed sync should have covered is never covered by a later one. What a failed write did is open until a sync:
+//!   that makes durable what a read would return.
 //! * Cells persist independently of each other: 512-byte tearing puts the slots of one page down one by one.
 
 use std::fmt::Debug;
@@ -15,7 +15,7 @@ use std::fmt::Debug;
 #[derive(Clone, Copy, Debug)]
 struct Io {
     begin: u64,
-    /// When it ended, and whether it succeeded.
+    /// When it ended, and whether it was carried out.
     end: Option<(u64, bool)>,
     /// A sync that should have covered it failed.
     lost: bool,
@@ -49,14 +49,14 @@ impl Ios {
         self.list.len() - 1
     }
 
-    /// Its end is about to be delivered.
-    pub(crate) fn end(&mut self, id: usize, ok: bool) {
+    /// Its end is about to be delivered. `applied`: a read sees it.
+    pub(crate) fn end(&mut self, id: usize, applied: bool) {
         assert!(
             self.list[id].end.is_none(),
             "the test delivered I/O {id} twice"
         );
         self.clock += 1;
-        self.list[id].end = Some((self.clock, ok));
+        self.list[id].end = Some((self.clock, applied));
     }
 
     /// A sync failed.
@@ -86,15 +86,15 @@ impl Ios {
         self.list[id].end.map(|(end, _)| end)
     }
 
-    fn is_ok(&self, id: usize) -> bool {
-        self.list[id].end.is_some_and(|(_, ok)| ok)
+    fn is_applied(&self, id: usize) -> bool {
+        self.list[id].end.is_some_and(|(_, applied)| applied)
     }
 }
 
 /// One independent piece of the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell<T> {
-    durable: Vec<T>,
+    durable: T,
     pending: Vec<(usize, T)>,
 }
 
@@ -102,7 +102,7 @@ impl<T: Copy + PartialEq + Debug> Cell<T> {
     /// Durably this.
     pub(crate) fn new(value: T) -> Cell<T> {
         Cell {
-            durable: vec![value],
+            durable: value,
             pending: Vec::new(),
         }
     }
@@ -112,10 +112,15 @@ impl<T: Copy + PartialEq + Debug> Cell<T> {
         self.pending.push((io, value));
     }
 
+    /// An I/O ended before it came here.
+    pub(crate) fn not_reached(&mut self, io: usize) {
+        self.pending.retain(|&(id, _)| id != io);
+    }
+
     /// Everything that may be there after a power cut.
     pub(crate) fn possible(&self) -> impl Iterator<Item = T> + '_ {
         let pending = self.pending.iter().map(|(_, value)| *value);
-        self.durable.iter().copied().chain(pending)
+        std::iter::once(self.durable).chain(pending)
     }
 
     /// It is this for sure.
@@ -128,23 +133,16 @@ impl<T: Copy + PartialEq + Debug> Cell<T> {
         if !self.pending.iter().any(|&(id, _)| ios.covers(cover, id)) {
             return;
         }
-        let sure = self.pending.iter().map(|&(id, _)| id);
+        let sure = self.pending.iter();
         let last = sure
-            .filter(|&id| ios.covers(cover, id) && ios.is_ok(id))
-            .max_by_key(|&id| ios.ended(id));
-        if let Some(last) = last {
-            self.durable.clear();
+            .filter(|(id, _)| ios.covers(cover, *id) && ios.is_applied(*id))
+            .max_by_key(|(id, _)| ios.ended(*id));
+        if let Some(&(last, value)) = last {
+            self.durable = value;
             let until = ios.ended(last);
             self.pending
-                .retain(|&(id, _)| id == last || ios.ended(id).is_none_or(|end| Some(end) > until));
+                .retain(|&(id, _)| ios.ended(id).is_none_or(|end| Some(end) > until));
         }
-        for index in (0..self.pending.len()).rev() {
-            if ios.covers(cover, self.pending[index].0) {
-                let (_, value) = self.pending.remove(index);
-                if !self.durable.contains(&value) {
-                    self.durable.push(value);
-                }
-            }
-        }
+        self.pending.retain(|&(id, _)| !ios.covers(cover, id));
     }
 }

@@ -7,7 +7,7 @@ use super::engine::image::Image;
 use super::engine::rig::options;
 use super::explore::{check, race, thread};
 use super::ops::{discard, flush, read, write};
-use super::stage::{FULL, PLAIN, chase, finish, is_index, is_sync, marked, one, until};
+use super::stage::{FULL, PLAIN, chase, finish, is_index, is_punch, is_sync, marked, one, until};
 use crate::core::Failure;
 
 /// A flush comes while a write to a fresh cluster ends: it covers what was acknowledged before it, wherever the page stands.
@@ -113,6 +113,41 @@ fn barrier_against_last_io() {
         pool.extend(race(&rig, threads));
         assert!(
             pool.is_empty() || !quiesced.load(Ordering::Relaxed),
+            "quiesced, and then {pool:?} came out (I35)"
+        );
+        rig.drain(&mut pool, last);
+        assert!(rig.is_quiesced(), "{}", rig.device.dump());
+        pool.extend(rig.resume());
+        finish(&rig, pool, last);
+    });
+}
+
+/// A suspended device's page still waits for a sync before its round: the barrier is asked for anywhere between that sync
+/// and the punch that follows from the round.
+#[test]
+fn barrier_against_awaited_round() {
+    let image = Image::new(PLAIN);
+    check("barrier_against_awaited_round", None, move |last| {
+        let rig = marked(&image, options());
+        rig.run((0, 0), discard(0, 1)).expect("discarded");
+        rig.run((0, 0), write(1, 1)).expect("allocated");
+        let mut suspended = rig.suspend();
+        let sync = until(&rig, &mut suspended, is_sync);
+        let quiesced = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&quiesced);
+        let threads = [
+            thread(|rig| {
+                let mut left = rig.done(sync);
+                vec![until(rig, &mut left, is_punch)]
+            }),
+            thread(move |rig| {
+                seen.store(rig.is_quiesced(), Ordering::Relaxed);
+                Vec::new()
+            }),
+        ];
+        let mut pool = race(&rig, threads);
+        assert!(
+            !quiesced.load(Ordering::Relaxed),
             "quiesced, and then {pool:?} came out (I35)"
         );
         rig.drain(&mut pool, last);

@@ -19,3 +19,4 @@ mod ops;
 mod page;
 mod stage;
 mod waiters;
+mod whole;

@@ -96,7 +96,7 @@ fn round(rig: &Rig, wanted: fn(&crate::core::IoOp) -> bool) -> (Io, Vec<Io>) {
 }
 
 /// On a page: its index write ends, while a flush arrives and another slot changes.
-fn on_an_index(name: &str, end: End, no_space: NoSpace) {
+fn on_an_index(name: &str, end: End, written: bool, no_space: NoSpace) {
     let image = Image::new(PLAIN);
     let options = Options {
         write_back: WriteBack::Immediate,
@@ -112,7 +112,10 @@ fn on_an_index(name: &str, end: End, no_space: NoSpace) {
                 left.extend(rig.submit((1, 0), flush()));
                 left
             }),
-            thread(move |rig| rig.end(index, end)),
+            thread(move |rig| match end {
+                Ok(()) => rig.done(index),
+                Err(failure) => rig.fail_after(index, failure, written),
+            }),
         ];
         pool.extend(race(&rig, threads));
         finish(&rig, pool, last);
@@ -121,23 +124,30 @@ fn on_an_index(name: &str, end: End, no_space: NoSpace) {
 
 #[test]
 fn index_done() {
-    on_an_index("index_done", Ok(()), NoSpace::Fail);
+    on_an_index("index_done", Ok(()), true, NoSpace::Fail);
 }
 
 #[test]
 fn index_failed() {
-    on_an_index("index_failed", Err(Failure::Io), NoSpace::Fail);
+    on_an_index("index_failed", Err(Failure::Io), false, NoSpace::Fail);
+}
+
+#[test]
+fn index_failed_but_written() {
+    let io = Err(Failure::Io);
+    on_an_index("index_failed_but_written", io, true, NoSpace::Fail);
 }
 
 #[test]
 fn index_without_space() {
-    on_an_index("index_without_space", Err(Failure::NoSpace), NoSpace::Fail);
+    let none = Err(Failure::NoSpace);
+    on_an_index("index_without_space", none, false, NoSpace::Fail);
 }
 
 #[test]
 fn index_starves() {
     let wait = options().no_space;
-    on_an_index("index_starves", Err(Failure::NoSpace), wait);
+    on_an_index("index_starves", Err(Failure::NoSpace), false, wait);
 }
 
 /// On a sync: the round's sync ends, while a FUA write to the page's slot and a flush arrive.

@@ -123,3 +123,33 @@ fn holes_are_skipped_and_data_is_not() {
     assert_eq!(file.next_data(8 << 20..9 << 20).expect("seek"), None);
     assert_eq!(file.next_data(0..0).expect("seek"), None);
 }
+
+#[test]
+fn a_block_device_has_the_length_that_it_has() {
+    let (_dir, path) = scratch();
+    std::fs::write(&path, vec![7u8; 8192]).expect("write");
+    // A regular file, taken for a device: making a real one needs rights that a test may not have.
+    let mut file = RealFile::open_write(&path).expect("open");
+    file.device = true;
+    file.set_len(4096).expect("shorter is granted");
+    file.set_len(8192).expect("as it is");
+    let longer = file.set_len(8193).expect_err("longer is not possible");
+    assert_eq!(longer.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(
+        ploop_core::drive::failure(&longer),
+        ploop_core::Failure::NoSpace
+    );
+    assert_eq!(whole(&file), vec![7u8; 8192]);
+}
+
+#[test]
+fn a_lock_ends_with_its_file_even_while_a_copy_of_the_descriptor_lives() {
+    let (_dir, path) = scratch();
+    std::fs::write(&path, b"x").expect("write");
+    let file = RealFile::open_write(&path).expect("open");
+    // What a child has between fork and exec.
+    let copy = file.fd.try_clone().expect("copy");
+    drop(file);
+    RealFile::open_write(&path).expect("nobody uses it");
+    drop(copy);
+}

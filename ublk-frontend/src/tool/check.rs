@@ -150,15 +150,20 @@ fn find_leaks(
     inspection: &Inspection,
     layout: &Layout,
 ) -> Result<Vec<Range<DstClu>>, ToolError> {
+    let failed = ToolError::io(file.path(), "read");
+    let block = file.block_size().map_err(&failed)?;
     let mut leaks: Vec<Range<DstClu>> = Vec::new();
     for range in &inspection.leaked {
         if layout.host_sector(range.start) >= inspection.image_end {
             leaks.push(range.clone());
             continue;
         }
-        let end = layout.host_sector(range.end).bytes();
-        let failed = ToolError::io(file.path(), "read");
-        let mut at = layout.host_sector(range.start).bytes();
+        // A block that a cluster in use has a part of is that one's.
+        let end = layout.host_sector(range.end).bytes() / block * block;
+        let mut at = layout
+            .host_sector(range.start)
+            .bytes()
+            .next_multiple_of(block);
         while let Some(data) = file.next_data(at..end).map_err(&failed)? {
             let touched = layout.hosts_touching(Sector(data / SECTOR_BYTES), Sectors(1));
             let found = DstClu(touched.start)..DstClu(touched.end);

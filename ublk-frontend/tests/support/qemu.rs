@@ -69,6 +69,37 @@ pub(crate) fn io_words(dir: &Path, arguments: &[&str]) -> String {
     ended.out
 }
 
+/// Runs `qemu-io` with commands of which the last may kill it. True if it ended by itself.
+pub(crate) fn io_may_die(dir: &Path, arguments: &[&str]) -> bool {
+    require();
+    let output = Command::new("qemu-io")
+        .current_dir(dir)
+        .args(arguments)
+        .output()
+        .expect("QEMU's tool starts");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !out.contains("failed:"),
+        "qemu-io {arguments:?}: {output:?}"
+    );
+    output.status.code().is_some()
+}
+
+/// A chain of files, oldest first, in the words of `--image-opts`. A lowest file that is no image is taken as raw.
+pub(crate) fn chain_options(dir: &Path, chain: &[String]) -> String {
+    let mut options = Vec::new();
+    for (depth, name) in chain.iter().rev().enumerate() {
+        let prefix = "backing.".repeat(depth);
+        let bytes = std::fs::read(dir.join(name)).expect("file");
+        let is_image = bytes.starts_with(b"Withou");
+        let driver = if is_image { "parallels" } else { "raw" };
+        options.push(format!(
+            "{prefix}driver={driver},{prefix}file.filename={name}"
+        ));
+    }
+    options.join(",")
+}
+
 /// Both files hold the same disk, or the test fails with QEMU's words.
 #[track_caller]
 pub(crate) fn same(dir: &Path, format_a: &str, a: &str, format_b: &str, b: &str) {

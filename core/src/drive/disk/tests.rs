@@ -1,4 +1,9 @@
+mod close;
+mod faults;
+mod files;
+
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 
 use super::*;
@@ -195,4 +200,8 @@ fn requests_beyond_the_end_and_writes_to_a_read_only_device_fail() {
     );
     assert_eq!(disk.write(Sector(0), &data, false), Err(Failure::ReadOnly));
     assert_eq!(disk.discard(Sector(0), Sectors(4)), Err(Failure::ReadOnly));
+    for (start, len) in [(40, 2), (42, 0), (u64::MAX, 1), (1, u64::MAX)] {
+        let range = disk.discard(Sector(start), Sectors(len));
+        assert_eq!(range, Err(Failure::OutOfRange));
+    }
 }

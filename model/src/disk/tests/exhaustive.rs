@@ -271,6 +271,22 @@ impl Run {
             "something must be legal: {:#?}",
             self.acts
         );
+        for wrong in self
+            .candidates()
+            .into_iter()
+            .filter(|seen| !legal.contains(seen))
+        {
+            let violation = self
+                .model
+                .clone()
+                .complete(id, End::Ok, &[wrong])
+                .expect_err("found wrong just now");
+            assert_eq!(
+                violation.legal, legal,
+                "{violation}, read {i} of {:#?}",
+                self.acts
+            );
+        }
         let seen = legal[dice.roll(legal.len() as u64) as usize];
         self.acts[i].value = seen;
         self.model
@@ -316,6 +332,7 @@ impl Run {
     }
 
     fn check_now(&mut self) {
+        let legal = self.model.legal_now(0);
         for seen in self.candidates() {
             self.compared += 1;
             let mut acts = self.acts.clone();
@@ -327,7 +344,7 @@ impl Run {
                 end,
                 good: true,
             });
-            let found = self.model.legal_now(0).contains(&seen);
+            let found = legal.contains(&seen);
             assert_eq!(
                 found,
                 linearizable(&acts),
@@ -348,7 +365,8 @@ impl Run {
 }
 
 /// What a run is made of: weights of write, write of zeros, discard, read, flush.
-const TASTES: [[u64; 5]; 6] = [
+type Taste = [u64; 5];
+const TASTES: [Taste; 6] = [
     [5, 0, 0, 5, 0],
     [4, 0, 0, 4, 3],
     [3, 2, 2, 5, 1],
@@ -356,8 +374,10 @@ const TASTES: [[u64; 5]; 6] = [
     [3, 1, 2, 3, 3],
     [2, 3, 3, 6, 2],
 ];
+/// Zeros from everywhere.
+const ZEROS: [Taste; 3] = [[2, 1, 3, 5, 0], [2, 2, 2, 5, 1], [1, 0, 3, 4, 1]];
 
-fn random_kind(dice: &mut Dice, taste: &[u64; 5]) -> Kind {
+fn random_kind(dice: &mut Dice, taste: &Taste) -> Kind {
     let mut at = dice.roll(taste.iter().sum());
     let which = taste.iter().position(|&weight| {
         let hit = at < weight;
@@ -380,11 +400,11 @@ fn random_kind(dice: &mut Dice, taste: &[u64; 5]) -> Kind {
     }
 }
 
-fn explore(seeds: std::ops::Range<u64>, most_acts: usize) -> u64 {
+fn explore(tastes: &[Taste], seeds: std::ops::Range<u64>, most_acts: usize) -> u64 {
     let mut compared = 0;
     for seed in seeds {
         let mut dice = Dice(seed);
-        let taste = TASTES[dice.roll(TASTES.len() as u64) as usize];
+        let taste = tastes[dice.roll(tastes.len() as u64) as usize];
         let rule = [ReadThenFlush::EndedWrites, ReadThenFlush::AnyRead][dice.roll(2) as usize];
         let initial = [Value::ZERO, Value::of(1000, 0)][dice.roll(2) as usize];
         let most_in_flight = 1 + dice.roll(5) as usize;
@@ -411,19 +431,25 @@ fn explore(seeds: std::ops::Range<u64>, most_acts: usize) -> u64 {
 
 #[test]
 fn the_model_agrees_with_all_linearizations_of_small_histories() {
-    let compared = explore(0..runs(6_000), 6);
+    let compared = explore(&TASTES, seeds(0, 6_000), 6);
     assert!(compared > 100_000, "only {compared} comparisons");
 }
 
 #[test]
 fn the_model_agrees_with_all_linearizations_of_larger_histories() {
-    explore(1 << 32..(1 << 32) + runs(600), 8);
+    explore(&TASTES, seeds(1, 800), 8);
 }
 
-/// More with `MODEL_RUNS=factor`.
-fn runs(usual: u64) -> u64 {
+#[test]
+fn the_model_agrees_where_zeros_come_from_everywhere() {
+    explore(&ZEROS, seeds(2, 4_000), 7);
+}
+
+/// Seeds of test `test`; `MODEL_RUNS=factor` makes them more.
+fn seeds(test: u64, usual: u64) -> std::ops::Range<u64> {
     let factor = std::env::var("MODEL_RUNS")
         .ok()
         .and_then(|f| f.parse::<u64>().ok());
-    usual * factor.unwrap_or(1)
+    let first = test << 40;
+    first..first + usual * factor.unwrap_or(1)
 }

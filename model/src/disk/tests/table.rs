@@ -99,6 +99,12 @@ fn failed_writes_and_discards_are_open_until_read() {
 fn zeros_of_several_sources() {
     check(&[
         ("+w1 -w1 +d1 -d1 +d2 -d2 +r1 -r1=0 +r2 ?r2=w1", "0", "0 w1"),
+        // r1 saw d1, before w2 was read: then d2 came last, though it ended before d1.
+        (
+            "+u9 -u9 +w1 +r1 +d1 +w2 -w2 -w1 +d2 -r1=0 +r2 -d2 -r2=w2 -d1 +r3 -r3=0 +r4 ?r4=w2",
+            "0",
+            "u9 w1 w2 0",
+        ),
         // The zeros may be the initial ones or d1's; w1 was in flight all the time and may still come.
         ("+w1 +d1 -d1 +r1 -r1=0", "0 w1", "0 w1"),
         ("+w1 +d1 -d1 +r1 -r1=0 +r2 -r2=w1 +r3 ?r3=0", "w1", "0 w1"),
@@ -169,6 +175,12 @@ fn flushes_and_fua_supersede() {
             "+w1 +r1 -r1=w1 +w2 -w2 -w1 +r2 ?r2=w1 +w3 +r3 ?r3=w1",
             "w2 w3",
             "0 w1 w2 w3",
+        ),
+        // w2, read, is the only proof that w1 is older than something read; w1 ends after w2 was superseded (S2).
+        (
+            "+w1 +r1 -r1=w1 +w2 -w2 +r2 -r2=w2 +w3 -w3 -w1 +f1 -f1",
+            "w3",
+            "w3",
         ),
         // In flight at the crash is never superseded.
         ("+w1 +w2 -w2 +f1 -f1", "w1 w2", "w1 w2"),

@@ -1,0 +1,142 @@
+//! Scenarios: a run as a text that a person can write. `parse` reads it, `run` plays it on the simulator's own world,
+//! `files` runs its operations alone, one after the other, on files through the blocking driver.
+//!
+//! One line is one step; `#` begins a comment. First what there is, then what happens:
+//! ```text
+//! geometry cluster=2 entries=8 size=16 version=2 queues=2 depth=2 write-back=delayed:50 prealloc=2 page-bytes=96 granule=16
+//!          no-space=wait:30 packed   (write-back=immediate, no-space=fail; all have defaults; `packed`: version 1 only)
+//! base raw 0-7            a raw file that holds these guest clusters, at the bottom
+//! base image 0-3 5        a lower delta, these guest clusters mapped, in this order in the file; bottom to top
+//! top 1 - 4 -             the top likewise; `-` is a free host cluster that holds rubbish. Also in their place in the file:
+//!                         `extension[=clean|dirty|mixed]` and (of mixed) `bitmap`; anywhere: `ragged`, `in-use`
+//! seed 7                  what no line decides is drawn with this seed (without: the simplest answer each time)
+//!
+//! q0.t1 write 4+2 fua     queue 0, tag 1 submits: read, write [fua] [preflush], zeroes [fua] [unmap], discard, flush
+//! deliver write           the oldest such I/O in flight completes: read write zero copy setlen index punch sync hole any;
+//!                         with `newest` before; with `of q0.t1` behind; then an ending: `short BYTES`,
+//!                         `fail io|nospace|unsupported [applied|drawn]`
+//! deliver all             everything in flight and what follows completes, oldest first
+//! turn 0                  queue 0 ends a batch: index write-back and syncs start
+//! settle                  turns and completions until nothing is in flight
+//! tick 60                 60 ms pass
+//! suspend | resume
+//! ended q0.t1 ok          must have ended so: ok io nospace
+//! waits q0.t1             must not have ended
+//! expect 4+2 w1 | zero | base   must read as what the first write wrote, or as zeros, or as in the beginning
+//! mapped 4 top            where a sector must be: top, no, or the number of a lower level from 0
+//! close [cut 3]           clean close; power cut after 3 calls of it. What follows opens the image again
+//! cut [keep-all|keep-none|seed 7]   power cut: all distinct crash images are examined, one lives on and is opened again
+//! ```
+//! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.
+
+mod error;
+pub mod files;
+mod parse;
+mod run;
+
+use model::op::{End, Op};
+use ploop_core::Origin;
+use ploop_core::units::{Millis, QueueId};
+
+use crate::world::chain::{Level, Plan};
+use crate::world::crash::Survivor;
+use crate::world::shape::Shape;
+use crate::world::stage::{Ending, Pick};
+
+pub use error::ScenarioError;
+pub use files::{Files, FilesReport, MemoryFiles, run_on_files};
+pub use run::{run, run_file, run_in};
+
+/// A scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Geometry of the chain, and how it is opened.
+    pub shape: Shape,
+    /// The lower levels, bottom to top.
+    pub lowers: Vec<Level>,
+    /// The top.
+    pub top: Plan,
+    /// Seed of what no line decides.
+    pub seed: Option<u64>,
+    /// What happens.
+    pub steps: Vec<Line>,
+}
+
+/// A step and its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Line of the file, from 1.
+    pub number: usize,
+    /// What happens.
+    pub step: Step,
+}
+
+/// What a line says. The folder's head tells what each means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A client submits an operation.
+    Submit(Origin, Op),
+    /// Its last operation must have ended like this.
+    Ended(Origin, End),
+    /// Its last operation must not have ended.
+    Waits(Origin),
+    /// An I/O completes.
+    Deliver(Pick, Ending),
+    /// Everything in flight completes.
+    DeliverAll,
+    /// A queue ends a batch.
+    Turn(QueueId),
+    /// Nothing is in flight any more.
+    Settle,
+    /// Time passes.
+    Tick(Millis),
+    /// The device is suspended (true) or resumed.
+    Suspend(bool),
+    /// Clean close; the power cut after so many calls of it.
+    Close(Option<u32>),
+    /// Power cut.
+    Cut(Survivor),
+    /// What sectors must read as.
+    Expect {
+        /// First guest sector.
+        start: u64,
+        /// Number of sectors.
+        len: u64,
+        /// One of these.
+        wanted: Vec<Wanted>,
+    },
+    /// Where a sector must be mapped.
+    Mapped(u64, Place),
+}
+
+/// A content by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What the nth write of the scenario (from 1) wrote there.
+    Write(u32),
+    /// Zeros.
+    Zero,
+    /// What was there in the beginning.
+    Base,
+}
+
+/// Where a sector may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere.
+    No,
+    /// In the top.
+    Top,
+    /// In a lower level, 0 the bottom.
+    Lower(u8),
+}
+
+impl Scenario {
+    /// The operations alone, in order of submission: for engines that decide the rest themselves.
+    pub fn ops(&self) -> impl Iterator<Item = (Origin, Op)> + '_ {
+        self.steps.iter().filter_map(|line| match line.step {
+            Step::Submit(from, op) => Some((from, op)),
+            _ => None,
+        })
+    }
+}

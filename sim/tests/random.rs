@@ -1,0 +1,375 @@
+//! Arbitrary operations on arbitrary chains, through the blocking driver on files in memory, against the model.
+//!
+//! After every step: the core's own invariants (`Device::verify`), the model's fsck of the top's bytes, and of what was
+//! read, the model's judgement. After every flush and close, too: the model's own reader of the bytes sees what the disk
+//! reads as. A failing case shrinks, and its seed is kept in `corpus/`.
+
+use model::disk::Model;
+use model::fsck::Fsck;
+use model::image::{Image, ImageBytes, InUse, Level as ModelLevel, read_sector};
+use model::op::{End, Kind, Op, Value};
+use ploop_core::drive::{DeltaFile, Disk};
+use ploop_core::format::Version;
+use ploop_core::units::{Millis, Sector, Sectors};
+use ploop_core::{NoSpace, Options, WriteBack, load};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use sim::disk::SimFile;
+use sim::disk::sector::{fill_pattern, recognise};
+use sim::scenario::files::MemoryFile;
+use sim::world::chain::{self, Content, Level, Owner, Plan};
+use sim::world::shape::Shape;
+
+const SECTOR: usize = 512;
+const MOST_LEVELS: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Where it begins, how long it is, both in 1/256 of the disk or of three clusters.
+    Op(Kind, u8, u8),
+    Tick(u8),
+    Reopen,
+    AddDelta,
+}
+
+/// A chain: shape, lower level, top.
+#[derive(Clone, Debug)]
+struct Start {
+    shape: Shape,
+    lowers: Vec<Level>,
+    top: Plan,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![
+        3 => Just(Kind::Read),
+        6 => (any::<bool>(), any::<bool>()).prop_map(|(fua, preflush)| Kind::Write { preflush: preflush && fua, fua }),
+        3 => (any::<bool>(), any::<bool>()).prop_map(|(fua, unmap)| Kind::WriteZeroes { fua, unmap }),
+        3 => Just(Kind::Discard),
+        2 => Just(Kind::Flush),
+    ];
+    prop_oneof![
+        17 => (kind, any::<u8>(), any::<u8>()).prop_map(|(kind, start, len)| Step::Op(kind, start, len)),
+        2 => any::<u8>().prop_map(Step::Tick),
+        2 => Just(Step::Reopen),
+        1 => Just(Step::AddDelta),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let cluster = prop_oneof![
+        Just(1u64),
+        Just(2),
+        Just(3),
+        Just(4),
+        Just(5),
+        Just(8),
+        Just(9)
+    ];
+    let write_back = prop_oneof![
+        Just(WriteBack::Immediate),
+        Just(WriteBack::Delayed(Millis(50)))
+    ];
+    let pages = prop_oneof![Just((4096, 512)), Just((80, 16)), Just((128, 16))];
+    let version = prop_oneof![
+        Just((Version::V2, false)),
+        Just((Version::V1, false)),
+        Just((Version::V1, true)),
+    ];
+    (
+        version,
+        cluster,
+        1..=24u32,
+        any::<u8>(),
+        write_back,
+        1..=4u64,
+        pages,
+    )
+        .prop_map(
+            |((version, packed), cluster, entries, cut, write_back, prealloc, pages)| Shape {
+                version,
+                packed,
+                cluster,
+                entries,
+                size: u64::from(entries) * cluster - u64::from(cut) % cluster,
+                levels: 1,
+                raw_base: false,
+                options: Options {
+                    queues: 1,
+                    depth: 1,
+                    write: true,
+                    write_back,
+                    prealloc: Sectors(prealloc * cluster),
+                    no_space: NoSpace::Fail,
+                    page_bytes: pages.0,
+                    granule: pages.1,
+                },
+            },
+        )
+}
+
+/// Host clusters for the guest clusters below `entries` that `bits` names, in an order and with gaps that it says too.
+fn hosts(entries: u32, bits: u64) -> Vec<Owner> {
+    let mut hosts = Vec::new();
+    for clu in (0..entries).filter(|clu| bits >> (clu % 32) & 1 == 1) {
+        if bits >> (32 + clu % 16) & 1 == 1 {
+            hosts.push(Owner::Free);
+        }
+        hosts.push(Owner::Guest(clu));
+    }
+    if bits >> 60 & 1 == 1 {
+        hosts.reverse();
+    }
+    hosts
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    (shape(), 0..3u8, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+        |(mut shape, base, below, above, ragged)| {
+            let mut lowers = Vec::new();
+            let plan = |bits| Plan {
+                hosts: hosts(shape.entries, bits),
+                ..Plan::default()
+            };
+            match base {
+                0 => {}
+                1 => lowers.push(Level::Image(plan(below))),
+                _ => {
+                    let clusters = 1 + (below >> 32) as u32 % shape.entries;
+                    let data = (0..clusters)
+                        .filter(|clu| below >> (clu % 32) & 1 == 1)
+                        .collect();
+                    lowers.push(Level::Raw { clusters, data });
+                }
+            }
+            let top = Plan {
+                ragged: ragged && shape.cluster > 1,
+                ..plan(above)
+            };
+            shape.levels += lowers.len() as u8;
+            shape.raw_base = base == 2;
+            Start { shape, lowers, top }
+        },
+    )
+}
+
+/// What runs.
+struct Run {
+    shape: Shape,
+    files: Vec<MemoryFile>,
+    disk: Disk,
+    model: Model,
+    fsck: Fsck,
+    writes: u32,
+    now: u64,
+    changed: bool,
+}
+
+type Judged = Result<(), TestCaseError>;
+
+fn fail(why: impl std::fmt::Display) -> TestCaseError {
+    TestCaseError::fail(why.to_string())
+}
+
+fn open(shape: &Shape, files: &[MemoryFile]) -> Result<Disk, TestCaseError> {
+    let mut chain = Vec::new();
+    for (level, file) in files.iter().enumerate() {
+        let loaded = if level == 0 && shape.raw_base {
+            load::load_raw(file, "raw")
+        } else {
+            load::load(file, "image")
+        };
+        chain.push(loaded.map_err(fail)?);
+    }
+    let boxed = files
+        .iter()
+        .map(|file| Box::new(file.clone()) as Box<dyn DeltaFile>)
+        .collect();
+    Disk::open(chain, boxed, shape.options).map_err(fail)
+}
+
+impl Run {
+    fn new(start: &Start) -> Result<Run, TestCaseError> {
+        let (mut lowers, mut top) = (Vec::new(), SimFile::new());
+        let mut content = Content::default();
+        chain::build(
+            &start.shape,
+            &start.lowers,
+            &start.top,
+            &mut lowers,
+            &mut top,
+            &mut content,
+        );
+        let files: Vec<MemoryFile> = lowers
+            .iter()
+            .chain([&top])
+            .map(|file| {
+                let mut bytes = vec![0; file.len_bytes() as usize];
+                file.view().read_bytes(0, &mut bytes);
+                MemoryFile::new(bytes)
+            })
+            .collect();
+        let mut model = Model::new(0);
+        model.reset(&content.all);
+        Ok(Run {
+            disk: open(&start.shape, &files)?,
+            shape: start.shape.clone(),
+            files,
+            model,
+            fsck: Fsck::default(),
+            writes: 0,
+            now: 0,
+            changed: false,
+        })
+    }
+
+    fn step(&mut self, step: &Step) -> Judged {
+        match *step {
+            Step::Op(kind, start, len) => {
+                let start = u64::from(start) * self.shape.size / 256;
+                let most = (self.shape.size - start).min(3 * self.shape.cluster);
+                let len = match kind {
+                    Kind::Flush => 0,
+                    _ => 1 + u64::from(len) * (most - 1) / 255,
+                };
+                self.operate(Op { kind, start, len })?;
+            }
+            Step::Tick(passed) => {
+                self.now += u64::from(passed);
+                self.disk.tick(Millis(self.now));
+            }
+            Step::Reopen => self.close(false)?,
+            Step::AddDelta => self.close(self.files.len() < MOST_LEVELS)?,
+        }
+        self.disk.device().verify();
+        self.check(None)?;
+        if matches!(step, Step::Op(Kind::Flush, ..)) {
+            self.compare()?;
+        }
+        Ok(())
+    }
+
+    fn operate(&mut self, op: Op) -> Result<Vec<Value>, TestCaseError> {
+        let mut buffer = vec![0; op.len as usize * SECTOR];
+        let mut write = 0;
+        if matches!(op.kind, Kind::Write { .. }) {
+            self.writes += 1;
+            write = self.writes;
+            for (sector, chunk) in (op.start..).zip(buffer.chunks_mut(SECTOR)) {
+                fill_pattern(Value::of(write, sector), 0, chunk);
+            }
+        }
+        let id = self.model.submit(op, write);
+        let (start, len) = (Sector(op.start), Sectors(op.len));
+        let done = match op.kind {
+            Kind::Read => self.disk.read(start, &mut buffer),
+            Kind::Write { fua, preflush } => {
+                let flushed = if preflush { self.disk.flush() } else { Ok(()) };
+                flushed.and_then(|()| self.disk.write(start, &buffer, fua))
+            }
+            Kind::WriteZeroes { fua, unmap } => self.disk.write_zeroes(start, len, fua, unmap),
+            Kind::Discard => self.disk.discard(start, len),
+            Kind::Flush => self.disk.flush(),
+        };
+        prop_assert_eq!(done, Ok(()), "{:?}", op);
+        self.changed |= !matches!(op.kind, Kind::Read | Kind::Flush);
+        let read = if op.kind == Kind::Read {
+            values(&buffer)
+        } else {
+            Vec::new()
+        };
+        self.model.complete(id, End::Ok, &read).map_err(fail)?;
+        Ok(read)
+    }
+
+    fn read_all(&mut self) -> Result<Vec<Value>, TestCaseError> {
+        self.operate(Op {
+            kind: Kind::Read,
+            start: 0,
+            len: self.shape.size,
+        })
+    }
+
+    /// Clean close; then, maybe, a new delta on top; and open again.
+    fn close(&mut self, add: bool) -> Judged {
+        let before = self.read_all()?;
+        self.disk.close().map_err(fail)?;
+        self.check(self.changed.then_some(InUse::Closed))?;
+        if add {
+            let file = MemoryFile::default();
+            let (cluster, size) = (Sectors(self.shape.cluster), Sectors(self.shape.size));
+            load::new_image(&file, self.shape.version, cluster, size).map_err(fail)?;
+            self.files.push(file);
+        }
+        self.disk = open(&self.shape, &self.files)?;
+        self.changed = false;
+        prop_assert_eq!(self.read_all()?, before);
+        self.compare()
+    }
+
+    /// The top's bytes: never an alias, never an entry outside the data.
+    fn check(&mut self, in_use: Option<InUse>) -> Judged {
+        let Some(top) = self.files.last() else {
+            return Ok(());
+        };
+        let report = top.with(|bytes| self.fsck.check(&bytes.to_vec()).clone());
+        prop_assert!(report.problems.is_empty(), "fsck: {:?}", report.problems);
+        if let Some(in_use) = in_use {
+            prop_assert_eq!(report.in_use(), Some(in_use));
+        }
+        Ok(())
+    }
+
+    /// The model's reader of the bytes sees what the disk reads as: everything is in the index.
+    fn compare(&mut self) -> Judged {
+        let disk = self.read_all()?;
+        let bytes: Vec<Vec<u8>> = self
+            .files
+            .iter()
+            .map(|file| file.with(<[u8]>::to_vec))
+            .collect();
+        let mut levels = Vec::new();
+        for (level, bytes) in bytes.iter().enumerate() {
+            let bytes: &dyn ImageBytes = bytes;
+            levels.push(if level == 0 && self.shape.raw_base {
+                ModelLevel::Raw(bytes)
+            } else {
+                ModelLevel::Image(Image::open(bytes).map_err(fail)?)
+            });
+        }
+        for (sector, &value) in disk.iter().enumerate() {
+            let mut found = [0; SECTOR];
+            read_sector(&levels, sector as u64, &mut found);
+            prop_assert_eq!(recognise(&found), Some(value), "sector {}", sector);
+        }
+        Ok(())
+    }
+}
+
+fn values(buffer: &[u8]) -> Vec<Value> {
+    let known = |sector| recognise(sector).unwrap_or(Value(u64::MAX));
+    buffer.as_chunks::<SECTOR>().0.iter().map(known).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../corpus/proptest-random.txt"
+        )))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn arbitrary_operations_on_arbitrary_chains(
+        start in start(),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut run = Run::new(&start)?;
+        for step in &steps {
+            run.step(step)?;
+        }
+        run.close(false)?;
+    }
+}

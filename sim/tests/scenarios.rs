@@ -1,0 +1,172 @@
+//! Every scenario of the corpus, on the simulator and on files; and what a scenario that is wrong comes to.
+
+use std::path::{Path, PathBuf};
+
+use sim::report::Class;
+use sim::scenario::{MemoryFiles, Scenario, ScenarioError, run, run_file, run_on_files};
+
+fn corpus() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/scenarios");
+    let entries = std::fs::read_dir(&folder).expect("corpus/scenarios");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn load(path: &Path) -> Scenario {
+    let text = std::fs::read_to_string(path).expect("a text");
+    Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_scenario_passes_twice_with_the_same_trace() {
+    let files = corpus();
+    assert!(files.len() >= 15, "{} scenarios", files.len());
+    let (mut cuts, mut complete, mut images, mut faults) = (0, 0, 0, 0);
+    for path in files {
+        let play = || run_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (first, second) = (play(), play());
+        assert_eq!(first, second, "{}", path.display());
+        cuts += first.crashes;
+        complete += first.complete_cuts;
+        images += first.crash_images;
+        faults += first.faults.total();
+    }
+    println!("{cuts} power cuts, {complete} complete; {images} crash images; {faults} faults");
+    assert_eq!(cuts, complete, "a cut has more crash images than the cap");
+    assert!(cuts >= 20 && images >= 200 && faults >= 10);
+}
+
+#[test]
+fn every_scenarios_operations_run_on_files() {
+    for path in corpus() {
+        let scenario = load(&path);
+        let play = || {
+            run_on_files(&scenario, &mut MemoryFiles::default())
+                .unwrap_or_else(|failure| panic!("{}: {failure}", path.display()))
+        };
+        let first = play();
+        assert_eq!(first, play(), "{}", path.display());
+        let reads_of_all = 2;
+        assert_eq!(first.ops, scenario.ops().count() as u64 + reads_of_all);
+    }
+}
+
+/// Plays a text that must fail in the run; the line and the message.
+fn failure(text: &str) -> (Option<usize>, String) {
+    match run(&Scenario::parse(text).expect("it can be read")) {
+        Err(ScenarioError::Failed { line, failure }) => {
+            assert_eq!(failure.class, Class::Wrong);
+            assert_eq!(failure.checker, "scenario");
+            (line, failure.message)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wrong_expectation_fails_in_its_line() {
+    let write = "top 1\nq0.t0 write 4\nsettle\n";
+    for (line, says) in [
+        ("expect 4 zero", "sector 4 holds write 1"),
+        ("expect 4+2 w1", "sector 5 holds zeros"),
+        ("expect 2 w1 | zero", "what was there in the beginning"),
+        ("mapped 4 no", "sector 4 is mapped Top"),
+        ("mapped 6 top", "sector 6 is mapped No"),
+        ("ended q0.t0 io", "ended Some(Ok), not Io"),
+        ("waits q0.t0", "does not wait"),
+        ("ended q1.t0 ok", "has submitted nothing"),
+        ("deliver sync", "no such I/O in flight"),
+        ("resume", "suspended already"),
+    ] {
+        let (found, message) = failure(&format!("{write}{line}\nexpect 4 w1\n"));
+        assert_eq!(found, Some(4), "{line}: {message}");
+        assert!(message.contains(says), "{line}: {message}");
+    }
+    let (_, message) = failure("q0.t0 write 4\nq0.t0 write 6\n");
+    assert!(message.contains("is busy"), "{message}");
+    let (_, message) = failure("top 0-7\nq0.t0 read 0+2\ndeliver read short 1024\n");
+    assert!(message.contains("cannot end with"), "{message}");
+    let (_, message) = failure("top 0-7\nsuspend\nexpect 0 base\n");
+    assert!(message.contains("the read waits"), "{message}");
+}
+
+#[test]
+fn a_power_cut_loses_what_was_only_acknowledged() {
+    let text = "q0.t0 write 4\nsettle\ncut keep-none\nexpect 4 w1\n";
+    let (line, message) = failure(text);
+    assert_eq!((line, message.contains("zeros")), (Some(4), true));
+    for kept in [
+        text.replace("settle", "settle\ntick 60\nsettle"),
+        text.replace("write 4", "write 4 fua"),
+    ] {
+        let result = run(&Scenario::parse(&kept).expect("it can be read"));
+        assert!(result.is_ok(), "{kept}: {result:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_with_line_and_token() {
+    for (text, line, token) in [
+        ("fly", 1, "fly"),
+        ("\n# nothing\nq0.t0 write", 3, ""),
+        ("q0.t0 write 4+x", 1, "x"),
+        ("q0.t0 write 15+2", 1, "15+2"),
+        (
+            "q0.t0 write 18446744073709551615+2",
+            1,
+            "18446744073709551615+2",
+        ),
+        ("q0.t0 write 4 unmap", 1, "unmap"),
+        ("q0.t0 read 4 fua", 1, "fua"),
+        ("q0.t0 sing 4", 1, "sing"),
+        ("q9.t0 flush", 1, "q9.t0"),
+        ("q0t0 flush", 1, "q0t0"),
+        ("turn 2", 1, "2"),
+        ("tick soon", 1, "soon"),
+        ("settle now", 1, "now"),
+        ("cut some", 1, "some"),
+        ("expect 4", 1, ""),
+        ("expect 4 w", 1, ""),
+        ("expect 4 w1 zero", 1, "zero"),
+        ("expect 4 one", 1, "one"),
+        ("mapped 4 middle", 1, "middle"),
+        ("deliver pizza", 1, "pizza"),
+        ("deliver write fail", 1, ""),
+        ("deliver write fail hard", 1, "hard"),
+        ("deliver write short", 1, ""),
+        ("top 0-8", 1, "0-8"),
+        ("top 3-1", 1, "3-1"),
+        ("top 1 1", 1, "1"),
+        ("top 1 extension=mixed", 1, "extension=mixed"),
+        ("base image 1 extension", 1, "extension"),
+        ("top 1\nbase image 2", 2, "base"),
+        ("top 1\ntop 2", 2, "top"),
+        ("base image 1\nbase raw 2", 2, "raw"),
+        ("base tape 1", 1, "tape"),
+        ("settle\ntop 1", 2, "top"),
+        ("top 1\ngeometry cluster=1", 2, "geometry"),
+        ("geometry cluster=0", 1, "cluster=0"),
+        ("geometry entries=65537", 1, "entries=65537"),
+        ("geometry entries=65536 cluster=4096", 1, "size"),
+        ("geometry colour=2", 1, "colour=2"),
+        ("geometry version=3", 1, "version=3"),
+        ("geometry packed", 1, "packed"),
+        ("geometry granule=24 page-bytes=96", 1, "granule"),
+        ("geometry granule=64 page-bytes=96", 1, "granule"),
+        ("geometry size=14", 1, "size"),
+        ("geometry write-back=later", 1, "write-back=later"),
+        ("geometry no-space=wait", 1, "no-space=wait"),
+    ] {
+        match Scenario::parse(text) {
+            Err(ScenarioError::Syntax {
+                line: found_line,
+                token: found,
+                ..
+            }) => assert_eq!((found_line, found.as_str()), (line, token), "{text:?}"),
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+}
