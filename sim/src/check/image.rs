@@ -71,6 +71,9 @@ pub struct Expected<'a> {
     pub left: Left,
     /// What may stand in each sector.
     pub model: &'a Model,
+    /// The power was cut while the image was being closed: what may stand there if everything was durable. An image
+    /// that says that it is closed must hold no less.
+    pub closed: Option<&'a Model>,
 }
 
 impl Images {
@@ -101,7 +104,15 @@ impl Images {
         extension::check_image(&bytes.view, ext_off, expected.kept)?;
         self.read(bytes, expected.below, expected.layout.cluster.0);
         let judged = expected.model.check_all_after_crash(&self.seen);
-        judged.map_err(|violation| failure("durable", violation.to_string()))
+        judged.map_err(|violation| failure("durable", violation.to_string()))?;
+        let closed = expected
+            .closed
+            .filter(|_| self.fsck.report().in_use() == Some(InUse::Closed));
+        let judged = closed.map_or(Ok(()), |model| model.check_all_after_crash(&self.seen));
+        judged.map_err(|violation| {
+            let message = format!("marked as closed, but not all is durable (I31): {violation}");
+            failure("durable", message)
+        })
     }
 
     /// Reads the image with the model's naive reader.

@@ -24,7 +24,7 @@
 //! waits q0.t1             must not have ended
 //! expect 4+2 w1 | zero | base   must read as what the first write wrote, or as zeros, or as in the beginning
 //! mapped 4 top            where a sector must be: top, no, or the number of a lower level from 0
-//! close [cut 3]           clean close; power cut after 3 calls of it. What follows opens the image again
+//! close [cut 3]           clean close; power cut after 3 calls of it, if there are so many. Steps that follow open it again
 //! cut [keep-all|keep-none|seed 7]   power cut: all distinct crash images are examined, one lives on and is opened again
 //! ```
 //! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.

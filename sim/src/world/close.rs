@@ -1,5 +1,6 @@
 //! The clean close, and the power cut inside it.
 
+use model::disk::Model;
 use model::op::{End, Kind as OpKind, Op};
 use ploop_core::units::Sectors;
 use ploop_core::{CloseError, ControlIo, Device, Failure as CoreFailure};
@@ -105,7 +106,12 @@ impl Run<'_> {
             Ok(()) => self.closed(if changed { Left::Closed } else { Left::Either }),
             Err(CloseError::Failed { .. }) if cut => {
                 self.stats.recovery_crashes += 1;
-                self.cut_with(Left::Either, Survivor::Drawn)
+                let mut closed = self.world.model.clone();
+                flush(&mut closed)?;
+                self.world.closed = Some(closed);
+                let judged = self.cut_with(Left::Either, Survivor::Drawn);
+                self.world.closed = None;
+                judged
             }
             Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
                 self.cut(Survivor::Drawn)
@@ -119,16 +125,7 @@ impl Run<'_> {
 
     /// Everything is durable: the image reads as the disk did.
     fn closed(&mut self, left: Left) -> Result<(), Failure> {
-        let flush = self.world.model.submit(
-            Op {
-                kind: OpKind::Flush,
-                start: 0,
-                len: 0,
-            },
-            0,
-        );
-        let judged = self.world.model.complete(flush, End::Ok, &[]);
-        judged.map_err(|violation| failure("durable", violation.to_string()))?;
+        flush(&mut self.world.model)?;
         let world = &mut *self.world;
         if world.canary != Canary::Off {
             world.top.crash(self.tape);
@@ -139,4 +136,16 @@ impl Run<'_> {
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))
     }
+}
+
+/// Everything acknowledged is durable.
+fn flush(model: &mut Model) -> Result<(), Failure> {
+    let op = Op {
+        kind: OpKind::Flush,
+        start: 0,
+        len: 0,
+    };
+    let flush = model.submit(op, 0);
+    let judged = model.complete(flush, End::Ok, &[]);
+    judged.map_err(|violation| failure("durable", violation.to_string()))
 }

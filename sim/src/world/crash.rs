@@ -105,6 +105,7 @@ impl Run<'_> {
             images,
             content,
             model,
+            closed,
             ..
         } = &mut *self.world;
         let expected = Expected {
@@ -113,6 +114,7 @@ impl Run<'_> {
             layout: &self.layout,
             left,
             model,
+            closed: closed.as_ref(),
         };
         images.judge(top.view(), expected)?;
         self.judged();
@@ -132,6 +134,7 @@ impl Run<'_> {
             images,
             content,
             model,
+            closed,
             ..
         } = &mut *self.world;
         let expected = Expected {
@@ -140,6 +143,7 @@ impl Run<'_> {
             layout: &self.layout,
             left,
             model,
+            closed: closed.as_ref(),
         };
         let mut list = top.crash_images(cap);
         if list.distinct() <= u128::from(cap) {
@@ -175,6 +179,7 @@ impl Run<'_> {
                 images,
                 content,
                 model,
+                closed,
                 ..
             } = &mut *self.world;
             spare.copy_from(top);
@@ -185,6 +190,7 @@ impl Run<'_> {
                 layout: &self.layout,
                 left,
                 model,
+                closed: closed.as_ref(),
             };
             images.judge(spare.view(), expected)?;
             self.stats.torn_rounds += u64::from(report.torn_meta > 0);

@@ -95,6 +95,8 @@ pub struct World {
     spare: SimFile,
     content: Content,
     model: Model,
+    /// While an image is judged that was being closed when the power was cut: the model of the closed one.
+    closed: Option<Model>,
     images: Images,
     faults: FaultPlan,
     out: Actions,
@@ -143,6 +145,7 @@ impl World {
             spare: SimFile::new(),
             content: Content::default(),
             model: Model::new(0),
+            closed: None,
             images: Images::default(),
             faults: FaultPlan::none(),
             out: Actions::new(),
@@ -229,6 +232,7 @@ impl World {
 impl<'a> Run<'a> {
     /// A run of a shape whose files are there, without faults, whose clients come from outside.
     fn new(world: &'a mut World, tape: &'a mut Tape, shape: Shape) -> Run<'a> {
+        world.closed = None;
         Run {
             world,
             tape,
