@@ -56,6 +56,7 @@ pub fn run_in(world: &mut World, scenario: &Scenario) -> Result<RunStats, Scenar
         if result.is_err() {
             break;
         }
+        stage.verify();
     }
     if result.is_ok() {
         at = None;

@@ -330,6 +330,13 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// Checks the core's own invariants. Panics if one is broken.
+    pub fn verify(&self) {
+        if let Some(device) = &self.device {
+            device.verify();
+        }
+    }
+
     /// Everything in flight ends, the whole disk is read, and the image is closed and compared.
     pub fn end(&mut self) -> Result<(), Failure> {
         let device = self.device()?;
