@@ -4,9 +4,7 @@ use super::engine::image::Image;
 use super::engine::rig::options;
 use super::explore::{check, race, thread};
 use super::ops::{discard, flush, read, write, write_fua};
-use super::stage::{
-    CHAIN, FULL, PLAIN, chase, finish, is_index, is_sync, marked, one, serve, until,
-};
+use super::stage::{CHAIN, FULL, PLAIN, chase, finish, is_index, is_sync, marked, one, until};
 
 /// A discard and a write of one mapped cluster, both from their look-up to their end.
 #[test]
