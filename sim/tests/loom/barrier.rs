@@ -34,6 +34,22 @@ fn flush_against_write_ending() {
     });
 }
 
+/// A flush counts on the next sync while that one starts and ends: it is told, or finds it ended.
+#[test]
+fn flush_against_its_sync() {
+    let image = Image::new(PLAIN);
+    check("flush_against_its_sync", None, move |last| {
+        let rig = marked(&image, options());
+        assert!(rig.submit((0, 1), flush()).is_empty());
+        let threads = [
+            thread(|rig| rig.submit((1, 0), flush())),
+            thread(|rig| chase(rig, rig.turn(0))),
+        ];
+        let left = race(&rig, threads);
+        finish(&rig, left, last);
+    });
+}
+
 /// A flush comes while the page's older image is being written: it gets another round for what changed since.
 #[test]
 fn flush_against_older_image() {

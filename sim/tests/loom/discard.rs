@@ -21,6 +21,26 @@ fn discard_against_write_of_its_cluster() {
     });
 }
 
+/// A write is on its way to a mapped host while a discard gives that host up for another cluster: the look-up and the
+/// registration that keeps the discard waiting are one step.
+#[test]
+fn lookup_against_reuse_of_its_host() {
+    let image = Image::new(FULL);
+    check("lookup_against_reuse_of_its_host", None, move |last| {
+        let rig = marked(&image, options());
+        let threads = [
+            thread(|rig| chase(rig, rig.submit((0, 0), discard(0, 1)))),
+            thread(|rig| rig.submit((1, 0), write(0, 1))),
+        ];
+        let on_its_way = race(&rig, threads);
+        let mut pool = rig.submit((0, 1), flush());
+        rig.drain(&mut pool, last);
+        pool.extend(rig.submit((0, 2), write(1, 1)));
+        rig.drain(&mut pool, last);
+        finish(&rig, on_its_way, last);
+    });
+}
+
 /// A discard against an allocation under way on the same cluster.
 #[test]
 fn discard_against_allocation_of_its_cluster() {
