@@ -1,7 +1,8 @@
-//! The system's allocator, with counters of what the calling thread does. No shared cache line: threads do not slow
+//! A fast allocator (worlds are made of short-lived small blocks), with counters of what the calling thread does. No shared cache line: threads do not slow
 //! each other down.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use mimalloc::MiMalloc;
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 
 thread_local! {
@@ -32,29 +33,29 @@ fn signed(bytes: usize) -> i64 {
 /// See the module.
 pub(crate) struct Counting;
 
-// SAFETY: every call is handed to the system's allocator as it came; counting touches neither memory nor layout.
+// SAFETY: every call is handed to the allocator as it came; counting touches neither memory nor layout.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(1, signed(layout.size()));
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(1, signed(layout.size()));
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(1, signed(size) - signed(layout.size()));
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.realloc(block, layout, size) }
+        unsafe { MiMalloc.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         note(0, -signed(layout.size()));
         // SAFETY: the caller's promise, passed on.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { MiMalloc.dealloc(block, layout) }
     }
 }

@@ -216,7 +216,7 @@ impl Reader<'_> {
     fn end_of_list(&mut self, pos: u64) -> Result<(), Stop> {
         let mut zeros = true;
         self.pieces(pos, |piece| {
-            zeros = piece.iter().all(|&byte| byte == 0);
+            zeros = piece.iter().fold(0, |any, &byte| any | byte) == 0;
             zeros
         })?;
         if !zeros {

@@ -55,6 +55,8 @@ pub(super) fn run(
             verdict.cpu_seconds += line.cpu_seconds;
             next[at] += line.runs + 1;
             let Some(failed) = line.failure else { continue };
+            // The summary counts the runs before it.
+            runs += 1;
             next[at] = next[at].max(failed.seed + 1);
             let message = first_line(&failed.message);
             let named =

@@ -96,20 +96,39 @@ impl View<'_> {
         if !at.is_multiple_of(granule) {
             return 0;
         }
-        let meta = self
-            .layout
-            .meta_bytes()
-            .saturating_sub(at)
-            .min(buf.len() as u64) as usize;
+        let meta = self.layout.meta_bytes().saturating_sub(at);
+        let meta = meta.min(buf.len() as u64) as usize;
         let units = (at / granule) as usize..;
+        // Most of it is zeros.
+        buf[..meta].fill(0);
         for (unit, out) in units.zip(buf[..meta].chunks_mut(granule as usize)) {
             let content = self.unit(unit);
-            match content {
-                Content::ZERO => out.fill(0),
-                content => out.copy_from_slice(&self.contents.granule(content)[..out.len()]),
+            if content != Content::ZERO {
+                out.copy_from_slice(&self.contents.granule(content)[..out.len()]);
             }
         }
         meta
+    }
+
+    /// A part of one unit. Returns how many bytes were copied.
+    fn read_piece(&self, at: u64, buf: &mut [u8]) -> usize {
+        let unit = self.layout.of_byte(at);
+        let content = self.unit(unit);
+        let offset = (at - self.layout.start(unit)) as usize;
+        let take = (self.layout.size(unit) as usize - offset).min(buf.len());
+        let out = &mut buf[..take];
+        if content == Content::ZERO {
+            out.fill(0);
+        } else if self.layout.is_meta(unit) {
+            out.copy_from_slice(&self.contents.granule(content)[offset..offset + take]);
+        } else if let Ok(sector) = <&mut [u8; SECTOR]>::try_from(&mut *out) {
+            self.contents.sector_bytes(content, 0, sector);
+        } else {
+            let mut sector = [0; SECTOR];
+            self.contents.sector_bytes(content, 0, &mut sector);
+            out.copy_from_slice(&sector[offset..offset + take]);
+        }
+        take
     }
 
     /// Copies the bytes at `at` into `buf`. Returns how many there were before the end.
@@ -117,21 +136,14 @@ impl View<'_> {
         let len = usize::try_from(self.len.saturating_sub(at))
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        let mut done = self.read_meta(at, &mut buf[..len]);
+        let mut done = 0;
         while done < len {
             let byte = at + done as u64;
-            let unit = self.layout.of_byte(byte);
-            let offset = (byte - self.layout.start(unit)) as usize;
-            let take = (self.layout.size(unit) as usize - offset).min(len - done);
-            let out = &mut buf[done..done + take];
-            if self.layout.is_meta(unit) {
-                out.copy_from_slice(&self.contents.granule(self.unit(unit))[offset..offset + take]);
-            } else {
-                let mut sector = [0; SECTOR];
-                self.contents.sector_bytes(self.unit(unit), 0, &mut sector);
-                out.copy_from_slice(&sector[offset..offset + take]);
-            }
-            done += take;
+            let whole = self.read_meta(byte, &mut buf[done..len]);
+            done += match whole {
+                0 => self.read_piece(byte, &mut buf[done..len]),
+                whole => whole,
+            };
         }
         len
     }

@@ -80,7 +80,7 @@ impl Run<'_> {
         self.say(|_| format!("close, power lasts for {power:?} calls"));
         self.suspended = true;
         device.suspend(&mut self.world.out);
-        self.carry_out(device)?;
+        self.carry_out()?;
         self.drain(device)?;
         let Some(quiesced) = device.try_quiesce() else {
             return Err(hang(format!(

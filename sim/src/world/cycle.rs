@@ -155,7 +155,7 @@ impl Run<'_> {
         self.stats.steps += 1;
         self.trace.push(0x70 << 56 | u64::from(queue.0));
         device.turn(queue, &mut self.world.out);
-        self.carry_out(device)
+        self.carry_out()
     }
 
     pub(super) fn tick(&mut self, device: &Device, now: Millis) -> Result<(), Failure> {
@@ -165,7 +165,7 @@ impl Run<'_> {
         self.trace.push(0x71 << 56 | now.0);
         self.say(|_| format!("tick     {}", now.0));
         device.tick(now, &mut self.world.out);
-        self.carry_out(device)
+        self.carry_out()
     }
 
     pub(super) fn suspend_or_resume(&mut self, device: &Device) -> Result<(), Failure> {
@@ -179,7 +179,7 @@ impl Run<'_> {
         } else {
             device.resume(&mut self.world.out);
         }
-        self.carry_out(device)
+        self.carry_out()
     }
 
     /// Delivers everything, in order, until nothing is in flight.

@@ -81,15 +81,13 @@ impl fmt::Display for Flight {
 
 impl Run<'_> {
     /// Takes what the core wants done and puts it under way.
-    pub(super) fn carry_out(&mut self, _device: &Device) -> Result<(), Failure> {
-        let mut actions = std::mem::take(&mut self.world.actions);
-        actions.clear();
-        actions.extend(self.world.out.drain());
-        let result = actions.drain(..).try_for_each(|action| match action.kind {
+    pub(super) fn carry_out(&mut self) -> Result<(), Failure> {
+        let mut actions = std::mem::take(&mut self.world.out);
+        let result = actions.drain().try_for_each(|action| match action.kind {
             ActionKind::Finish { tag, outcome } => self.finished(action.queue, tag, outcome),
             ActionKind::Io { ticket, op } => self.begin(ticket, op),
         });
-        self.world.actions = actions;
+        self.world.out = actions;
         result
     }
 
@@ -204,7 +202,7 @@ impl Run<'_> {
         self.say(|_| format!("deliver  {} {outcome:?}", describe(&op)));
         self.take_effect(&op, doing, outcome, applied)?;
         device.complete(ticket, outcome, &mut self.world.out);
-        self.carry_out(device)
+        self.carry_out()
     }
 
     /// What the completion does to the file, or brings from it.

@@ -24,7 +24,7 @@ use model::disk::{Model, OpId};
 use model::op::{End, Op, Value};
 use ploop_core::format::Layout;
 use ploop_core::units::{Millis, QueueId};
-use ploop_core::{Action, Actions, Device};
+use ploop_core::{Actions, Device};
 
 use crate::check::image::Images;
 use crate::check::in_use::Mark;
@@ -100,7 +100,6 @@ pub struct World {
     images: Images,
     faults: FaultPlan,
     out: Actions,
-    actions: Vec<Action>,
     flights: Vec<Flight>,
     tags: Vec<TagState>,
     values: Vec<Value>,
@@ -149,7 +148,6 @@ impl World {
             images: Images::default(),
             faults: FaultPlan::none(),
             out: Actions::new(),
-            actions: Vec::new(),
             flights: Vec::new(),
             tags: Vec::new(),
             values: Vec::new(),

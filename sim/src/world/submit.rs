@@ -151,7 +151,7 @@ impl Run<'_> {
             len: Sectors(op.len),
         };
         device.submit(origin, request, &mut self.world.out);
-        self.carry_out(device)
+        self.carry_out()
     }
 
     /// A request has ended.
