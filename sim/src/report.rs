@@ -23,6 +23,8 @@ pub struct RunStats {
     pub sectors_compared: u64,
     /// Crash images in which one round's riders were torn apart.
     pub torn_rounds: u64,
+    /// Of these, in the geometry of real images: pages of 4096 bytes, torn at 512.
+    pub torn_real_rounds: u64,
     /// Faults injected, by kind.
     pub faults: FaultCounts,
     /// Hash of everything that happened, in order.

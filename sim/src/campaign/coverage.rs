@@ -2,6 +2,7 @@
 //! inside a recovery. A small campaign only says what it did not see; a large one is red.
 
 use super::{Plan, Summary};
+use crate::profile::Profile;
 use std::time::Duration;
 
 /// From this many guest operations on a campaign is large (some 200,000 runs of the profile `tiny`).
@@ -44,6 +45,14 @@ impl Coverage {
         }
         if sum.torn_rounds == 0 {
             others.push("a round torn apart".into());
+        }
+        // `tiny` has no real geometry, `big` no tiny one.
+        let only = |one| summary.totals.iter().all(|(profile, ..)| profile == one);
+        if sum.torn_real_rounds == 0 && !only(Profile::Tiny) {
+            others.push("a round torn apart in real geometry".into());
+        }
+        if sum.torn_real_rounds == sum.torn_rounds && !only(Profile::Big) {
+            others.push("a round torn apart in tiny geometry".into());
         }
         if sum.recovery_crashes == 0 {
             others.push("a crash inside a recovery".into());

@@ -74,6 +74,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         crash_images,
         sectors_compared,
         torn_rounds,
+        torn_real_rounds,
         faults,
         trace,
     } = stats;
@@ -85,6 +86,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.crash_images += crash_images;
     sum.sectors_compared += sectors_compared;
     sum.torn_rounds += torn_rounds;
+    sum.torn_real_rounds += torn_real_rounds;
     sum.faults.add(faults);
     sum.trace = sum.trace.wrapping_add(*trace);
 }

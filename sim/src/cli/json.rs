@@ -19,6 +19,7 @@ struct Line<'a> {
     crash_images: u64,
     sectors_compared: u64,
     torn_rounds: u64,
+    torn_real_rounds: u64,
     faults: u64,
     faults_by_kind: BTreeMap<String, u64>,
     runs_by_profile: BTreeMap<String, u64>,
@@ -71,6 +72,7 @@ pub(super) fn write(result: &Result<'_>, exit_code: u8, out: &mut dyn Write) -> 
         crash_images: sum.crash_images,
         sectors_compared: sum.sectors_compared,
         torn_rounds: sum.torn_rounds,
+        torn_real_rounds: sum.torn_real_rounds,
         faults: sum.faults.total(),
         faults_by_kind: faults
             .map(|(io, fault, count)| (format!("{} {}", io.name(), fault.name()), count))

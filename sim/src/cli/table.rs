@@ -37,7 +37,11 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         ("crashes", sum.crashes, String::new()),
         ("  inside a recovery", sum.recovery_crashes, String::new()),
         ("crash images", sum.crash_images, String::new()),
-        ("  with a torn round", sum.torn_rounds, String::new()),
+        (
+            "  with a torn round",
+            sum.torn_rounds,
+            format!("{} of them in real geometry", grouped(sum.torn_real_rounds)),
+        ),
         ("sectors compared", sum.sectors_compared, String::new()),
         ("faults injected", sum.faults.total(), String::new()),
         (

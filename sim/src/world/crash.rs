@@ -63,10 +63,17 @@ impl Run<'_> {
         self.world.model.crash();
     }
 
+    /// Counts a crash image in which a round is torn apart.
+    fn tore(&mut self, torn: bool) {
+        let real = torn && self.shape.is_real();
+        self.stats.torn_rounds += u64::from(torn);
+        self.stats.torn_real_rounds += u64::from(real);
+    }
+
     /// The top file becomes one of the images that the cut may leave; it is examined, and the model goes on from it.
     fn live_on(&mut self, left: Left, survivor: Survivor) -> Result<(), Failure> {
         let report = self.crash_top(survivor);
-        self.stats.torn_rounds += u64::from(report.torn_meta > 0);
+        self.tore(report.torn_meta > 0);
         self.trace.push(
             u64::from(report.survived) << 32
                 | u64::from(report.lost) << 16
@@ -193,7 +200,7 @@ impl Run<'_> {
                 closed: closed.as_ref(),
             };
             images.judge(spare.view(), expected)?;
-            self.stats.torn_rounds += u64::from(report.torn_meta > 0);
+            self.tore(report.torn_meta > 0);
             self.judged();
         }
         Ok(())

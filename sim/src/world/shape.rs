@@ -48,7 +48,17 @@ pub struct Swarm {
 
 const PAGE_BYTES: [u32; 4] = [80, 96, 128, 112];
 
+/// Metadata pages of real images, in bytes.
+const REAL_PAGE: u32 = 4096;
+/// What a real disk writes whole, in bytes.
+const REAL_GRANULE: u32 = 512;
+
 impl Shape {
+    /// True if pages and tearing are those of real images; else they are small.
+    pub(super) fn is_real(&self) -> bool {
+        self.options.granule == REAL_GRANULE
+    }
+
     /// Draws a shape.
     pub fn draw(profile: Profile, tape: &mut Tape) -> Shape {
         let g = Kind::Geometry;
@@ -57,6 +67,8 @@ impl Shape {
         let cluster = u64::from(1 + pick(if profile == Profile::Tiny { 3 } else { 6 }));
         let entries = match profile {
             Profile::Tiny => 5 + pick(7),
+            // So many that an index image is more than one sector, which may be torn.
+            Profile::Default | Profile::Faults if real => 130 + pick(150),
             Profile::Default | Profile::Faults => 5 + pick(28),
             Profile::Big => 1000 + pick(1100),
         };
@@ -99,7 +111,7 @@ impl Shape {
             NoSpace::Wait { retry: Millis(30) }
         };
         let (page_bytes, granule) = if real {
-            (4096, 512)
+            (REAL_PAGE, REAL_GRANULE)
         } else {
             (PAGE_BYTES[pick(4) as usize], 16)
         };
