@@ -86,6 +86,9 @@ pub(super) struct ReplayArguments {
     /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
     #[arg(long)]
     pub(super) trace: bool,
+    /// Writes today's trace hash and verdict into the file; the choices stay
+    #[arg(long)]
+    pub(super) record: bool,
 }
 
 #[derive(Args, Clone, Debug)]

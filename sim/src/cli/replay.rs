@@ -7,7 +7,7 @@ use crate::profile::Profile;
 use crate::replay::{Replay, replay as run_again};
 use crate::tape::{Choice, Tape, TapeFile};
 use crate::world::World;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::Path;
 
@@ -27,6 +27,14 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
         }
     }
     report(&tape, &replay, out)?;
+    if arguments.record {
+        let path = arguments.tape.display();
+        if let Err(error) = record(&arguments.tape, tape, &replay) {
+            eprintln!("sim: {path}: {error}");
+            return Ok(USAGE);
+        }
+        writeln!(out, "recorded in {path}")?;
+    }
     Ok(match &replay.result {
         Ok(_) => 0,
         Err(failure) => failure.class.exit_code(),
@@ -38,6 +46,22 @@ fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
     let tape = TapeFile::load(BufReader::new(file)).map_err(|error| error.to_string())?;
     let profile = tape.profile.parse()?;
     Ok((tape, profile))
+}
+
+/// The file says from now on what came out today.
+fn record(path: &Path, tape: TapeFile, replay: &Replay) -> io::Result<()> {
+    let (trace, failure) = match &replay.result {
+        Ok(stats) => (stats.trace, String::new()),
+        Err(failure) => (failure.trace, failure.checker.to_owned()),
+    };
+    let mut bytes = Vec::new();
+    TapeFile {
+        trace: Some(trace),
+        failure,
+        ..tape
+    }
+    .save(&mut bytes)?;
+    fs::write(path, bytes)
 }
 
 fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<()> {
