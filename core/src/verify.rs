@@ -90,6 +90,8 @@ marks! {
     ZeroesOverLower,
     /// A sync failed and poisoned the file.
     Poisoned,
+    /// A slot of a killed device was not what the file says.
+    RecoveredSlot,
     /// A request waited for the in-use mark.
     WaitedForMark,
     /// Marking the image in use failed.

@@ -13,6 +13,8 @@ pub struct RunStats {
     pub steps: u64,
     /// Power cuts.
     pub crashes: u64,
+    /// Servers killed and taken over.
+    pub kills: u64,
     /// Power cuts while an image was being recovered or closed.
     pub recovery_crashes: u64,
     /// Power cuts of which every distinct crash image was examined.

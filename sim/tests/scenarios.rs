@@ -108,6 +108,15 @@ fn a_power_cut_loses_what_was_only_acknowledged() {
 }
 
 #[test]
+fn a_killed_server_loses_nothing_that_was_acknowledged() {
+    let text =
+        "q0.t0 write 4\nsettle\nended q0.t0 ok\nkill\nexpect 4 w1\ncut keep-none\nexpect 4 w1\n";
+    let (line, message) = failure(text);
+    // Nothing was flushed: the cut may take it, the kill may not.
+    assert_eq!((line, message.contains("zeros")), (Some(7), true));
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_with_line_and_token() {
     for (text, line, token) in [
         ("fly", 1, "fly"),

@@ -8,6 +8,7 @@
 //! * P4 A slot with `flight > 0` is never un-mapped: the last I/O on a host cluster ends before the host is given up.
 //! * P5 Whatever differs from the disk has a record; a page with a record, or a header that changed, is not `Clean` and
 //!   is in the dirty set.
+//! * P6 A change of a slot is in the kept map (`bat::visible`) before the section ends.
 //!
 //! Nested in the page lock are only the host clusters' life (`Holes`) or the dirty set (`Table`), one at a time.
 
@@ -15,10 +16,11 @@ use std::collections::VecDeque;
 
 use crate::alloc::Alloc;
 use crate::bat::level::{Levels, NO_LEVEL, Place};
+use crate::bat::visible::VisibleMap;
 use crate::cluster::lock::{COUNT, ClusterLocks, HELD, Hold, OWES, SHADOWS};
 use crate::request::work::{Segment, SegmentKind, Waiter};
 use crate::sync::{Guard, Mutex, Rank};
-use crate::units::{Level, Millis, PageId, Sector, Slot};
+use crate::units::{Clu, Level, Millis, PageId, Sector, Slot};
 use crate::verify::{mark, verify};
 use crate::writeback::dirty::DirtySet;
 use crate::writeback::record::Record;
@@ -30,6 +32,7 @@ pub(crate) struct Context<'a> {
     pub(crate) levels: &'a Levels,
     pub(crate) alloc: &'a Alloc,
     pub(crate) dirty: &'a DirtySet,
+    pub(crate) visible: &'a dyn VisibleMap,
     pub(crate) now: Millis,
 }
 
@@ -54,6 +57,8 @@ pub(crate) struct HeaderCopy {
 #[derive(Debug)]
 pub(crate) struct MdPage {
     pub(crate) id: PageId,
+    /// Guest cluster of its first slot.
+    pub(crate) first: Clu,
     pub(crate) map: Box<[u32]>,
     pub(crate) level: Box<[u8]>,
     pub(crate) flight: Box<[u32]>,
@@ -253,6 +258,7 @@ impl Page {
         md.map[slot.index()] = entry;
         md.level[slot.index()] = cx.levels.top().0;
         cx.alloc.published(entry);
+        cx.visible.set(md.clu(slot), entry);
         let change = md.change(slot, disk, entry, need, cx);
         if register {
             md.flight[slot.index()] += 1;
@@ -263,6 +269,18 @@ impl Page {
     /// Releases a held cluster without a new mapping. Returns whoever waited.
     pub(crate) fn abandon(&self, slot: Slot) -> VecDeque<Segment> {
         self.md.lock().release(slot)
+    }
+
+    /// A killed device left this slot as it is now; the file says `file`. `need`: the sync that makes a mapping safe.
+    pub(crate) fn recovered(&self, slot: Slot, file: u32, need: u64, cx: Context<'_>) {
+        let mut md = self.md.lock();
+        if file != 0 {
+            md.give_up(slot, file, cx);
+        }
+        let visible = md.top_entry(slot, cx.levels);
+        if visible != 0 {
+            md.change(slot, 0, visible, need, cx);
+        }
     }
 
     /// The change that an acknowledgement of I/O on this slot has to wait for, if it promises durability; `None`: the
@@ -296,6 +314,11 @@ impl MdPage {
         }
     }
 
+    /// The guest cluster of a slot.
+    fn clu(&self, slot: Slot) -> Clu {
+        Clu(self.first.0 + u32::from(slot.0))
+    }
+
     /// The record of a slot.
     pub(crate) fn record(&self, slot: Slot) -> Option<&Record> {
         if self.flight[slot.index()] & OWES == 0 {
@@ -319,6 +342,12 @@ impl MdPage {
         verify!(entry != 0, "un-map of an unmapped cluster");
         self.map[slot.index()] = 0;
         self.level[slot.index()] = NO_LEVEL;
+        cx.visible.set(self.clu(slot), 0);
+        self.give_up(slot, entry, cx)
+    }
+
+    /// The slot, whose value was `entry`, names no host of the top any more.
+    fn give_up(&mut self, slot: Slot, entry: u32, cx: Context<'_>) -> u64 {
         cx.alloc.condemned(entry);
         let change = self.change(slot, entry, 0, 0, cx);
         if let Ok(index) = self.find(slot) {

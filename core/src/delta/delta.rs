@@ -78,6 +78,14 @@ impl LoadedDelta {
         }
     }
 
+    /// As [`LoadedDelta::expanded`].
+    pub(crate) fn expanded_mut(&mut self) -> Option<&mut Expanded> {
+        match &mut self.body {
+            Body::Raw => None,
+            Body::Expanded(expanded) => Some(expanded),
+        }
+    }
+
     /// Number of guest clusters that the delta can hold, for a chain of this cluster size.
     #[must_use]
     pub fn entries(&self, cluster: Sectors) -> u64 {

@@ -12,12 +12,14 @@ mod issue;
 mod open;
 pub mod options;
 mod outcome;
+mod recover;
 mod rounds;
 
 use crate::alloc::Alloc;
 use crate::bat::level::Levels;
 use crate::bat::page::{Context, Page};
 use crate::bat::table::Table;
+use crate::bat::visible::VisibleMap;
 use crate::request::action::{Actions, Failure, IoOp, Op, Origin, Request};
 use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
@@ -59,6 +61,7 @@ pub struct Device {
     pub(crate) flushes: Flushes,
     pub(crate) starved: Starved,
     pub(crate) queues: Box<[Queue]>,
+    pub(crate) visible: Box<dyn VisibleMap>,
     clock: Clock,
 }
 
@@ -255,6 +258,7 @@ impl Device {
             levels: &self.levels,
             alloc: &self.alloc,
             dirty: &self.dirty,
+            visible: &*self.visible,
             now: self.now(),
         }
     }

@@ -4,10 +4,11 @@ use crate::alloc::Alloc;
 use crate::bat::level::{self, Levels, NO_LEVEL};
 use crate::bat::page::{HeaderCopy, MdPage, Page};
 use crate::bat::table::Table;
+use crate::bat::visible::{Kept, Nowhere, VisibleMap};
 use crate::cluster::lock::{ClusterLocks, SHADOWS};
 use crate::delta::{Body, Expanded, LoadedDelta, chain};
 use crate::device::options::{OpenError, Options, WriteBack, check_granule};
-use crate::device::{Device, Geometry};
+use crate::device::{Device, Geometry, recover};
 use crate::format::{Layout, Version};
 use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
@@ -22,8 +23,27 @@ use crate::writeback::state::State;
 impl Device {
     /// Opens a chain of loaded deltas, oldest first. Nothing is written before the first modifying request.
     pub fn open(chain: Vec<LoadedDelta>, options: Options) -> Result<Device, OpenError> {
+        Device::open_kept(chain, options, Kept::Nowhere)
+    }
+
+    /// As [`Device::open`], for a device whose visible slots are kept where a killed server does not lose them.
+    pub fn open_kept(
+        mut chain: Vec<LoadedDelta>,
+        options: Options,
+        kept: Kept,
+    ) -> Result<Device, OpenError> {
         options.check()?;
         chain::validate(&chain, options.write)?;
+        let (visible, recovering): (Box<dyn VisibleMap>, bool) = match kept {
+            Kept::From(map) if options.write => (map, false),
+            Kept::Recovered(map) if options.write => (map, true),
+            _ => (Box::new(Nowhere), false),
+        };
+        let recovered = if recovering {
+            recover::apply(&mut chain, &*visible)?
+        } else {
+            Vec::new()
+        };
         let Some(top) = chain.last() else {
             unreachable!("validated: not empty")
         };
@@ -50,27 +70,37 @@ impl Device {
             WriteBack::Immediate => None,
             WriteBack::Delayed(delay) => Some(delay),
         };
-        Ok(Device {
+        let given_up = recovered
+            .iter()
+            .filter_map(|slot| layout.host_of(slot.file));
+        let device = Device {
             alloc: Alloc::new(
                 layout,
                 top.file_len,
-                mapped.chain(reserved),
+                mapped.chain(reserved).chain(given_up),
                 options.prealloc,
             ),
             table,
             levels,
             pages,
-            gate: Gate::new(),
+            gate: Gate::new(recovering && visible.is_poisoned()),
             dirty: DirtySet::new(delay),
-            mark: Mark::new(),
+            mark: Mark::new(recovering),
             flushes: Flushes::new(),
             starved: Starved::new(),
             queues: (0..options.queues)
                 .map(|_| Queue::new(options.depth))
                 .collect(),
             clock: Clock::new(),
+            visible,
             options,
-        })
+        };
+        if recovering {
+            device.owe(&recovered);
+        } else {
+            device.keep_all(image);
+        }
+        Ok(device)
     }
 
     /// Shape of the device.
@@ -142,6 +172,7 @@ fn load_page(id: PageId, table: &Table, chain: &[LoadedDelta]) -> MdPage {
     });
     MdPage {
         id,
+        first,
         map,
         level,
         flight,

@@ -79,6 +79,18 @@ pub enum OpenError {
         /// What it must be.
         rule: &'static str,
     },
+    /// The slots that a killed device left are not those of this image. Nothing of them was used.
+    #[error("{file}: recovered BAT[{clu}] = {entry}: {rule}")]
+    Recovered {
+        /// The image.
+        file: String,
+        /// Guest cluster.
+        clu: u32,
+        /// The raw entry that was kept.
+        entry: u32,
+        /// What it must be.
+        rule: &'static str,
+    },
     /// The image can only be written in pieces smaller than its host takes.
     #[error(
         "{file}: {field} is at byte {at}, but the host writes in units of {granule} bytes: read-only at best"

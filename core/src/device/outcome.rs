@@ -120,6 +120,7 @@ impl Device {
     fn synced(&self, number: u64, ok: bool, out: &mut Actions) {
         if !ok {
             mark!(Poisoned);
+            self.visible.set_poisoned();
         }
         let waiters = self.gate.end(number, ok);
         let result = if self.gate.is_poisoned() {
@@ -137,6 +138,7 @@ impl Device {
     /// A synchronous write failed: the error of earlier writes may have been reported with it, once and for all.
     fn poisoned(&self, out: &mut Actions) {
         mark!(Poisoned);
+        self.visible.set_poisoned();
         let waiters = self.gate.poison();
         out.backlog.extend(
             waiters

@@ -39,10 +39,15 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    pub(crate) fn new() -> Mark {
+    /// `tried`: a killed device has marked the file, or tried to.
+    pub(crate) fn new(tried: bool) -> Mark {
+        let state = State {
+            tried,
+            ..State::default()
+        };
         Mark {
             marked: Latch::new(),
-            state: Mutex::new(Rank::Table, "in-use mark", State::default()),
+            state: Mutex::new(Rank::Table, "in-use mark", state),
         }
     }
 

@@ -45,12 +45,13 @@ pub(crate) enum Wait {
 }
 
 impl Gate {
-    pub(crate) fn new() -> Gate {
+    /// `poisoned`: a sync of the file has failed before, in a device that was killed since.
+    pub(crate) fn new(poisoned: bool) -> Gate {
         let state = State {
             submitted: 0,
             synced: 0,
             in_flight: false,
-            poisoned: false,
+            poisoned,
             wanted: 0,
             waiters: Vec::new(),
         };
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn one_sync_serves_all_who_came_before_it_and_the_next_one_the_others() {
-        let gate = Gate::new();
+        let gate = Gate::new(false);
         assert_eq!(gate.start(), None, "nobody waits");
         assert_eq!(gate.next(), 1);
         assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_failed_sync_fails_everybody_for_ever() {
-        let gate = Gate::new();
+        let gate = Gate::new(false);
         assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
         assert!(matches!(gate.wait(9, waiter(1)), Wait::Parked));
         assert_eq!(gate.start(), Some(1));
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_sync_that_succeeds_after_the_poison_proves_nothing() {
-        let gate = Gate::new();
+        let gate = Gate::new(false);
         assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
         assert_eq!(gate.start(), Some(1));
         assert_eq!(ids(&gate.poison()), [0]);

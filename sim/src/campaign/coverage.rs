@@ -54,6 +54,9 @@ impl Coverage {
         if sum.torn_real_rounds == sum.torn_rounds && !only(Profile::Big) {
             others.push("a round torn apart in tiny geometry".into());
         }
+        if sum.kills == 0 {
+            others.push("a server killed and taken over".into());
+        }
         if sum.recovery_crashes == 0 {
             others.push("a crash inside a recovery".into());
         }

@@ -69,6 +69,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         ops,
         steps,
         crashes,
+        kills,
         recovery_crashes,
         complete_cuts,
         crash_images,
@@ -81,6 +82,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.ops += ops;
     sum.steps += steps;
     sum.crashes += crashes;
+    sum.kills += kills;
     sum.recovery_crashes += recovery_crashes;
     sum.complete_cuts += complete_cuts;
     sum.crash_images += crash_images;

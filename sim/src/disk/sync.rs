@@ -19,6 +19,8 @@ pub enum SyncEffect {
         /// Reads may fall back to the durable content of what is lost.
         evict: bool,
     },
+    /// It never was: whoever wanted it was killed.
+    Nothing,
 }
 
 /// What a failed sync does to a unit that it covers.
@@ -55,6 +57,7 @@ impl SimFile {
             .swap_remove(found.expect("a sync that is not in flight on this file was completed"));
         match effect {
             SyncEffect::Done => self.commit(id.0),
+            SyncEffect::Nothing => {}
             SyncEffect::Failed { evict } => self.fail_sync(id.0, evict, tape),
         }
     }

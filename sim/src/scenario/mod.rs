@@ -26,6 +26,7 @@
 //! mapped 4 top            where a sector must be: top, no, or the number of a lower level from 0
 //! close [cut 3]           clean close; power cut after 3 calls of it, if there are so many. Steps that follow open it again
 //! cut [keep-all|keep-none|seed 7]   power cut: all distinct crash images are examined, one lives on and is opened again
+//! kill                    the server is killed: what is in flight ends somehow, the next server recovers, requests come again
 //! ```
 //! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.
 
@@ -96,6 +97,8 @@ pub enum Step {
     Close(Option<u32>),
     /// Power cut.
     Cut(Survivor),
+    /// The server is killed and taken over.
+    Kill,
     /// What sectors must read as.
     Expect {
         /// First guest sector.

@@ -128,6 +128,7 @@ impl Scenario {
                 Some("cut") => Step::Close(Some(words.number("a number of calls")?)),
                 Some(other) => return Err(words.bad(other, "must be cut or nothing")),
             },
+            "kill" => Step::Kill,
             "cut" => Step::Cut(match words.rest.next() {
                 None => Survivor::Seed(1),
                 Some("keep-all") => Survivor::KeepAll,

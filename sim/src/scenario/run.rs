@@ -85,6 +85,7 @@ fn play(stage: &mut Stage<'_>, step: &Step) -> Result<(), Failure> {
         Step::Tick(passed) => stage.tick(*passed),
         Step::Suspend(on) => stage.suspend(*on),
         Step::Close(power) => stage.close(*power),
+        Step::Kill => stage.kill(),
         Step::Cut(survivor) => stage.cut(*survivor),
         Step::Expect { start, len, wanted } => {
             (*start..start + len).try_for_each(|sector| expect(stage, sector, wanted))

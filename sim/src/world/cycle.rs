@@ -15,14 +15,25 @@ const MOST_EVENTS: u32 = 200_000;
 /// How a power cycle ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
+    /// The server is killed after so many events.
+    KillAfter(u32),
     /// Cut after so many events.
     CutAfter(u32),
     /// Close; power may be cut after so many calls of the close.
     Close(Option<u32>),
 }
 
+/// How it did end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// With a clean close or a power cut.
+    Down,
+    /// It did not: the server is to be killed now.
+    Killed,
+}
+
 impl Run<'_> {
-    pub(super) fn power_cycle(&mut self, device: &Device) -> Result<(), Failure> {
+    pub(super) fn power_cycle(&mut self, device: &Device) -> Result<Over, Failure> {
         let plan = match self.power {
             Power::Drawn => self.draw_plan(),
             Power::CutAfter(events) if self.cycle == 0 => Plan::CutAfter(events),
@@ -33,7 +44,12 @@ impl Run<'_> {
         let mut events = 0;
         loop {
             if plan == Plan::CutAfter(events) {
-                return self.cut(Survivor::Drawn);
+                self.cut(Survivor::Drawn)?;
+                return Ok(Over::Down);
+            }
+            if plan == Plan::KillAfter(events) {
+                self.kills -= 1;
+                return Ok(Over::Killed);
             }
             events += 1;
             if events > MOST_EVENTS {
@@ -50,14 +66,25 @@ impl Run<'_> {
             Plan::Close(power) => power,
             // A cut that was asked for after so many events, and there were fewer: there is none.
             Plan::CutAfter(_) if self.power != Power::Drawn => None,
-            Plan::CutAfter(_) => return self.cut(Survivor::Drawn),
+            Plan::CutAfter(_) => {
+                self.cut(Survivor::Drawn)?;
+                return Ok(Over::Down);
+            }
+            Plan::KillAfter(_) => {
+                self.kills -= 1;
+                return Ok(Over::Killed);
+            }
         };
         self.read_all(device)?;
-        self.close(device, power)
+        self.close(device, power)?;
+        Ok(Over::Down)
     }
 
     fn draw_plan(&mut self) -> Plan {
         let most = 6 * self.swarm.budget;
+        if self.kills > 0 && self.tape.choose(Kind::Crash, 4) != 0 {
+            return Plan::KillAfter(self.tape.choose(Kind::Crash, most));
+        }
         match self.tape.choose(Kind::Crash, 8) {
             0..=2 => Plan::Close(None),
             3 => Plan::Close(Some(self.tape.choose(Kind::Crash, 5))),

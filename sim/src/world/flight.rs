@@ -16,7 +16,7 @@ use crate::world::{Canary, Run, World};
 
 /// What is under way in the top file.
 #[derive(Clone, Copy, Debug)]
-enum Doing {
+pub(super) enum Doing {
     /// Nothing: it reads, or fills a hole.
     Nothing,
     Change(IoId),
@@ -50,6 +50,14 @@ impl Flight {
             Doing::Change(id) => Some(id),
             Doing::Nothing | Doing::Sync(..) => None,
         }
+    }
+
+    pub(super) fn doing(&self) -> Doing {
+        self.doing
+    }
+
+    pub(super) fn op(&self) -> &IoOp {
+        &self.op
     }
 
     /// What kind of I/O it is; none for filling a hole, which touches no file.

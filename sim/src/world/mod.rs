@@ -5,6 +5,7 @@
 //!
 //!   power cycle: load, open ──▶ events: submit │ deliver a completion │ turn │ tick │ suspend, resume
 //!                   │                └─ all operations ended ──▶ clean close, image checked and compared
+//!                   ├─ server killed at any event ──▶ opened again on the slots that were kept ──▶ events
 //!                   └─ power cut at any event, or inside the close ──▶ crash images opened, checked, compared; one lives on
 //! ```
 //! * Everything that is decided is drawn from the tape: same tape, same run, same trace.
@@ -16,15 +17,18 @@ pub mod crash;
 mod cycle;
 pub mod extension;
 pub mod flight;
+mod kill;
 pub mod shape;
 pub mod stage;
 mod submit;
+
+use std::sync::Arc;
 
 use model::disk::{Model, OpId};
 use model::op::{End, Op, Value};
 use ploop_core::format::Layout;
 use ploop_core::units::{Millis, QueueId};
-use ploop_core::{Actions, Device};
+use ploop_core::{Actions, Device, Kept};
 
 use crate::check::image::Images;
 use crate::check::in_use::Mark;
@@ -35,7 +39,9 @@ use crate::report::{Class, Failure, RunStats};
 use crate::tape::Tape;
 use crate::trace::TraceHash;
 use chain::Content;
+use cycle::Over;
 use flight::Flight;
+use kill::{Shared, Slots};
 use shape::{Shape, Swarm};
 
 /// What goes wrong when the canary lives.
@@ -103,6 +109,8 @@ pub struct World {
     flights: Vec<Flight>,
     tags: Vec<TagState>,
     values: Vec<Value>,
+    /// The visible slots, outside of the device.
+    slots: Arc<Slots>,
 }
 
 /// What one run carries from power cycle to power cycle.
@@ -121,6 +129,8 @@ struct Run<'a> {
     now: Millis,
     /// Power cycles before this one.
     cycle: u32,
+    /// How often the server may still be killed.
+    kills: u32,
     mark: Mark,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
@@ -151,6 +161,7 @@ impl World {
             flights: Vec::new(),
             tags: Vec::new(),
             values: Vec::new(),
+            slots: Arc::default(),
         }
     }
 
@@ -215,7 +226,8 @@ impl World {
             self.faults.clone_from(faults);
         }
         let mut run = Run {
-            overlaps: !self.faults.causes_retries(),
+            overlaps: !self.faults.causes_retries() && swarm.kills == 0,
+            kills: swarm.kills,
             swarm,
             power: script.power,
             enumerate: script.enumerate,
@@ -244,6 +256,7 @@ impl<'a> Run<'a> {
             writes: 0,
             now: Millis(0),
             cycle: 0,
+            kills: 0,
             mark: Mark::Unmarked,
             overlaps: true,
             suspended: false,
@@ -269,14 +282,31 @@ impl Run<'_> {
     fn cycles(&mut self) -> Result<(), Failure> {
         for cycle in 0..self.swarm.cycles {
             self.cycle = cycle;
-            let device = self.open()?;
-            self.power_cycle(&device)?;
+            let mut device = self.open()?;
+            while self.power_cycle(&device)? == Over::Killed {
+                self.kill();
+                drop(device);
+                device = self.recover()?;
+            }
         }
         Ok(())
     }
 
-    /// Opens the chain as it is.
+    /// Opens the chain as it is, with the power just switched on.
     fn open(&mut self) -> Result<Device, Failure> {
+        self.world.slots = Arc::new(Slots::new(self.layout.entries.into()));
+        let tags = usize::from(self.shape.options.queues) * usize::from(self.shape.options.depth);
+        self.world.tags.resize_with(tags, TagState::default);
+        self.world.tags.iter_mut().for_each(|tag| tag.active = None);
+        self.open_as(Kept::From(Box::new(Shared(self.world.slots.clone()))))
+    }
+
+    /// Opens the chain after the server was killed.
+    fn open_again(&mut self) -> Result<Device, Failure> {
+        self.open_as(Kept::Recovered(Box::new(Shared(self.world.slots.clone()))))
+    }
+
+    fn open_as(&mut self, kept: Kept) -> Result<Device, Failure> {
         let refused = |error: String| crate::check::failure("open", error);
         let mut chain = Vec::with_capacity(self.world.lowers.len() + 1);
         for (level, file) in self.world.lowers.iter().enumerate() {
@@ -288,15 +318,13 @@ impl Run<'_> {
         }
         let top = ploop_core::load::load(&self.world.top, "top");
         chain.push(top.map_err(|error| refused(error.to_string()))?);
-        let tags = usize::from(self.shape.options.queues) * usize::from(self.shape.options.depth);
-        self.world.tags.resize_with(tags, TagState::default);
-        self.world.tags.iter_mut().for_each(|tag| tag.active = None);
         self.world.flights.clear();
         self.world.out = Actions::new();
         self.mark = Mark::Unmarked;
         self.suspended = false;
         self.owes_turn = false;
-        Device::open(chain, self.shape.options).map_err(|error| refused(error.to_string()))
+        Device::open_kept(chain, self.shape.options, kept)
+            .map_err(|error| refused(error.to_string()))
     }
 
     /// Index of a tag in the world's table.

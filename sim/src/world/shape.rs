@@ -42,6 +42,8 @@ pub struct Swarm {
     pub budget: u32,
     /// Power cycles at the most.
     pub cycles: u32,
+    /// How often the server may be killed and taken over, at the most.
+    pub kills: u32,
     /// Faults.
     pub faults: FaultRates,
 }
@@ -221,7 +223,9 @@ impl Swarm {
             },
         };
         let hot = [0, 1, 2, 4][tape.choose(Kind::Op, 4) as usize];
+        let kills = [0, 0, 0, 1, 2][tape.choose(Kind::Crash, 5) as usize];
         Swarm {
+            kills,
             ops,
             events,
             hot,

@@ -289,6 +289,16 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// The server is killed and another one takes over.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.device()?;
+        self.run.kill();
+        // The old one is gone before the new one looks.
+        self.device = None;
+        self.device = Some(Arc::new(self.run.recover()?));
+        Ok(())
+    }
+
     /// What a client reads from a sector now. Nothing but the read itself is delivered.
     pub fn look(&mut self, sector: u64) -> Result<Value, Failure> {
         let device = self.device()?;

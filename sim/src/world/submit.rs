@@ -145,6 +145,16 @@ impl Run<'_> {
                 origin.queue.0, origin.tag.0, op.kind, op.start, op.len
             )
         });
+        self.request(device, origin, op)
+    }
+
+    /// Hands an operation to the core.
+    pub(super) fn request(
+        &mut self,
+        device: &Device,
+        origin: Origin,
+        op: Op,
+    ) -> Result<(), Failure> {
         let request = Request {
             op: core_op(op.kind),
             start: Sector(op.start),
