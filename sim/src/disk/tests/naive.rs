@@ -146,6 +146,7 @@ fn allowed(steps: &[Step]) -> Vec<BTreeSet<u64>> {
                     match effect {
                         SyncEffect::Done => fact.surely_durable = !fact.lost,
                         SyncEffect::Failed { .. } => fact.lost = true,
+                        SyncEffect::Nothing => {}
                     }
                 }
             }
