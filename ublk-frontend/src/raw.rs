@@ -9,11 +9,13 @@
 //! 4. Request descriptors are read as plain numbers, never as a reference.
 
 use std::ffi::c_void;
+use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fixed, FsyncFlags, Timespec};
@@ -56,7 +58,9 @@ impl Arena {
             )
         }?;
         let start = map as usize;
-        let base = map.cast::<u8>().wrapping_add(start.next_multiple_of(HUGE) - start);
+        let base = map
+            .cast::<u8>()
+            .wrapping_add(start.next_multiple_of(HUGE) - start);
         // Advice: without huge pages it works, too.
         // SAFETY: the range lies inside the mapping just made, which nobody else knows.
         let _ = unsafe { mm::madvise(base.cast(), len, Advice::LinuxHugepage) };
@@ -155,7 +159,9 @@ const COMMAND: u64 = 1 << 63;
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring").field("in_flight", &self.in_flight).finish()
+        f.debug_struct("Ring")
+            .field("in_flight", &self.in_flight)
+            .finish()
     }
 }
 
@@ -251,7 +257,9 @@ impl Ring {
 
     /// fallocate with these mode bits.
     pub fn fallocate(&mut self, file: FileIndex, mode: i32, at: u64, len: u64, data: u64) {
-        let entry = opcode::Fallocate::new(Fixed(file.0), len).offset(at).mode(mode);
+        let entry = opcode::Fallocate::new(Fixed(file.0), len)
+            .offset(at)
+            .mode(mode);
         self.push(entry.build().user_data(data));
     }
 
@@ -423,6 +431,65 @@ impl Drop for Descriptors {
     }
 }
 
+/// Words in a file that is mapped: what is stored survives the process, as long as the file system does.
+#[derive(Debug)]
+pub struct SharedWords {
+    base: *mut c_void,
+    len: usize,
+}
+
+// SAFETY: words are only read and written as atomics.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Maps a whole file; it must not be cut while it is mapped.
+    pub fn map(file: &File) -> io::Result<SharedWords> {
+        let bytes = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let len = bytes / 4;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let base = unsafe { mm::mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, file, 0) }?;
+        Ok(SharedWords { base, len })
+    }
+
+    /// Number of words.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(at < self.len, "word {at} of {}", self.len);
+        let word = self.base.cast::<u32>().wrapping_add(at);
+        // SAFETY: inside the mapping, which is page aligned and lives as long as `self`; nobody accesses it otherwise.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+
+    /// Stores a word.
+    pub fn set(&self, at: usize, value: u32) {
+        self.word(at).store(value, Ordering::Release);
+    }
+
+    /// Reads a word.
+    #[must_use]
+    pub fn get(&self, at: usize) -> u32 {
+        self.word(at).load(Ordering::Acquire)
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; references into it live no longer than `self`.
+        let _ = unsafe { mm::munmap(self.base, 4 * self.len) };
+    }
+}
+
 /// A ring for control commands: one at a time, each waited for.
 pub struct ControlRing {
     ring: IoUring<squeue::Entry128, cqueue::Entry>,
@@ -455,7 +522,9 @@ impl ControlRing {
             command.len = u16::try_from(buffer.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         }
         let fd = io_uring::types::Fd(control.as_raw_fd());
-        let entry = opcode::UringCmd80::new(fd, op).cmd(command.to_bytes()).build();
+        let entry = opcode::UringCmd80::new(fd, op)
+            .cmd(command.to_bytes())
+            .build();
         // SAFETY: `buffer` is borrowed until the end of this function, which is not reached before the command came back.
         unsafe { self.ring.submission().push(&entry) }
             .map_err(|_| io::Error::other("the control ring is full"))?;
@@ -531,7 +600,6 @@ pub fn unshare_mounts() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
     use std::os::fd::OwnedFd;
 
     fn bell() -> OwnedFd {
@@ -550,7 +618,11 @@ mod tests {
         ring.read(FileIndex(0), 0, 8, Place::Memory(8), 3);
         assert_eq!(ring.in_flight, 3);
         drop(ring);
-        assert_eq!(Arc::strong_count(&arena), 1, "nothing was left to the kernel");
+        assert_eq!(
+            Arc::strong_count(&arena),
+            1,
+            "nothing was left to the kernel"
+        );
     }
 
     #[test]

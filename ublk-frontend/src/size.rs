@@ -153,7 +153,16 @@ mod tests {
         assert_eq!(millis("2s"), Ok(2000));
         assert_eq!(millis("3m"), Ok(180_000));
         assert_eq!(millis("0"), Ok(0));
-        for text in ["", "50", "ms", "-1s", "1h", "1 s", "99999999999999999999s", "9999999999999999999m"] {
+        for text in [
+            "",
+            "50",
+            "ms",
+            "-1s",
+            "1h",
+            "1 s",
+            "99999999999999999999s",
+            "9999999999999999999m",
+        ] {
             assert_eq!(millis(text), Err(DelayError), "{text:?}");
         }
     }

@@ -56,7 +56,11 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
     let real = |path: &PathBuf| -> Result<PathBuf, ToolError> {
         fs::canonicalize(path).map_err(ToolError::io(path, "open"))
     };
-    let images = asked.images.iter().map(real).collect::<Result<Vec<_>, _>>()?;
+    let images = asked
+        .images
+        .iter()
+        .map(real)
+        .collect::<Result<Vec<_>, _>>()?;
     if asked.depth == 0 || asked.depth > sys::MAX_QUEUE_DEPTH {
         return Err(refused(format!(
             "--depth {}: from 1 to {}",

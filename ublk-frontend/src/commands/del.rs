@@ -44,7 +44,9 @@ fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
 fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
     let record = folder.load(id)?;
     if record.is_some() && folder.is_served(id)? {
-        return Err(refused(format!("device {id} has a server that does not answer")));
+        return Err(refused(format!(
+            "device {id} has a server that does not answer"
+        )));
     }
     let driver = |error: CtrlError| refused(error.to_string());
     let mut control = Control::open().map_err(driver)?;
@@ -87,6 +89,9 @@ fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
 /// True if somebody has the disk for himself: a mount, a volume manager.
 fn is_mounted(id: u32) -> bool {
     let mut options = File::options();
-    let open = options.read(true).custom_flags(libc::O_EXCL | libc::O_NONBLOCK).open(disk_node(id));
+    let open = options
+        .read(true)
+        .custom_flags(libc::O_EXCL | libc::O_NONBLOCK)
+        .open(disk_node(id));
     open.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
 }

@@ -20,7 +20,10 @@ pub fn run(out: &mut Output<impl Write>) -> Result<(), ToolError> {
     }
     let known = FLAGS.iter().fold(0, |all, (bit, _)| all | bit);
     if word & !known != 0 {
-        out.line(format_args!("  and {:#x}, which this program does not know", word & !known))?;
+        out.line(format_args!(
+            "  and {:#x}, which this program does not know",
+            word & !known
+        ))?;
     }
     Ok(())
 }

@@ -52,7 +52,11 @@ pub fn run(asked: &List, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         return out.json(&rows);
     }
     for row in rows {
-        let images: Vec<String> = row.images.iter().map(|path| path.display().to_string()).collect();
+        let images: Vec<String> = row
+            .images
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         out.line(format_args!(
             "{:<14} {:<18} {}{}",
             row.device.display(),

@@ -20,7 +20,8 @@ const FOLDER_VARIABLE: &str = "PLOOP_UBLK_STATE_DIR";
 
 /// The folder of the records.
 pub(crate) fn folder() -> Result<Folder, ToolError> {
-    let path = std::env::var_os(FOLDER_VARIABLE).map_or_else(|| PathBuf::from(FOLDER), PathBuf::from);
+    let path =
+        std::env::var_os(FOLDER_VARIABLE).map_or_else(|| PathBuf::from(FOLDER), PathBuf::from);
     Folder::open(&path)
 }
 
@@ -46,7 +47,16 @@ mod tests {
         let number = |name: &str| device_number(Path::new(name));
         assert_eq!(number("3"), Some(3));
         assert_eq!(number("/dev/ublkb12"), Some(12));
-        for other in ["", "./3", "3.img", "-1", "+1", "99999999999", "/dev/ublkb", "/dev/ublkb1p1"] {
+        for other in [
+            "",
+            "./3",
+            "3.img",
+            "-1",
+            "+1",
+            "99999999999",
+            "/dev/ublkb",
+            "/dev/ublkb1p1",
+        ] {
             assert_eq!(number(other), None, "{other}");
         }
     }

@@ -7,7 +7,8 @@ use super::{folder, refused};
 use crate::size::Human;
 use crate::tool::ToolError;
 use crate::tool::output::Output;
-use crate::ublk::socket::{Answer, Question, Report};
+use crate::ublk::report::Report;
+use crate::ublk::socket::{Answer, Question};
 
 /// Prints what the server of a device says.
 pub fn run(id: u32, json: bool, out: &mut Output<impl Write>) -> Result<(), ToolError> {
@@ -32,7 +33,10 @@ fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError>
     for image in &report.images {
         row("image", image.display().to_string())?;
     }
-    row("size", format!("{} ({} bytes)", Human(report.size), report.size))?;
+    row(
+        "size",
+        format!("{} ({} bytes)", Human(report.size), report.size),
+    )?;
     row(
         "clusters",
         format!(
@@ -51,12 +55,18 @@ fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError>
     row("direct I/O", yes(report.direct).into())?;
     row("zero copy", yes(report.zero_copy).into())?;
     row("flags", report.flags.join(" "))?;
-    row("index", format!("{} pages not on disk yet", report.dirty_pages))?;
+    row(
+        "index",
+        format!("{} pages not on disk yet", report.dirty_pages),
+    )?;
     if report.waits_for_space {
         row("state", "REQUESTS WAIT FOR SPACE in the file system".into())?;
     }
     if report.sync_failed {
-        row("state", "A SYNC HAS FAILED: nothing more becomes durable; stop, check, and add again".into())?;
+        row(
+            "state",
+            "A SYNC HAS FAILED: nothing more becomes durable; stop, check, and add again".into(),
+        )?;
     }
     let counters = &report.counters;
     for (name, count) in &counters.requests {

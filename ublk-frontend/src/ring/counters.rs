@@ -38,7 +38,10 @@ impl Default for Counters {
 
 /// One writer: a plain add is enough, and is no locked instruction.
 fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
 }
 
 /// The bucket of a time.
@@ -162,7 +165,10 @@ mod tests {
             assert!(at >= last, "{micros}");
             last = at;
             let end = end_of(at);
-            assert!(end > micros && end <= (micros + 1).max(micros + micros / 4 + 1), "{micros}: {end}");
+            assert!(
+                end > micros && end <= (micros + 1).max(micros + micros / 4 + 1),
+                "{micros}: {end}"
+            );
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
     }
@@ -179,6 +185,9 @@ mod tests {
         assert_eq!((sum.requests["read"], sum.requests["flush"]), (2, 1));
         assert_eq!((sum.bytes_read, sum.failed, sum.in_flight), (4608, 1, 1));
         assert_eq!(sum.percentile(50.0), Some(12));
-        assert!(sum.percentile(99.0).is_some_and(|at| (2000..2600).contains(&at)));
+        assert!(
+            sum.percentile(99.0)
+                .is_some_and(|at| (2000..2600).contains(&at))
+        );
     }
 }

@@ -52,7 +52,11 @@ enum State {
     /// A write again, without the synchronous part.
     Plain,
     /// Zeros into the kernel's pages, from byte `from` of the buffer to `until`.
-    Fill { from: u64, until: u64, then: Outcome },
+    Fill {
+        from: u64,
+        until: u64,
+        then: Outcome,
+    },
     /// A hole.
     Punch,
     /// A range of zeros.
@@ -178,8 +182,12 @@ impl Step {
             (State::Range | State::Zeros | State::CopyWrite { .. }, Err(_)) => {
                 Next::Ended(Outcome::Failed(failure(-result)))
             }
-            // A second write that succeeded says nothing about the sync that failed. The rest: no progress, or a read that
-            // failed.
+            // A second write that succeeded says nothing about the sync that failed.
+            (State::Plain, _) => {
+                tools.shared.sync_failed();
+                Next::Ended(Outcome::Failed(Failure::Io))
+            }
+            // No progress, or a read that failed.
             _ => Next::Ended(Outcome::Failed(Failure::Io)),
         }
     }
@@ -250,7 +258,9 @@ impl Step {
                 let into = tools.place(buf, done);
                 let len = clip(len.bytes() - done);
                 let file = file_of(level);
-                tools.ring.read(file, at.bytes() + done, len, into, self.word);
+                tools
+                    .ring
+                    .read(file, at.bytes() + done, len, into, self.word);
             }
             &IoOp::Write {
                 level,
@@ -263,7 +273,9 @@ impl Step {
                 let len = clip(len.bytes() - done);
                 let dsync = fua && !matches!(self.state, State::Plain);
                 let file = file_of(level);
-                tools.ring.write(file, at.bytes() + done, len, from, dsync, self.word);
+                tools
+                    .ring
+                    .write(file, at.bytes() + done, len, from, dsync, self.word);
             }
             IoOp::WriteIndex {
                 level, at, image, ..
@@ -271,7 +283,9 @@ impl Step {
                 let from = Place::Memory(self.piece_at() + done as usize);
                 let len = clip(image.len() as u64 - done);
                 let file = file_of(*level);
-                tools.ring.write(file, at + done, len, from, false, self.word);
+                tools
+                    .ring
+                    .write(file, at + done, len, from, false, self.word);
             }
             _ => return Next::Ended(Outcome::Failed(Failure::Io)),
         }
@@ -288,12 +302,18 @@ impl Step {
                 // Linux before 6.9 has no such request.
                 Next::Ended(tools.shared.set_len(level, len))
             }
-            (IoOp::Sync { .. } | IoOp::Read { .. }, Err(_)) => {
+            (IoOp::Sync { .. }, Err(_)) => {
+                tools.shared.sync_failed();
                 Next::Ended(Outcome::Failed(Failure::Io))
             }
+            (IoOp::Read { .. }, Err(_)) => Next::Ended(Outcome::Failed(Failure::Io)),
             (IoOp::Write { fua: true, .. }, Err(errno)) if failure(errno) == Failure::NoSpace => {
                 self.state = State::Plain;
                 self.ask_data(tools)
+            }
+            (IoOp::Write { fua: true, .. }, Err(errno)) => {
+                tools.shared.sync_failed();
+                Next::Ended(Outcome::Failed(failure(errno)))
             }
             (_, Err(errno)) => Next::Ended(Outcome::Failed(failure(errno))),
             (&IoOp::Read { len, zero_tail, .. }, Ok(bytes)) => {
@@ -401,7 +421,9 @@ impl Step {
         }
         let step = (len - self.done).min(u64::from(ZEROS)) as u32;
         let from = Place::Memory(tools.memory.zeros());
-        tools.ring.write(file, at + self.done, step, from, false, self.word);
+        tools
+            .ring
+            .write(file, at + self.done, step, from, false, self.word);
         Next::Asked
     }
 
@@ -444,7 +466,9 @@ impl Step {
         self.state = State::CopyRead { got };
         let into = Place::Memory(self.piece_at() + got as usize);
         let at = from.bytes() + self.done + got;
-        tools.ring.read(file_of(level), at, clip(there - got), into, self.word);
+        tools
+            .ring
+            .read(file_of(level), at, clip(there - got), into, self.word);
         Next::Asked
     }
 
@@ -453,7 +477,8 @@ impl Step {
         let there = self
             .copy_step(tools.memory.copy_bytes())
             .map_or(0, |(_, there)| there);
-        if got >= there || (got % SECTOR_BYTES != 0 && got.next_multiple_of(SECTOR_BYTES) >= there) {
+        if got >= there || (got % SECTOR_BYTES != 0 && got.next_multiple_of(SECTOR_BYTES) >= there)
+        {
             return self.copy_write(got.min(there), tools);
         }
         if bytes == 0 || got % SECTOR_BYTES != 0 {
@@ -484,7 +509,14 @@ impl Step {
         self.state = State::CopyWrite { put, len };
         let from = Place::Memory(self.piece_at() + put as usize);
         let at = to.bytes() + self.done + put;
-        tools.ring.write(file_of(to_level), at, clip(len - put), from, false, self.word);
+        tools.ring.write(
+            file_of(to_level),
+            at,
+            clip(len - put),
+            from,
+            false,
+            self.word,
+        );
         Next::Asked
     }
 }

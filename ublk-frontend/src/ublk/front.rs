@@ -340,7 +340,8 @@ mod tests {
             fua: true,
         };
         assert_eq!((write.op, success(&write)), (fua, 4096));
-        let zeroes = |flags: u32| decode(&desc(5 | flags, 0, 1 << 24), 4096).map(|r| (r.op, success(&r)));
+        let zeroes =
+            |flags: u32| decode(&desc(5 | flags, 0, 1 << 24), 4096).map(|r| (r.op, success(&r)));
         let (fua, unmap) = (false, true);
         assert_eq!(zeroes(0), Ok((Op::WriteZeroes { fua, unmap }, 0)));
         let unmap = false;
@@ -352,7 +353,10 @@ mod tests {
         assert_eq!(decode(&desc(4, 0, 8), 4096), Err(libc::EOPNOTSUPP));
         assert_eq!(decode(&desc(0, 0, 9), 4096), Err(libc::EIO));
         assert!(decode(&desc(0, 0, 8), 4096).is_ok());
-        assert!(decode(&desc(3, u64::MAX, u32::MAX), 4096).is_ok(), "the core checks the range");
+        assert!(
+            decode(&desc(3, u64::MAX, u32::MAX), 4096).is_ok(),
+            "the core checks the range"
+        );
     }
 
     #[test]

@@ -39,7 +39,9 @@ fn unescape(point: &str) -> String {
     let mut parts = point.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let octal = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let octal = part
+            .get(..3)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match octal {
             Some(byte) => {
                 plain.push(char::from(byte));

@@ -60,7 +60,9 @@ impl Shape {
             attrs,
             logical_bs_shift: self.block.trailing_zeros() as u8,
             physical_bs_shift: 12,
-            io_opt_shift: self.chunk().map_or(12, |chunk| chunk.trailing_zeros().min(31) as u8),
+            io_opt_shift: self
+                .chunk()
+                .map_or(12, |chunk| chunk.trailing_zeros().min(31) as u8),
             io_min_shift: 12,
             max_sectors: self.request_bytes() / 512,
             chunk_sectors: self.chunk().map_or(0, |chunk| (chunk / 512) as u32),
@@ -165,7 +167,10 @@ mod tests {
         assert!(huge.discard.max_discard_sectors > 0);
         assert!(u64::from(huge.discard.max_discard_sectors) * 512 <= u64::from(u32::MAX));
         let tiny = shape(1, 1 << 20).params();
-        assert_eq!((tiny.basic.chunk_sectors, tiny.basic.max_sectors), (0, 2048));
+        assert_eq!(
+            (tiny.basic.chunk_sectors, tiny.basic.max_sectors),
+            (0, 2048)
+        );
     }
 
     #[test]

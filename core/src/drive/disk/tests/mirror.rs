@@ -4,9 +4,11 @@ use super::*;
 use crate::bat::mirror::Mirror;
 use crate::units::Clu;
 use std::collections::BTreeMap;
+#[expect(clippy::disallowed_types, reason = "a mirror is outside the core")]
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::disallowed_types, reason = "a mirror is outside the core")]
 struct Copy(Arc<Mutex<BTreeMap<u32, u32>>>);
 
 impl Mirror for Copy {
@@ -35,7 +37,15 @@ fn nothing_acknowledged_is_lost_with_the_process() {
     const SECTORS: u64 = 8000;
     let mut lost = 0;
     for seed in 0..8 {
-        let file = image(if seed % 2 == 0 { Version::V1 } else { Version::V2 }, 8, SECTORS);
+        let file = image(
+            if seed % 2 == 0 {
+                Version::V1
+            } else {
+                Version::V2
+            },
+            8,
+            SECTORS,
+        );
         let options = Options {
             page_bytes: 512,
             ..Options::default()
@@ -78,5 +88,8 @@ fn nothing_acknowledged_is_lost_with_the_process() {
         put(&file, &copy);
         assert!(content(&file, SECTORS) == expected, "seed {seed}");
     }
-    assert!(lost > 0, "without the mirror something is lost, or this test shows nothing");
+    assert!(
+        lost > 0,
+        "without the mirror something is lost, or this test shows nothing"
+    );
 }
