@@ -1,0 +1,481 @@
+//! The life of a device and its server.
+//!
+//! ```text
+//!   open image ─▶ ADD_DEV │ START_USER_RECOVERY ─▶ queues ─▶ START_DEV │ END_USER_RECOVERY ─▶ ready
+//!                                                                                              │
+//!      exit, device stays ◀─ close image ◀─ drain ◀── QUIESCE_DEV ◀── quiesce ◀───────────────┤
+//!      exit, device gone ◀─ DEL_DEV ◀─ close image ◀─ drain ◀── STOP_DEV ◀── signal, stop ◀───┘
+//! ```
+//! * The queues serve until STOP_DEV has returned: it waits for the requests in flight.
+//! * Flags and parameters are compared with what the kernel gave back; what is missing is an error, or for zero copy
+//!   (`auto`) a note.
+//! * A panic, or a ring that fails, ends the process: the kernel sees it and keeps the disk for `recover`.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::ring::mailbox::Letter;
+use crate::ring::open::{Opened, Survives};
+use crate::ring::queue::Shared;
+use crate::ring::shadow;
+use crate::tool::ToolError;
+use crate::tool::output::complain;
+use crate::ublk::ctrl::{Control, CtrlError, char_node, disk_node};
+use crate::ublk::front::Alarm;
+use crate::ublk::report::{self, Report};
+use crate::ublk::shape::Shape;
+use crate::ublk::socket::{self, Answer, Question};
+use crate::ublk::state::{Folder, Lock, Record};
+use crate::ublk::sys::{self, state};
+use crate::ublk::{closing, namespace, notify, setup, workers};
+
+/// How long requests in flight may take when the disk is quiesced, in milliseconds.
+const QUIESCE_MS: u64 = 30_000;
+
+/// Whether the guest's own pages are read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ZeroCopy {
+    /// If the kernel can.
+    Auto,
+    /// Or not at all.
+    On,
+    /// Data is copied once more.
+    Off,
+}
+
+/// What to serve.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// A new device. `id` is `u32::MAX` for any; pid, flags, `zero_copy` and the like are filled in.
+    Add(Box<Record>, ZeroCopy),
+    /// A device whose server is gone.
+    Recover(Box<Record>),
+}
+
+/// Serves until told to end. `ready` is called when the disk can be used, with its number and what the user should know.
+pub fn serve(
+    folder: &Folder,
+    task: Task,
+    ready: impl FnOnce(u32, &[String]) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
+    end_on_panic();
+    let signals = signals().map_err(|error| refused(format!("signals: {error}")))?;
+    if let Err(error) = namespace::enter() {
+        complain("warning", format!("no mount namespace of its own: {error}"));
+    }
+    let is_new = matches!(task, Task::Add(..));
+    let mut server = Server::start(folder, task, signals)?;
+    let announced = server.remember().and_then(|()| {
+        if let Err(error) = namespace::let_go() {
+            complain("warning", format!("mounts stay in use: {error}"));
+        }
+        ready(server.record.id, &server.notes)
+    });
+    if let Err(error) = announced {
+        if is_new {
+            // The first error is the one to tell.
+            let _ = server.finish(End::Remove { force: true });
+        }
+        return Err(error);
+    }
+    // Nobody may listen, and the service works all the same.
+    let _ = notify::tell(&format!(
+        "READY=1\nSTATUS=serving {}",
+        disk_node(server.record.id).display()
+    ));
+    server.attend()
+}
+
+/// A panic in any thread ends the process, as an error that the kernel and systemd see.
+fn end_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        std::process::abort();
+    }));
+}
+
+/// Becomes readable when the process is told to end.
+fn signals() -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+pub(super) fn refused(why: impl Into<String>) -> ToolError {
+    ToolError::Refused(why.into())
+}
+
+fn driver(error: CtrlError) -> ToolError {
+    ToolError::Refused(error.to_string())
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The device goes.
+    Remove { force: bool },
+    /// The device stays, for the next server.
+    Keep,
+}
+
+struct Server<'a> {
+    folder: &'a Folder,
+    control: Control,
+    record: Record,
+    shape: Shape,
+    direct: bool,
+    notes: Vec<String>,
+    shared: Arc<Shared>,
+    alarm: Arc<Alarm>,
+    threads: Vec<JoinHandle<()>>,
+    node: Option<Arc<File>>,
+    signals: UnixStream,
+    listener: UnixListener,
+    symlink_folder: Option<File>,
+    _lock: Lock,
+}
+
+impl<'a> Server<'a> {
+    fn start(folder: &'a Folder, task: Task, signals: UnixStream) -> Result<Server<'a>, ToolError> {
+        let mut control = Control::open().map_err(driver)?;
+        let features = control.features().map_err(driver)?;
+        let (mut record, wish) = match &task {
+            Task::Add(record, zero_copy) => ((**record).clone(), *zero_copy),
+            Task::Recover(record) if record.zero_copy => ((**record).clone(), ZeroCopy::On),
+            Task::Recover(record) => ((**record).clone(), ZeroCopy::Off),
+        };
+        let is_new = matches!(task, Task::Add(..));
+        let mut notes = Vec::new();
+        record.zero_copy = setup::decide_zero_copy(wish, features, &mut notes);
+        // A server that was killed is gone when its lock is.
+        let lock = match is_new {
+            true => None,
+            false => Some(setup::lock(folder, record.id)?),
+        };
+        let map = NewMap::open(folder, &record, is_new)?;
+        let opened = setup::open_images(&record, map.survives())?;
+        notes.extend(opened.notes.iter().cloned());
+        let shape = Shape {
+            geometry: opened.device.geometry(),
+            read_only: record.read_only,
+            block: opened.block,
+            lends_pages: record.zero_copy && opened.direct,
+        };
+        if is_new {
+            record.request_bytes = shape.request_bytes();
+            record.block = shape.block;
+            setup::add(&mut control, &mut record, features)?;
+        } else {
+            setup::check_same(&record, &shape)?;
+        }
+        let started = Server::begin(
+            folder,
+            &mut control,
+            record.clone(),
+            shape,
+            opened,
+            lock,
+            map,
+            &mut notes,
+        );
+        let parts = match started {
+            Ok(parts) => parts,
+            Err(error) => {
+                if is_new {
+                    // The reason of the failure is told, not that of the clean-up.
+                    let _ = control.stop(record.id);
+                    let _ = control.del_async(record.id);
+                    folder.forget(record.id);
+                }
+                return Err(error);
+            }
+        };
+        Ok(Server {
+            folder,
+            control,
+            record: parts.record,
+            shape,
+            direct: parts.direct,
+            notes,
+            shared: parts.shared,
+            alarm: parts.alarm,
+            threads: parts.threads,
+            node: Some(parts.node),
+            signals,
+            listener: parts.listener,
+            symlink_folder: None,
+            _lock: parts.lock,
+        })
+    }
+
+    fn begin(
+        folder: &Folder,
+        control: &mut Control,
+        mut record: Record,
+        shape: Shape,
+        opened: Opened,
+        lock: Option<Lock>,
+        map: NewMap,
+        notes: &mut Vec<String>,
+    ) -> Result<Parts, ToolError> {
+        let id = record.id;
+        let is_new = lock.is_none();
+        let lock = match lock {
+            Some(lock) => lock,
+            None => setup::lock(folder, id)?,
+        };
+        map.keep(folder, id)?;
+        if is_new {
+            setup::set_params(control, id, &shape)?;
+        } else {
+            setup::take_over(control, &record)?;
+        }
+        let node = setup::open_node(&char_node(id))?;
+        let direct = opened.direct;
+        let shared = Arc::new(setup::share(&record, opened)?);
+        let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
+        let alarm = Arc::new(alarm);
+        let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
+        let pid = std::process::id();
+        let started = match is_new {
+            true => control.start(id, pid),
+            false => control.end_recovery(id, pid),
+        };
+        started.map_err(driver)?;
+        record.pid = pid;
+        let path = folder.file(id, "sock");
+        let listener = socket::listen(&path).map_err(ToolError::io(&path, "listen at"))?;
+        Ok(Parts {
+            record,
+            direct,
+            shared,
+            alarm,
+            threads,
+            node,
+            listener,
+            lock,
+        })
+    }
+
+    /// Writes down what it serves, and gives the disk its other name.
+    fn remember(&mut self) -> Result<(), ToolError> {
+        self.folder.save(&self.record)?;
+        if let Some(link) = &self.record.symlink {
+            let failed = ToolError::io(link, "make the link");
+            let folder = crate::files::folder_of(link);
+            self.symlink_folder = Some(File::open(folder).map_err(&failed)?);
+            let disk = disk_node(self.record.id);
+            if std::fs::read_link(link).is_ok_and(|to| to.starts_with("/dev/")) {
+                // Left by a server that was killed.
+                std::fs::remove_file(link).map_err(&failed)?;
+            }
+            std::os::unix::fs::symlink(disk, link).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// Answers questions until it is to end, and ends.
+    fn attend(mut self) -> Result<(), ToolError> {
+        let (end, asker) = self.wait()?;
+        let result = self.finish(end);
+        if let Some(asker) = asker {
+            asker.answer(&match &result {
+                Ok(()) => Answer::Done,
+                Err(error) => Answer::Refused(error.to_string()),
+            });
+        }
+        result
+    }
+
+    fn wait(&mut self) -> Result<(End, Option<socket::Asker>), ToolError> {
+        loop {
+            let mut fds = [
+                PollFd::new(&self.signals, PollFlags::IN),
+                PollFd::new(&self.listener, PollFlags::IN),
+                PollFd::new(&self.alarm, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(refused(format!("poll: {errno}"))),
+            }
+            let woken = fds.each_ref().map(|fd| !fd.revents().is_empty());
+            if self.shared.broken.load(Ordering::Acquire) {
+                complain("error", "a queue has failed; the disk waits for `recover`");
+                std::process::abort();
+            }
+            if woken[0] {
+                return Ok((End::Remove { force: true }, None));
+            }
+            if woken[2] && self.alarm.is_over() {
+                return Ok((self.who_took_it(), None));
+            }
+            if woken[1]
+                && let Ok((asker, question)) = socket::accept(&self.listener)
+            {
+                match self.consider(question) {
+                    Ok(end) => return Ok((end, Some(asker))),
+                    Err(answer) => asker.answer(&answer),
+                }
+            }
+        }
+    }
+
+    /// The queues were told that there will be no request: somebody else has stopped or quiesced the disk.
+    fn who_took_it(&mut self) -> End {
+        match self.control.info(self.record.id) {
+            Ok(info) if info.state != state::DEAD => End::Keep,
+            _ => End::Remove { force: true },
+        }
+    }
+
+    /// `Ok`: the server is to end. `Err`: an answer, and it goes on.
+    fn consider(&mut self, question: Question) -> Result<End, Answer> {
+        let no = |why: String| Err(Answer::Refused(why));
+        match question {
+            Question::Info => Err(Answer::Info(Box::new(self.report()))),
+            Question::Stop { force: true } => Ok(End::Remove { force: true }),
+            Question::Stop { force: false } => {
+                if self.record.flags & sys::F_SAFE_STOP_DEV == 0 {
+                    return Ok(End::Remove { force: false });
+                }
+                match self.control.try_stop(self.record.id) {
+                    Ok(()) => Ok(End::Remove { force: false }),
+                    Err(error) if error.errno() == Some(libc::EBUSY) => no(busy(self.record.id)),
+                    Err(error) => no(error.to_string()),
+                }
+            }
+            Question::Quiesce if self.record.flags & sys::F_QUIESCE == 0 => no(
+                "this kernel cannot quiesce a disk (Linux 6.16); `kill -9` of the server and `recover` works everywhere"
+                    .into(),
+            ),
+            Question::Quiesce => match self.control.quiesce(self.record.id, QUIESCE_MS) {
+                Ok(()) => Ok(End::Keep),
+                Err(error) => no(error.to_string()),
+            },
+            Question::Resize { .. } => no(
+                "the image cannot be grown while it is in use, in this version: the mapping core has no grow yet"
+                    .into(),
+            ),
+        }
+    }
+
+    fn report(&self) -> Report {
+        report::of(&self.record, &self.shape, self.direct, &self.shared)
+    }
+
+    /// No more requests, everything written back, the image closed, the device removed or left.
+    fn finish(&mut self, end: End) -> Result<(), ToolError> {
+        let id = self.record.id;
+        // Nobody can listen any more but systemd.
+        let _ = notify::tell("STOPPING=1");
+        if let End::Remove { .. } = end {
+            // A request that waits for space would hold the stop up.
+            self.shared.ticker.give_up();
+            self.control.stop(id).map_err(driver)?;
+        }
+        let closed = closing::close(&self.shared);
+        self.shared.mail.send_all(|| Letter::End);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has ended the process.
+            let _ = thread.join();
+        }
+        self.node = None;
+        if let End::Remove { force } = end {
+            let gone = match force {
+                true => self.control.del_async(id).or_else(|_| self.control.del(id)),
+                false => self.control.del(id),
+            };
+            gone.map_err(driver)?;
+            if let (Some(folder), Some(link)) = (&self.symlink_folder, &self.record.symlink)
+                && let Some(name) = link.file_name()
+            {
+                let _ = rustix::fs::unlinkat(folder, name, rustix::fs::AtFlags::empty());
+            }
+            self.folder.forget(id);
+        }
+        closed
+    }
+}
+
+/// Why a device is not removed.
+#[must_use]
+pub fn busy(id: u32) -> String {
+    format!(
+        "{} is in use: unmount it first, or give --force",
+        disk_node(id).display()
+    )
+}
+
+/// The file of the map that outlives the server, as long as it has no number.
+struct NewMap {
+    file: Option<File>,
+    /// Its name until it gets the device's.
+    path: Option<PathBuf>,
+}
+
+impl NewMap {
+    fn open(folder: &Folder, record: &Record, is_new: bool) -> Result<NewMap, ToolError> {
+        if record.read_only {
+            let (file, path) = (None, None);
+            return Ok(NewMap { file, path });
+        }
+        if is_new {
+            let (path, file) = folder.new_map()?;
+            let (file, path) = (Some(file), Some(path));
+            return Ok(NewMap { file, path });
+        }
+        let path = folder.file(record.id, "map");
+        let file = shadow::file_at(&path).map_err(ToolError::io(&path, "open"))?;
+        let (file, path) = (Some(file), None);
+        Ok(NewMap { file, path })
+    }
+
+    fn survives(&self) -> Survives<'_> {
+        match (&self.file, &self.path) {
+            (None, _) => Survives::No,
+            (Some(file), Some(_)) => Survives::New(file),
+            (Some(file), None) => Survives::Left(file),
+        }
+    }
+
+    /// Gives it the device's number.
+    fn keep(mut self, folder: &Folder, id: u32) -> Result<(), ToolError> {
+        let Some(path) = self.path.take() else {
+            return Ok(());
+        };
+        let to = folder.file(id, "map");
+        std::fs::rename(&path, &to).map_err(ToolError::io(&to, "make"))
+    }
+}
+
+impl Drop for NewMap {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // It is in nobody's way.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// What `begin` made.
+struct Parts {
+    record: Record,
+    direct: bool,
+    shared: Arc<Shared>,
+    alarm: Arc<Alarm>,
+    threads: Vec<JoinHandle<()>>,
+    node: Arc<File>,
+    listener: UnixListener,
+    lock: Lock,
+}
