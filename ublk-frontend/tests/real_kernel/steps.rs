@@ -1,7 +1,7 @@
 //! What runs, where, in which order, and for how long at most. The host shows it as tests; the agent runs it.
 
-use crate::guest::harness;
 use crate::guest::trouble::Outcome;
+use crate::guest::{errors, filesystems, harness, kill, loads, planned, power, scenario, space};
 
 /// A kernel that guests boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,4 +67,30 @@ const NEW: &[Kernel] = &[Kernel::V7_3];
 pub(crate) const STEPS: &[Step] = &[
     step("harness-on-kernel-loop", OLD, 60, harness::sound),
     step("harness-finds-a-lie", OLD, 60, harness::lie),
+    step("power-cut-on-kernel-loop", NEW, 120, power::sound),
+    step("ext4", BOTH, 120, filesystems::ext4),
+    step(
+        "ext4-64k-clusters",
+        OLD,
+        120,
+        filesystems::ext4_small_clusters,
+    ),
+    step("xfs", NEW, 120, filesystems::xfs),
+    step("load-mixed", BOTH, 120, loads::mixed),
+    step("load-sequential", NEW, 120, loads::sequential),
+    step("load-trim", OLD, 120, loads::trim),
+    step("cross-queue", BOTH, 120, loads::cross_queue),
+    step("two-devices", NEW, 120, loads::two_devices),
+    step("scenarios", BOTH, 240, scenario::all),
+    step("kill-under-load", BOTH, 180, kill::under_load),
+    step("kill-under-ext4", OLD, 120, kill::under_ext4),
+    step("kill-then-flush", BOTH, 60, kill::then_flush),
+    step("no-leak", NEW, 180, kill::no_leak),
+    step("no-space-waits", BOTH, 120, space::waits),
+    step("no-space-fails", OLD, 120, space::fails),
+    step("io-error", OLD, 60, errors::io_error),
+    step("lower-lost", NEW, 60, errors::lower_lost),
+    step("quiesce", BOTH, 60, planned::quiesce),
+    step("resize", BOTH, 60, planned::resize),
+    step("power-cut", NEW, 240, power::cuts),
 ];

@@ -17,7 +17,7 @@ use super::trouble::{During, Trouble, demand};
 pub(crate) const DISKS: [(&str, u64); 4] = [
     ("scratch", 3 << 30),
     ("exports", 1 << 30),
-    ("power", 96 << 20),
+    ("power", 64 << 20),
     ("power-log", 8 << 30),
 ];
 /// Images and everything else, an ext4 that is mounted on [`SCRATCH`].

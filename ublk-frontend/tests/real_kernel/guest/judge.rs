@@ -9,6 +9,7 @@
 //! * While the gate is shut, clients wait before they submit.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use model::disk::{Model, OpId};
 use model::op::{End, Kind, Op, Value};
@@ -45,6 +46,8 @@ struct State {
     events: Option<Vec<Event>>,
     ops: u64,
     sectors: u64,
+    failed: u64,
+    slowest: Duration,
 }
 
 /// What is known of a server that was killed.
@@ -100,6 +103,8 @@ impl Judge {
                 events: None,
                 ops: 0,
                 sectors: 0,
+                failed: 0,
+                slowest: Duration::ZERO,
             }),
             changed: Condvar::new(),
         }
@@ -136,6 +141,16 @@ impl Judge {
         }
     }
 
+    /// The operation that took longest.
+    pub(crate) fn slowest(&self) -> Duration {
+        self.state().slowest
+    }
+
+    /// Operations that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.state().failed
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,11 +180,16 @@ impl Judge {
         if matches!(op.kind, Kind::Write { .. }) {
             stamp(write, op, bytes);
         }
+        let began = Instant::now();
         let answer = target.perform(op, bytes);
+        let took = began.elapsed();
         let read = match (op.kind, answer) {
             (Kind::Read, Ok(())) => values(bytes),
             _ => Vec::new(),
         };
+        let mut state = self.state();
+        state.slowest = state.slowest.max(took);
+        drop(state);
         self.end(submitted, op, write, answer, &read)?;
         Ok(answer)
     }
@@ -215,6 +235,7 @@ impl Judge {
         let state = &mut *state;
         state.running -= 1;
         state.ops += 1;
+        state.failed += u64::from(answer.is_err());
         state.sectors += read.len() as u64;
         self.changed.notify_all();
         if let Some(events) = &mut state.events {
