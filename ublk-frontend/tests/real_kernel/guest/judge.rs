@@ -76,7 +76,11 @@ pub(crate) fn values(bytes: &[u8]) -> Vec<Value> {
     let (sectors, _) = bytes.as_chunks::<{ SECTOR as usize }>();
     sectors
         .iter()
-        .map(|sector| recognise(sector).unwrap_or(UNKNOWN))
+        .map(|sector| match sector {
+            // Most sectors of a thin disk.
+            sector if *sector == [0; SECTOR as usize] => Value::ZERO,
+            sector => recognise(sector).unwrap_or(UNKNOWN),
+        })
         .collect()
 }
 

@@ -54,7 +54,8 @@ enum Server {
 
 /// Ours.
 pub(crate) fn cuts() -> Outcome {
-    let (found, line) = on(Server::Ours, STATES, None)?;
+    let events = make_log(Server::Ours, Duration::from_secs(10))?;
+    let (found, line) = replay(Server::Ours, events, STATES, None)?;
     demand(found.states >= 200 && found.dirty >= DIRTY, || {
         format!("too few: {line}")
     })?;
@@ -63,11 +64,10 @@ pub(crate) fn cuts() -> Outcome {
 
 /// The test of this test: nothing is found on the kernel's loop device, and something is if a logged write is left out.
 pub(crate) fn sound() -> Outcome {
-    let (_, line) = on(Server::KernelLoop, 40, None)?;
-    match on(Server::KernelLoop, 40, Some(FORGOTTEN)) {
-        Ok((_, line)) => {
-            Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into())
-        }
+    let events = make_log(Server::KernelLoop, Duration::from_secs(4))?;
+    let (_, line) = replay(Server::KernelLoop, events.clone(), 30, None)?;
+    match replay(Server::KernelLoop, events, 30, Some(FORGOTTEN)) {
+        Ok((_, line)) => Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into()),
         Err(Trouble::Failed(found)) => Ok(format!("{line}; with losses: {found}")),
         Err(other) => Err(other),
     }
@@ -76,14 +76,19 @@ pub(crate) fn sound() -> Outcome {
 /// Of the lying disk: of so many writes one is lost.
 const FORGOTTEN: usize = 40;
 
-fn on(server: Server, states: usize, forget: Option<usize>) -> Result<(Found, String), Trouble> {
+/// Fills the log: what happened meanwhile.
+fn make_log(server: Server, time: Duration) -> Result<Vec<Event>, Trouble> {
     let parameters = format!("{POWER} {POWER_LOG}");
     let mapped = Mapped::create("logged", DISK / 512, "log-writes", &parameters)
         .map_err(|trouble| Trouble::NotOffered(trouble.to_string()))?;
-    let recorded = run(&mapped, server);
+    let recorded = run(&mapped, server, time);
     // The log's end is written when it goes.
     mapped.remove()?;
-    let history = History::new(recorded?, sectors());
+    recorded
+}
+
+fn replay(server: Server, events: Vec<Event>, states: usize, forget: Option<usize>) -> Result<(Found, String), Trouble> {
+    let history = History::new(events, sectors());
     let log = Log::read(Path::new(POWER_LOG), forget)?;
     let marks = log.durable().count();
     let found = Replay::new(log, history, server)?.all(states)?;
@@ -99,8 +104,8 @@ fn sectors() -> u64 {
     8 << 11
 }
 
-/// Makes the log: what happened meanwhile.
-fn run(mapped: &Mapped, server: Server) -> Result<Vec<Event>, Trouble> {
+/// Makes a file system for the server, and takes it away.
+fn run(mapped: &Mapped, server: Server, time: Duration) -> Result<Vec<Event>, Trouble> {
     let path = mapped.path.display().to_string();
     disks::program(
         "mkfs.ext4",
@@ -117,20 +122,20 @@ fn run(mapped: &Mapped, server: Server) -> Result<Vec<Event>, Trouble> {
     std::fs::create_dir_all(PLACE)?;
     mount(&mapped.path, PLACE, "ext4", MountFlags::NOATIME, None).during("mount")?;
     let recorded = match server {
-        Server::Ours => serve(mapped),
-        Server::KernelLoop => serve_loop(mapped),
+        Server::Ours => serve(mapped, time),
+        Server::KernelLoop => serve_loop(mapped, time),
     };
     unmount(PLACE, UnmountFlags::empty()).during("unmount")?;
     recorded
 }
 
-fn serve(mapped: &Mapped) -> Result<Vec<Event>, Trouble> {
+fn serve(mapped: &Mapped, time: Duration) -> Result<Vec<Event>, Trouble> {
     let image = Path::new(PLACE).join(IMAGE);
     create(&image, "8M", "4k")?;
     let device = add("--queues 4 --depth 16 --flush-delay 50ms", &[&image])?;
     let target = device.open()?;
     rustix::fs::syncfs(std::fs::File::open(PLACE)?)?;
-    let recorded = work(mapped, &target)?;
+    let recorded = work(mapped, time, &target)?;
     drop(target);
     device.del()?;
     super::server::check(&image)?;
@@ -138,19 +143,19 @@ fn serve(mapped: &Mapped) -> Result<Vec<Event>, Trouble> {
     Ok(recorded)
 }
 
-fn serve_loop(mapped: &Mapped) -> Result<Vec<Event>, Trouble> {
+fn serve_loop(mapped: &Mapped, time: Duration) -> Result<Vec<Event>, Trouble> {
     let file = Path::new(PLACE).join(IMAGE);
     std::fs::File::create(&file)?.set_len(sectors() * 512)?;
     let device = Path::new("/dev/loop2");
     sys::attach_loop(device, &file).during("loop")?;
     rustix::fs::syncfs(std::fs::File::open(PLACE)?)?;
-    let recorded = Target::open(device).and_then(|target| work(mapped, &target));
+    let recorded = Target::open(device).and_then(|target| work(mapped, time, &target));
     sys::detach_loop(device).during("loop")?;
     recorded
 }
 
 /// The load, and the marks.
-fn work(mapped: &Mapped, target: &Target) -> Result<Vec<Event>, Trouble> {
+fn work(mapped: &Mapped, time: Duration, target: &Target) -> Result<Vec<Event>, Trouble> {
     let judge = Judge::zeros(sectors());
     judge.record();
     // First touches and discards, so that there are always new mappings; flushes and FUA now and then.
@@ -165,7 +170,7 @@ fn work(mapped: &Mapped, target: &Target) -> Result<Vec<Event>, Trouble> {
     std::thread::scope(|scope| {
         let marker = scope.spawn(|| mark(mapped, &judge, &stop));
         let result = during(&load, &judge, target, &[], |running| {
-            running.for_a_while(Duration::from_secs(10));
+            running.for_a_while(time);
             Ok(())
         });
         stop.store(true, Ordering::Relaxed);
