@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use ploop_core::format::geometry::Version;
 
-use crate::size::Size;
+use crate::ring::Direct;
+use crate::size::{Delay, Size};
+use crate::ublk::server::ZeroCopy;
 
-/// Thin ploop disks (the format that QEMU calls `parallels`) as files.
+/// Thin ploop disks (the format that QEMU calls `parallels`) as files and as block devices.
 ///
-/// No command changes its input: images are opened for reading only. A file that is made appears under its name only
-/// when it is complete and on stable storage, and never replaces another.
+/// `create`, `info`, `map`, `check` and `convert` work on files and never change their input. A file that is made
+/// appears under its name only when it is complete and on stable storage, and never replaces another.
+///
+/// `add` makes a block device of an image; `del`, `list`, `info ID`, `recover`, `quiesce` and `resize` work on such
+/// devices. They need root and a kernel with the module `ublk_drv` (Linux 6.5).
 ///
 /// Exit status: 0 if it worked, 1 with one line on standard error if not (a mistake on the command line included).
 /// `check` also knows 2 and 3.
@@ -30,6 +35,145 @@ pub enum Command {
     Map(Map),
     Check(Check),
     Convert(Convert),
+    Add(Add),
+    Del(Del),
+    List(List),
+    Recover(Recover),
+    Quiesce(Quiesce),
+    Resize(Resize),
+    /// List what this kernel's ublk driver can do.
+    Features,
+    Completions(Completions),
+    /// Print the manual page.
+    Man,
+}
+
+/// Make a block device of an image.
+///
+/// Prints the path of the device, alone, when it can be used. The server stays in the background unless `--foreground`
+/// is given. It ends at SIGTERM or `del`: everything is written back, the image is closed, the device goes.
+///
+/// If the server is killed, the device stays and its users wait; `recover` gives it a new one, and no request is lost.
+#[derive(Debug, clap::Args)]
+pub struct Add {
+    /// The image; or the images of a stack of snapshots, oldest first: the last one is written.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// The first file is a raw disk, even if it begins like an image.
+    #[arg(long)]
+    pub raw_base: bool,
+    /// Number of the device: N of /dev/ublkbN. If not given, the first that is free.
+    #[arg(long, short = 'n', value_name = "N")]
+    pub id: Option<u32>,
+    /// Queues. One program that does I/O uses one queue; more help where several CPUs do.
+    #[arg(long, short, default_value_t = 1, value_name = "N")]
+    pub queues: u16,
+    /// Requests of a queue that can be under way at once.
+    #[arg(long, short, default_value_t = 128, value_name = "D")]
+    pub depth: u16,
+    /// Refuse writes.
+    #[arg(long, short = 'o')]
+    pub read_only: bool,
+    /// Read and write the guest's own pages, without a copy (Linux 6.16).
+    #[arg(long, short = 'z', value_enum, default_value = "auto")]
+    pub zero_copy: ZeroCopy,
+    /// Read and write the image past the page cache.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub direct: Direct,
+    /// How long a change of the index may wait to be written if nobody flushes; 0: it is on disk before the write is
+    /// acknowledged.
+    #[arg(long, default_value = "50ms", value_name = "TIME")]
+    pub flush_delay: Delay,
+    /// What to do when the file system of the image is full.
+    #[arg(long, value_enum, default_value = "wait")]
+    pub no_space: NoSpaceArg,
+    /// How long a request may wait for space before it fails. If not given, for ever.
+    #[arg(long, value_name = "TIME")]
+    pub no_space_limit: Option<Delay>,
+    /// Another name for the device: a symbolic link, removed with it.
+    #[arg(long, value_name = "PATH")]
+    pub symlink: Option<PathBuf>,
+    /// Serve in the foreground, and tell systemd when ready.
+    #[arg(long)]
+    pub foreground: bool,
+    /// If a device with these images has lost its server, serve that one instead of making a new one.
+    #[arg(long)]
+    pub or_recover: bool,
+}
+
+/// What to do when the file system of the image is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NoSpaceArg {
+    /// Requests wait until there is space; `info` says so.
+    Wait,
+    /// Requests fail with "no space left".
+    Fail,
+}
+
+/// Remove a device: write everything back, close the image, take the device away.
+///
+/// A device in use is not removed without `--force`.
+#[derive(Debug, clap::Args)]
+#[group(id = "which", required = true, multiple = false, args = ["id", "all"])]
+pub struct Del {
+    /// Number of the device.
+    pub id: Option<u32>,
+    /// All devices of this program.
+    #[arg(long, short)]
+    pub all: bool,
+    /// Even if it is mounted or open: what its users have not written is lost.
+    #[arg(long, short)]
+    pub force: bool,
+}
+
+/// List the devices of this program.
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Give a device a new server after its own was killed, or after `quiesce`.
+///
+/// The image is checked first. What the users of the device were waiting for goes on.
+#[derive(Debug, clap::Args)]
+#[group(id = "whom", required = true, multiple = false, args = ["id", "all"])]
+pub struct Recover {
+    /// Number of the device.
+    pub id: Option<u32>,
+    /// All devices of this program that need it.
+    #[arg(long, short)]
+    pub all: bool,
+    /// Serve in the foreground, and tell systemd when ready.
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+/// Close the image and end the server; the device stays and its users wait for `recover` (Linux 6.16).
+///
+/// For a change of this program without unmounting.
+#[derive(Debug, clap::Args)]
+pub struct Quiesce {
+    /// Number of the device.
+    pub id: u32,
+}
+
+/// Make a device larger while it is in use.
+#[derive(Debug, clap::Args)]
+pub struct Resize {
+    /// Number of the device.
+    pub id: u32,
+    /// New size: bytes, or with K, M, G, T, P or E.
+    pub size: Size,
+}
+
+/// Print completions for a shell.
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// Make an empty image.
@@ -80,12 +224,12 @@ impl From<VersionArg> for Version {
     }
 }
 
-/// Show what an image's header says.
+/// Show what an image's header says, or what a device does.
 ///
 /// Works on images whose block table is damaged; says so then.
 #[derive(Debug, clap::Args)]
 pub struct Info {
-    /// The image, or a raw file.
+    /// The image, or a raw file; or a device: its number, or /dev/ublkbN.
     pub image: PathBuf,
     /// Print JSON.
     #[arg(long)]

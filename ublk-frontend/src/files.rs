@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ploop_core::drive::DeltaFile;
@@ -182,6 +182,19 @@ impl RealFile {
         })
     }
 
+    /// True for a block device.
+    #[must_use]
+    pub fn is_device(&self) -> bool {
+        self.device
+    }
+
+    /// Switches direct I/O, past the page cache, on or off. An error if the file cannot do it.
+    pub fn set_direct(&self, on: bool) -> io::Result<()> {
+        let mut flags = fs::fcntl_getfl(&self.fd)?;
+        flags.set(OFlags::DIRECT, on);
+        Ok(fs::fcntl_setfl(&self.fd, flags)?)
+    }
+
     /// The name it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -257,6 +270,12 @@ impl RealFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+impl AsFd for RealFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

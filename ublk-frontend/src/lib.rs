@@ -1,10 +1,14 @@
-//! `ploop-ublk`: thin ploop disks as files. The binary is `main.rs`; everything it does is here, so that tests can
+//! `ploop-ublk`: thin ploop disks as files and as block devices. The binary is `main.rs`; everything it does is here, so that tests can
 //! use it.
 
 pub mod cli;
+pub mod commands;
 pub mod files;
+pub mod raw;
+pub mod ring;
 pub mod size;
 pub mod tool;
+pub mod ublk;
 
 use std::ffi::OsString;
 use std::io::{BufWriter, stdout};
@@ -14,6 +18,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use cli::Cli;
+use tool::ToolError;
 use tool::output::complain;
 
 /// Exit status of everything that did not work.
@@ -27,6 +32,7 @@ pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match tool::run(&cli.command, BufWriter::new(stdout().lock())) {
         Ok(verdict) => ExitCode::from(verdict as u8),
+        Err(ToolError::Told) => ExitCode::from(FAILED),
         Err(error) => {
             complain("error", error);
             ExitCode::from(FAILED)

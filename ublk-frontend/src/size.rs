@@ -1,7 +1,8 @@
-//! Sizes as people write and read them: `10G`, `64K`, `1048576`. Binary multiples only; whole sectors only.
+//! Sizes as people write and read them: `10G`, `64K`, `1048576`. Binary multiples only; whole sectors only. And times.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ploop_core::units::{SECTOR_BYTES, Sectors};
 
@@ -63,6 +64,34 @@ fn shift_of(suffix: &str) -> Option<u32> {
     matches!(chars.as_str(), "" | "B" | "IB").then_some(10 * step)
 }
 
+/// A time given on the command line: `50ms`, `2s`, `1m`, `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delay(pub Duration);
+
+/// A text is not a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a whole number followed by ms, s or m, or 0")]
+pub struct DelayError;
+
+impl FromStr for Delay {
+    type Err = DelayError;
+
+    fn from_str(text: &str) -> Result<Delay, DelayError> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| DelayError)?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "" if number == 0 => 0,
+            _ => return Err(DelayError),
+        };
+        let millis = number.checked_mul(millis).ok_or(DelayError)?;
+        Ok(Delay(Duration::from_millis(millis)))
+    }
+}
+
 /// Prints a number of bytes with the largest suffix that keeps it readable: `10 GiB`, `1.5 MiB`, `512 bytes`.
 #[derive(Clone, Copy, Debug)]
 pub struct Human(pub u64);
@@ -115,6 +144,27 @@ mod tests {
         assert_eq!(sectors("16E"), Err(SizeError::TooLarge));
         assert_eq!(sectors("99999999999999999999"), Err(SizeError::TooLarge));
         assert_eq!(sectors("15E"), Ok(15 << 51));
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        let millis = |text: &str| text.parse::<Delay>().map(|delay| delay.0.as_millis());
+        assert_eq!(millis("50ms"), Ok(50));
+        assert_eq!(millis("2s"), Ok(2000));
+        assert_eq!(millis("3m"), Ok(180_000));
+        assert_eq!(millis("0"), Ok(0));
+        for text in [
+            "",
+            "50",
+            "ms",
+            "-1s",
+            "1h",
+            "1 s",
+            "99999999999999999999s",
+            "9999999999999999999m",
+        ] {
+            assert_eq!(millis(text), Err(DelayError), "{text:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl Device {
         self.run(out);
     }
 
+    /// Nobody waits for space any longer: what does so now fails with [`Failure::NoSpace`]. What finds no space later
+    /// waits again.
+    pub fn fail_starved(&self, out: &mut Actions) {
+        self.cancel_starved(out);
+        self.run(out);
+    }
+
     /// True while something waits for space.
     #[must_use]
     pub fn is_starving(&self) -> bool {

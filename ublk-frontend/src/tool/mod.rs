@@ -1,4 +1,4 @@
-//! The image tool: commands on files that nobody has open. None of them changes its input.
+//! The image tool: commands on files that nobody has open. None of them changes its input. And the list of all commands.
 
 pub mod check;
 pub mod convert;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use ploop_core::error::LoadError;
 
 use crate::cli::Command;
+use crate::commands::{add, del, device_number, features, list, manual, recover, show, tell};
 use crate::files::{NewFileError, OpenError};
 use output::Output;
 
@@ -41,6 +42,9 @@ pub enum ToolError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Somebody else has told why.
+    #[error("the server has told why")]
+    Told,
     /// What was asked for cannot be done; the text says what and why.
     #[error("{0}")]
     Refused(String),
@@ -72,15 +76,34 @@ pub enum Verdict {
     Leaks = 3,
 }
 
+/// A device, if the name is one's and no file has it.
+fn device(name: &Path) -> Option<u32> {
+    let is_node = name.starts_with("/dev");
+    device_number(name).filter(|_| is_node || !name.exists())
+}
+
 /// Carries out a command and prints its result on `out`.
 pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
     let mut out = Output::new(out);
     let verdict = match command {
         Command::Create(asked) => create::run(asked).map(|()| Verdict::Fine),
-        Command::Info(asked) => info::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Info(asked) => match device(&asked.image) {
+            Some(id) => show::run(id, asked.json, &mut out),
+            None => info::run(asked, &mut out),
+        }
+        .map(|()| Verdict::Fine),
         Command::Map(asked) => map::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Check(asked) => check::run(asked, &mut out),
         Command::Convert(asked) => convert::run(asked).map(|()| Verdict::Fine),
+        Command::Add(asked) => add::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Del(asked) => del::run(asked).map(|()| Verdict::Fine),
+        Command::List(asked) => list::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Recover(asked) => recover::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Quiesce(asked) => tell::quiesce(asked).map(|()| Verdict::Fine),
+        Command::Resize(asked) => tell::resize(asked).map(|()| Verdict::Fine),
+        Command::Features => features::run(&mut out).map(|()| Verdict::Fine),
+        Command::Completions(asked) => manual::completions(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Man => manual::man(&mut out).map(|()| Verdict::Fine),
     }?;
     out.flush()?;
     Ok(verdict)

@@ -67,7 +67,9 @@ pub(crate) fn sound() -> Outcome {
     let events = make_log(Server::KernelLoop, Duration::from_secs(4))?;
     let (_, line) = replay(Server::KernelLoop, events.clone(), 30, None)?;
     match replay(Server::KernelLoop, events, 30, Some(FORGOTTEN)) {
-        Ok((_, line)) => Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into()),
+        Ok((_, line)) => {
+            Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into())
+        }
         Err(Trouble::Failed(found)) => Ok(format!("{line}; with losses: {found}")),
         Err(other) => Err(other),
     }
@@ -87,7 +89,12 @@ fn make_log(server: Server, time: Duration) -> Result<Vec<Event>, Trouble> {
     recorded
 }
 
-fn replay(server: Server, events: Vec<Event>, states: usize, forget: Option<usize>) -> Result<(Found, String), Trouble> {
+fn replay(
+    server: Server,
+    events: Vec<Event>,
+    states: usize,
+    forget: Option<usize>,
+) -> Result<(Found, String), Trouble> {
     let history = History::new(events, sectors());
     let log = Log::read(Path::new(POWER_LOG), forget)?;
     let marks = log.durable().count();

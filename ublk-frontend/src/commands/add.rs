@@ -1,0 +1,99 @@
+//! `add`: makes a device of an image.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{detach, folder, recover, refused};
+use crate::cli::Add;
+use crate::tool::ToolError;
+use crate::tool::output::{Output, complain};
+use crate::ublk::ctrl::disk_node;
+use crate::ublk::server::{Task, serve};
+use crate::ublk::state::{Folder, NoSpace, Record};
+use crate::ublk::sys;
+
+/// Makes the device and prints its path when it can be used. In the foreground it serves until it is told to end.
+pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    if !asked.foreground && !detach::is_background() {
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        return out.line(detach::start(&arguments)?);
+    }
+    let folder = folder()?;
+    let record = record(asked)?;
+    if asked.or_recover
+        && let Some(left) = recover::left_behind(&folder, &record.images)?
+    {
+        return work(&folder, Task::Recover(Box::new(left)), out);
+    }
+    work(&folder, Task::Add(Box::new(record), asked.zero_copy), out)
+}
+
+/// Serves; says the path when the disk can be used.
+pub(crate) fn work(
+    folder: &Folder,
+    task: Task,
+    out: &mut Output<impl Write>,
+) -> Result<(), ToolError> {
+    let background = detach::is_background();
+    if background {
+        detach::new_session();
+    }
+    serve(folder, task, |id, notes| {
+        for note in notes {
+            complain("note", note);
+        }
+        out.line(disk_node(id).display())?;
+        out.flush()?;
+        if background {
+            detach::let_go(folder, id)?;
+        }
+        Ok(())
+    })
+}
+
+fn record(asked: &Add) -> Result<Record, ToolError> {
+    let real = |path: &PathBuf| -> Result<PathBuf, ToolError> {
+        fs::canonicalize(path).map_err(ToolError::io(path, "open"))
+    };
+    let images = asked
+        .images
+        .iter()
+        .map(real)
+        .collect::<Result<Vec<_>, _>>()?;
+    if asked.depth == 0 || asked.depth > sys::MAX_QUEUE_DEPTH {
+        return Err(refused(format!(
+            "--depth {}: from 1 to {}",
+            asked.depth,
+            sys::MAX_QUEUE_DEPTH
+        )));
+    }
+    let delay = asked.flush_delay.0.as_millis();
+    Ok(Record {
+        version: Record::version(),
+        id: asked.id.unwrap_or(u32::MAX),
+        pid: 0,
+        images,
+        raw_base: asked.raw_base,
+        read_only: asked.read_only,
+        queues: asked.queues.max(1),
+        depth: asked.depth,
+        request_bytes: 0,
+        flags: 0,
+        zero_copy: false,
+        direct: asked.direct,
+        block: 512,
+        flush_delay_ms: u64::try_from(delay).unwrap_or(u64::MAX),
+        no_space: match asked.no_space {
+            crate::cli::NoSpaceArg::Fail => NoSpace::Fail,
+            crate::cli::NoSpaceArg::Wait => NoSpace::Wait {
+                seconds: asked.no_space_limit.map(|limit| limit.0.as_secs().max(1)),
+            },
+        },
+        symlink: asked.symlink.as_deref().map(absolute).transpose()?,
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ToolError> {
+    std::path::absolute(path).map_err(ToolError::io(path, "find"))
+}

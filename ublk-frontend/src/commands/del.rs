@@ -1,0 +1,97 @@
+//! `del`: writes everything back, closes the image and removes the device.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::tell::question;
+use super::{folder, refused};
+use crate::cli::Del;
+use crate::tool::ToolError;
+use crate::tool::output::complain;
+use crate::ublk::ctrl::{Control, CtrlError, disk_node};
+use crate::ublk::server::busy;
+use crate::ublk::socket::{Answer, Question};
+use crate::ublk::state::Folder;
+
+/// Removes one device, or all of ours.
+pub fn run(asked: &Del) -> Result<(), ToolError> {
+    let folder = folder()?;
+    let ids = match asked.id {
+        Some(id) => vec![id],
+        None => folder.ids()?,
+    };
+    let mut failed = None;
+    for id in ids {
+        if let Err(error) = remove(&folder, id, asked.force) {
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
+    if !force && is_mounted(id) {
+        return Err(refused(busy(id)));
+    }
+    match question(folder, id, Question::Stop { force })? {
+        Some(Answer::Refused(why)) => Err(refused(why)),
+        Some(_) => Ok(()),
+        None => remove_dead(folder, id, force),
+    }
+}
+
+/// Removes a device that has no server.
+fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
+    let record = folder.load(id)?;
+    if record.is_some() && folder.is_served(id)? {
+        return Err(refused(format!(
+            "device {id} has a server that does not answer"
+        )));
+    }
+    let driver = |error: CtrlError| refused(error.to_string());
+    let mut control = Control::open().map_err(driver)?;
+    if let Err(error) = control.info(id) {
+        if record.is_none() || error.errno() != Some(libc::ENODEV) {
+            return Err(match error.errno() {
+                Some(libc::ENODEV) => refused(format!("there is no device {id}")),
+                _ => driver(error),
+            });
+        }
+        folder.forget(id);
+        return Ok(());
+    }
+    let Some(record) = record else {
+        return Err(refused(format!(
+            "device {id} is not one of ours: there is no record of it in {}",
+            folder.path().display()
+        )));
+    };
+    complain(
+        "warning",
+        format!("device {id} had no server: its image was not closed; the next `add` checks it"),
+    );
+    control.stop(id).map_err(driver)?;
+    let gone = match force {
+        true => control.del_async(id).or_else(|_| control.del(id)),
+        false => control.del(id),
+    };
+    gone.map_err(driver)?;
+    if let Some(link) = &record.symlink {
+        // It may be gone, or somebody else's: then it is left.
+        if std::fs::read_link(link).is_ok_and(|to| to == disk_node(id)) {
+            let _ = std::fs::remove_file(link);
+        }
+    }
+    folder.forget(id);
+    Ok(())
+}
+
+/// True if somebody has the disk for himself: a mount, a volume manager.
+fn is_mounted(id: u32) -> bool {
+    let mut options = File::options();
+    let open = options
+        .read(true)
+        .custom_flags(libc::O_EXCL | libc::O_NONBLOCK)
+        .open(disk_node(id));
+    open.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
+}

@@ -1,0 +1,83 @@
+//! `recover`: a new server for a device whose server is gone.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::{add, detach, folder, refused};
+use crate::cli::Recover;
+use crate::tool::ToolError;
+use crate::tool::output::Output;
+use crate::ublk::ctrl::Control;
+use crate::ublk::server::Task;
+use crate::ublk::state::{Folder, Record};
+use crate::ublk::sys::state;
+
+/// Recovers one device, or all that need it, and prints their paths.
+pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let folder = folder()?;
+    let ids = match asked.id {
+        Some(id) => vec![id],
+        None => needy(&folder)?,
+    };
+    if asked.foreground && ids.len() != 1 {
+        return Err(refused("--foreground needs the number of one device"));
+    }
+    let mut failed = None;
+    for id in ids {
+        if asked.foreground || detach::is_background() {
+            let record = record(&folder, id)?;
+            return add::work(&folder, Task::Recover(Box::new(record)), out);
+        }
+        let result = record(&folder, id)
+            .and_then(|_| detach::start(&["recover".into(), id.to_string().into()]))
+            .and_then(|path| out.line(path));
+        if let Err(error) = result {
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn record(folder: &Folder, id: u32) -> Result<Record, ToolError> {
+    let Some(record) = folder.load(id)? else {
+        return Err(refused(format!(
+            "device {id}: there is no record of it in {}",
+            folder.path().display()
+        )));
+    };
+    if folder.is_served(id)? {
+        return Err(refused(format!(
+            "device {id} is served by process {}",
+            record.pid
+        )));
+    }
+    Ok(record)
+}
+
+/// Devices that have a record, a disk, and no server.
+fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
+    let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
+    let mut ids = Vec::new();
+    for id in folder.ids()? {
+        let waits = control.info(id).is_ok_and(|info| info.state != state::DEAD);
+        if waits && !folder.is_served(id)? {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The record of a device that serves exactly these images, has a disk, and no server.
+pub(crate) fn left_behind(
+    folder: &Folder,
+    images: &[PathBuf],
+) -> Result<Option<Record>, ToolError> {
+    for id in needy(folder)? {
+        if let Some(record) = folder.load(id)?
+            && record.images == images
+        {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,36 @@
+//! `quiesce` and `resize`: one word to a server.
+
+use super::{folder, refused};
+use crate::cli::{Quiesce, Resize};
+use crate::tool::ToolError;
+use crate::ublk::socket::{Answer, Question, ask};
+use crate::ublk::state::Folder;
+
+/// Asks the server of a device. `None`: it has none.
+pub(crate) fn question(
+    folder: &Folder,
+    id: u32,
+    question: Question,
+) -> Result<Option<Answer>, ToolError> {
+    let path = folder.file(id, "sock");
+    ask(&path, question).map_err(ToolError::io(&path, "ask"))
+}
+
+fn tell(id: u32, word: Question) -> Result<(), ToolError> {
+    match question(&folder()?, id, word)? {
+        None => Err(refused(format!("device {id} has no server"))),
+        Some(Answer::Refused(why)) => Err(refused(format!("device {id}: {why}"))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The disk waits for the next server.
+pub fn quiesce(asked: &Quiesce) -> Result<(), ToolError> {
+    tell(asked.id, Question::Quiesce)
+}
+
+/// Makes the disk larger.
+pub fn resize(asked: &Resize) -> Result<(), ToolError> {
+    let sectors = asked.size.0.0;
+    tell(asked.id, Question::Resize { sectors })
+}

@@ -1,0 +1,218 @@
+//! A chain of image files becomes a device that can be served: locked, checked, and read past the page cache if it can be.
+//!
+//! * The top is locked for writing, the others for reading: a second server is refused, also when the first one was killed
+//!   and a third one recovers.
+//! * An image that was not closed is used only if it is sound, which the loader checks in full; otherwise it is refused
+//!   with advice.
+//! * Nothing is written.
+
+use std::path::PathBuf;
+
+use ploop_core::delta::{Body, LoadedDelta};
+use ploop_core::drive::DeltaFile;
+use ploop_core::load::{load, load_raw, sniff};
+use ploop_core::units::Sectors;
+use ploop_core::{Device, Options};
+use serde::{Deserialize, Serialize};
+
+use crate::files::RealFile;
+use crate::raw;
+use crate::tool::ToolError;
+use crate::tool::load::name_of;
+
+/// Whether files are read and written past the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direct {
+    /// If file and image allow it in units of 512 bytes; otherwise not, and that is said.
+    Auto,
+    /// Or not at all: the disk has blocks of 4096 bytes if the file needs that.
+    On,
+    /// Through the page cache.
+    Off,
+}
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The files, oldest first.
+    pub images: Vec<PathBuf>,
+    /// The first file is a raw disk, whatever it looks like.
+    pub raw_base: bool,
+    /// Direct I/O.
+    pub direct: Direct,
+}
+
+/// An open device and its files.
+#[derive(Debug)]
+pub struct Opened {
+    /// The core.
+    pub device: Device,
+    /// The files, oldest first, direct where that was decided.
+    pub files: Vec<RealFile>,
+    /// True if the top is read and written past the page cache.
+    pub direct: bool,
+    /// Unit in which the disk may be read and written, in bytes: 512 or 4096.
+    pub block: u32,
+    /// What the user should know: one line each.
+    pub notes: Vec<String>,
+}
+
+/// Opens a chain. `options.granule` is decided here.
+pub fn open(chain: &Chain, options: Options) -> Result<Opened, ToolError> {
+    let mut notes = Vec::new();
+    let (mut files, mut deltas) = (Vec::new(), Vec::new());
+    for (level, path) in chain.images.iter().enumerate() {
+        let is_top = level + 1 == chain.images.len();
+        let file = if is_top && options.write {
+            RealFile::open_write(path)?
+        } else {
+            RealFile::open_read(path)?
+        };
+        let is_image = sniff(&file).map_err(ToolError::io(path, "read"))?;
+        let raw = !is_image || (level == 0 && chain.raw_base);
+        deltas.push(load_delta(&file, raw, &mut notes)?);
+        files.push(file);
+    }
+    let block = decide(&files, &deltas, chain.direct, &mut notes)?;
+    let options = Options {
+        granule: block.unwrap_or(512),
+        ..options
+    };
+    let device = Device::open(deltas, options).map_err(|error| refused(&error))?;
+    Ok(Opened {
+        device,
+        files,
+        direct: block.is_some(),
+        block: options.granule,
+        notes,
+    })
+}
+
+fn refused(error: &ploop_core::OpenError) -> ToolError {
+    ToolError::Refused(error.to_string())
+}
+
+fn load_delta(
+    file: &RealFile,
+    raw: bool,
+    notes: &mut Vec<String>,
+) -> Result<LoadedDelta, ToolError> {
+    let name = name_of(file.path());
+    if raw {
+        return Ok(load_raw(file, &name)?);
+    }
+    let delta = load(file, &name).map_err(|error| {
+        ToolError::Refused(format!(
+            "{error} (`ploop-ublk check` lists all that is wrong, `ploop-ublk convert --salvage` saves what can be read)"
+        ))
+    })?;
+    if let Body::Expanded(image) = &delta.body
+        && image.header.is_dirty()
+    {
+        notes.push(format!(
+            "{name}: was not closed properly; it was checked and is sound"
+        ));
+    }
+    Ok(delta)
+}
+
+/// Switches direct I/O on. The unit, or `None` if the page cache is used. A file that is not aligned, below one that is,
+/// goes through the page cache.
+fn decide(
+    files: &[RealFile],
+    deltas: &[LoadedDelta],
+    direct: Direct,
+    notes: &mut Vec<String>,
+) -> Result<Option<u32>, ToolError> {
+    if direct == Direct::Off {
+        return Ok(None);
+    }
+    let (Some((top, lower)), Some((top_delta, lower_deltas))) =
+        (files.split_last(), deltas.split_last())
+    else {
+        return Ok(None);
+    };
+    let largest = if direct == Direct::Auto { 512 } else { 4096 };
+    let block = match try_direct(top, top_delta, largest) {
+        Ok(block) => block,
+        Err(why) if direct == Direct::Auto => {
+            notes.push(format!(
+                "{}: direct I/O is not used: {why}",
+                name_of(top.path())
+            ));
+            return Ok(None);
+        }
+        Err(why) => {
+            return Err(ToolError::Refused(format!(
+                "{}: direct I/O is not possible: {why}",
+                name_of(top.path())
+            )));
+        }
+    };
+    for (file, delta) in lower.iter().zip(lower_deltas) {
+        if let Err(why) = try_direct(file, delta, block) {
+            notes.push(format!(
+                "{}: read through the page cache: {why}",
+                name_of(file.path())
+            ));
+        }
+    }
+    Ok(Some(block))
+}
+
+/// Switches direct I/O on for one file. The unit, at most `largest`, or why not; then it is off.
+fn try_direct(file: &RealFile, delta: &LoadedDelta, largest: u32) -> Result<u32, String> {
+    file.set_direct(true)
+        .map_err(|_| "the file system has none".to_owned())?;
+    let outcome = alignment(file, largest).and_then(|unit| fits(delta, unit).map(|()| unit));
+    if outcome.is_err() {
+        // What could be switched on can be switched off.
+        let _ = file.set_direct(false);
+    }
+    outcome
+}
+
+/// The unit of direct I/O, found by trying.
+fn alignment(file: &RealFile, largest: u32) -> Result<u32, String> {
+    let len = file.len().map_err(|error| error.to_string())?;
+    for unit in [512, 4096].into_iter().filter(|&unit| unit <= largest) {
+        // At its end a file says "nothing more" before it says "not aligned".
+        if len < 2 * u64::from(unit) {
+            return Err(format!(
+                "the file is too short to find out about units of {unit} bytes"
+            ));
+        }
+        if raw::probe_direct(file, unit as usize).is_ok() {
+            return Ok(unit);
+        }
+    }
+    Err(format!(
+        "the file cannot be read in units of {largest} bytes"
+    ))
+}
+
+/// Whether everything in the image lies at multiples of the unit.
+fn fits(delta: &LoadedDelta, unit: u32) -> Result<(), String> {
+    let places = match &delta.body {
+        Body::Raw => [delta.file_len, 0, 0, 0],
+        Body::Expanded(image) => [
+            image.layout.cluster.bytes(),
+            image.layout.phase.bytes(),
+            image.layout.data_start.bytes(),
+            image.layout.size.bytes(),
+        ],
+    };
+    match places.iter().find(|&&at| at % u64::from(unit) != 0) {
+        None => Ok(()),
+        Some(at) => Err(format!(
+            "byte {at} of the image's layout is no multiple of {unit}"
+        )),
+    }
+}
+
+/// The virtual size of an open device.
+#[must_use]
+pub fn size_of(device: &Device) -> Sectors {
+    device.geometry().size
+}

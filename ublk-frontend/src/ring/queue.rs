@@ -1,0 +1,320 @@
+//! One queue: one thread, one ring, the core's actions.
+//!
+//! ```text
+//!   wait ──▶ completions: requests to the core, ended I/O to the core, mail, time
+//!     ▲         └──▶ actions: carried out, answered, or sent to their queue ──▶ turn ──▶ until there is none
+//!     └───────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! Ends when it was told to ([`Letter::End`]), the front end is idle and no I/O is under way.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ploop_core::drive::DeltaFile;
+use ploop_core::units::{Level, QueueId, Sectors, Tag};
+use ploop_core::{Action, ActionKind, Actions, Device, Failure, Op, Origin, Outcome, Request};
+
+use crate::files::RealFile;
+use crate::raw::{Completion, Place, Ring};
+use crate::ring::counters::Counters;
+use crate::ring::event::Event;
+use crate::ring::flights::Flights;
+use crate::ring::mailbox::{Letter, Mailboxes};
+use crate::ring::memory::{Kind, Memory};
+use crate::ring::step::{Guest, Tools, failure, file};
+use crate::ring::ticker::Ticker;
+
+/// What all queues of a device share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The core.
+    pub device: Device,
+    /// The files of the chain, oldest first.
+    pub files: Vec<RealFile>,
+    /// Source of zeros for the kernel's pages.
+    pub zero: std::fs::File,
+    /// Work for other queues.
+    pub mail: Mailboxes,
+    /// Time.
+    pub ticker: Ticker,
+    /// One for each queue.
+    pub counters: Vec<Counters>,
+    /// Set when a queue has ended by an error.
+    pub broken: AtomicBool,
+}
+
+impl Shared {
+    /// Extends a file by a call that waits. Never shrinks it.
+    #[must_use]
+    pub fn set_len(&self, level: Level, len: Sectors) -> Outcome {
+        match self.must_grow(level, len) {
+            Ok(false) => Outcome::Done,
+            Ok(true) => match self.files[usize::from(level.0)].set_len(len.bytes()) {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(failure(error.raw_os_error().unwrap_or(0))),
+            },
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    /// True if the file is shorter than that. A block device that is has no space.
+    pub fn must_grow(&self, level: Level, len: Sectors) -> Result<bool, Failure> {
+        let file = &self.files[usize::from(level.0)];
+        match file.len() {
+            Err(_) => Err(Failure::Io),
+            Ok(now) if now >= len.bytes() => Ok(false),
+            Ok(_) if file.is_device() => Err(Failure::NoSpace),
+            Ok(_) => Ok(true),
+        }
+    }
+}
+
+/// Where requests come from and answers go. Its methods run on the queue's thread.
+pub trait Front {
+    /// The file that its commands go to, if it has one.
+    fn file(&self) -> Option<BorrowedFd<'_>>;
+    /// Where the guest's bytes are.
+    fn guest(&self) -> Guest;
+    /// Asks for the first requests.
+    fn begin(&mut self, link: &mut Link<'_>);
+    /// Something that it asked for came back. `Some`: a request.
+    fn came(&mut self, number: u32, result: i32, link: &mut Link<'_>) -> Option<(Tag, Request)>;
+    /// A request has ended.
+    fn ended(&mut self, tag: Tag, outcome: Result<(), Failure>, link: &mut Link<'_>);
+    /// True if it has asked for nothing and will bring no request any more.
+    fn is_idle(&self) -> bool;
+}
+
+/// What a front end may use.
+pub struct Link<'a> {
+    /// The kernel.
+    pub ring: &'a mut Ring,
+    /// The queue's memory.
+    pub memory: &'a Memory,
+}
+
+/// See the module.
+pub struct Queue<F> {
+    id: QueueId,
+    shared: Arc<Shared>,
+    front: F,
+    ring: Ring,
+    memory: Memory,
+    flights: Flights,
+    out: Actions,
+    list: Vec<Action>,
+    letters: Vec<Letter>,
+    /// When the request of each tag began.
+    began: Vec<Instant>,
+    /// Time of the batch under way.
+    now: Instant,
+    ending: bool,
+    /// Where the bell's 8 bytes go.
+    bell: usize,
+}
+
+impl<F: Front> Queue<F> {
+    /// A queue for the calling thread.
+    pub fn new(
+        id: QueueId,
+        depth: u16,
+        shared: Arc<Shared>,
+        mut memory: Memory,
+        front: F,
+    ) -> io::Result<Queue<F>> {
+        let ring = {
+            let mut files = vec![
+                front.file().unwrap_or_else(|| shared.zero.as_fd()),
+                shared.zero.as_fd(),
+                shared.mail.bell(id),
+            ];
+            files.extend(shared.files.iter().map(AsFd::as_fd));
+            let fixed = match front.guest() {
+                Guest::Memory => 0,
+                Guest::Fixed => u32::from(depth),
+            };
+            let entries = 2 * u32::from(depth) + 64;
+            Ring::new(entries, Arc::clone(memory.arena()), &files, fixed)?
+        };
+        // Never given back: the bell is listened to as long as the ring lives.
+        let bell = memory.take(Kind::Index).map_or(0, |piece| piece.keep());
+        let now = Instant::now();
+        Ok(Queue {
+            id,
+            shared,
+            front,
+            ring,
+            memory,
+            flights: Flights::new(depth),
+            out: Actions::new(),
+            list: Vec::with_capacity(2 * usize::from(depth)),
+            letters: Vec::with_capacity(64),
+            began: vec![now; usize::from(depth)],
+            now,
+            ending: false,
+            bell,
+        })
+    }
+
+    /// Serves until told to end.
+    pub fn run(mut self) -> io::Result<()> {
+        self.listen();
+        self.front.begin(&mut Link {
+            ring: &mut self.ring,
+            memory: &self.memory,
+        });
+        let mut completions: Vec<Completion> = Vec::with_capacity(1024);
+        while !(self.ending && self.front.is_idle() && self.flights.is_empty()) {
+            self.ring.submit_and_wait()?;
+            self.ring.reap(&mut completions);
+            self.now = Instant::now();
+            for completion in completions.drain(..) {
+                self.completed(completion);
+            }
+            self.work();
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self) {
+        let into = Place::Memory(self.bell);
+        self.ring.read(file::BELL, 0, 8, into, Event::Mail.word());
+    }
+
+    fn completed(&mut self, Completion { data, result }: Completion) {
+        match Event::of(data) {
+            Event::Io(place) => {
+                let mut tools = Tools {
+                    ring: &mut self.ring,
+                    memory: &mut self.memory,
+                    shared: &self.shared,
+                    guest: self.front.guest(),
+                };
+                if let Some((ticket, outcome)) = self.flights.answered(place, result, &mut tools) {
+                    self.shared.device.complete(ticket, outcome, &mut self.out);
+                }
+            }
+            Event::Front(number) => {
+                let mut link = Link {
+                    ring: &mut self.ring,
+                    memory: &self.memory,
+                };
+                if let Some((tag, request)) = self.front.came(number, result, &mut link) {
+                    self.began[usize::from(tag.0)] = self.now;
+                    self.count_begin(request);
+                    let origin = Origin {
+                        queue: self.id,
+                        tag,
+                    };
+                    self.shared.device.submit(origin, request, &mut self.out);
+                }
+            }
+            Event::Mail => self.mail(),
+            Event::Timer => self.tick(),
+            Event::Unknown(word) => unreachable!("completion of unknown word {word:#x}"),
+        }
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.shared.counters[usize::from(self.id.0)]
+    }
+
+    fn count_begin(&self, request: Request) {
+        let bytes = match request.op {
+            Op::Flush => 0,
+            _ => request.len.bytes(),
+        };
+        self.counters().began(request.op, bytes);
+    }
+
+    fn mail(&mut self) {
+        self.shared.mail.take(self.id, &mut self.letters);
+        self.listen();
+        for letter in self.letters.drain(..) {
+            match letter {
+                Letter::Action(action) => self.list.push(action),
+                Letter::Turn => {}
+                Letter::End => self.ending = true,
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let Shared { device, ticker, .. } = &*self.shared;
+        let next = device.tick(ticker.now(), &mut self.out);
+        if ticker.is_out_of_patience(device) {
+            device.fail_starved(&mut self.out);
+        }
+        if let Some(after) = ticker.again(device, next) {
+            self.ring.timeout(after, Event::Timer.word());
+        }
+    }
+
+    /// Carries actions out until the core has none.
+    fn work(&mut self) {
+        loop {
+            self.list.extend(self.out.drain());
+            if self.list.is_empty() {
+                self.shared.device.turn(self.id, &mut self.out);
+                if self.out.is_empty() {
+                    break;
+                }
+                continue;
+            }
+            let mut list = std::mem::take(&mut self.list);
+            for action in list.drain(..) {
+                self.carry_out(action);
+            }
+            self.list = list;
+        }
+        if let Some(after) = self.shared.ticker.to_arm(&self.shared.device) {
+            self.ring.timeout(after, Event::Timer.word());
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        if action.queue != self.id {
+            self.counters().mailed();
+            let to = action.queue;
+            return self.shared.mail.send(to, Letter::Action(action));
+        }
+        match action.kind {
+            ActionKind::Io { ticket, op } => {
+                let mut tools = Tools {
+                    ring: &mut self.ring,
+                    memory: &mut self.memory,
+                    shared: &self.shared,
+                    guest: self.front.guest(),
+                };
+                if let Some((ticket, outcome)) = self.flights.start(ticket, op, &mut tools) {
+                    self.shared.device.complete(ticket, outcome, &mut self.out);
+                }
+            }
+            ActionKind::Finish { tag, outcome } => {
+                let took = self.now.duration_since(self.began[usize::from(tag.0)]);
+                self.counters().ended(outcome.is_ok(), nanos(took));
+                let mut link = Link {
+                    ring: &mut self.ring,
+                    memory: &self.memory,
+                };
+                self.front.ended(tag, outcome, &mut link);
+            }
+        }
+    }
+}
+
+impl<F> Drop for Queue<F> {
+    fn drop(&mut self) {
+        // Also when the thread unwinds: whoever waits for the queue learns of it.
+        if !self.ending {
+            self.shared.broken.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

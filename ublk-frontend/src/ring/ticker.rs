@@ -1,0 +1,98 @@
+//! Time for the core: who calls `tick`, and when.
+//!
+//! ```text
+//!   no timer ──a page waits for its date, or something for space──▶ armed by whichever queue saw it first
+//!      ◀──nothing waits any more── expired: tick, then armed again by the same queue
+//! ```
+//! At most one timer runs in the whole server. It never carries out a request's work: that goes by mail.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ploop_core::Device;
+use ploop_core::units::Millis;
+
+/// The clock, and whether a timer runs.
+#[derive(Debug)]
+pub struct Ticker {
+    epoch: Instant,
+    running: AtomicBool,
+    /// First time of a new timer.
+    first: Duration,
+    /// When something began to wait for space, in milliseconds plus one; 0: nothing does.
+    starving_since: AtomicU64,
+    /// How long something may wait for space.
+    patience: Option<Duration>,
+    /// Nothing may wait for space any longer.
+    gave_up: AtomicBool,
+}
+
+impl Ticker {
+    /// `delay`: that of write-back. `patience`: how long a request may wait for space; `None`: for ever.
+    #[must_use]
+    pub fn new(delay: Duration, patience: Option<Duration>) -> Ticker {
+        Ticker {
+            epoch: Instant::now(),
+            running: AtomicBool::new(false),
+            first: delay.max(Duration::from_millis(1)),
+            starving_since: AtomicU64::new(0),
+            patience,
+            gave_up: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on nothing waits for space for longer than until the next tick.
+    pub fn give_up(&self) {
+        self.gave_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the start.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        Millis(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The time to set a timer to, if one is needed and none runs. The caller must set it.
+    #[must_use]
+    pub fn to_arm(&self, device: &Device) -> Option<Duration> {
+        if self.running.load(Ordering::Relaxed) || !device.has_deadline() {
+            return None;
+        }
+        let ours = !self.running.swap(true, Ordering::AcqRel);
+        ours.then_some(self.first)
+    }
+
+    /// After a tick: the time to set the timer to again; `None`: it stays off, and a next one may be set.
+    #[must_use]
+    pub fn again(&self, device: &Device, next: Option<Millis>) -> Option<Duration> {
+        if let Some(next) = next {
+            let wait = next.0.saturating_sub(self.now().0).max(1);
+            return Some(Duration::from_millis(wait));
+        }
+        self.running.store(false, Ordering::Release);
+        // A page may have become dirty between the tick and the store, and its queue seen the timer running.
+        self.to_arm(device)
+    }
+
+    /// True if what waits for space has waited long enough: it is to fail.
+    #[must_use]
+    pub fn is_out_of_patience(&self, device: &Device) -> bool {
+        if !device.is_starving() {
+            self.starving_since.store(0, Ordering::Relaxed);
+            return false;
+        }
+        if self.gave_up.load(Ordering::Relaxed) {
+            return true;
+        }
+        let now = self.now().0 + 1;
+        let since = match self.starving_since.load(Ordering::Relaxed) {
+            0 => {
+                self.starving_since.store(now, Ordering::Relaxed);
+                now
+            }
+            since => since,
+        };
+        let waited = Duration::from_millis(now.saturating_sub(since));
+        self.patience.is_some_and(|patience| waited >= patience)
+    }
+}

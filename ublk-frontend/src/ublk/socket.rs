@@ -1,0 +1,177 @@
+//! Asking a server: one line of JSON there, one line back, on a socket in the folder of the records.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ring::Summary;
+
+/// How long a server listens to one that says nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest question in bytes.
+const LONGEST: u64 = 4096;
+
+/// What a server can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// How are you?
+    Info,
+    /// Write everything back, close the image, remove the device.
+    Stop {
+        /// Even if somebody has the disk open.
+        force: bool,
+    },
+    /// Close the image and leave; the disk waits for the next server.
+    Quiesce,
+    /// Make the disk larger.
+    Resize {
+        /// New size in sectors.
+        sectors: u64,
+    },
+}
+
+/// What it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The state of the device.
+    Info(Box<Report>),
+    /// It is done.
+    Done,
+    /// It is not, and why.
+    Refused(String),
+}
+
+/// The state of a device in service. Sizes are in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// Number.
+    pub id: u32,
+    /// Node of the disk.
+    pub device: PathBuf,
+    /// The server.
+    pub pid: u32,
+    /// The files, oldest first.
+    pub images: Vec<PathBuf>,
+    /// Virtual size.
+    pub size: u64,
+    /// Cluster size.
+    pub cluster_size: u64,
+    /// Logical block size.
+    pub block_size: u32,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Read and written past the page cache.
+    pub direct: bool,
+    /// The guest's pages are used as they are.
+    pub zero_copy: bool,
+    /// Queues.
+    pub queues: u16,
+    /// Tags of a queue.
+    pub depth: u16,
+    /// Flags of the device by name.
+    pub flags: Vec<String>,
+    /// Delay of index write-back in milliseconds; 0: none.
+    pub flush_delay_ms: u64,
+    /// Guest clusters mapped in the top file.
+    pub mapped_clusters: u64,
+    /// Clusters of the top file that are free.
+    pub free_clusters: u64,
+    /// Index pages that are not on disk yet.
+    pub dirty_pages: u64,
+    /// A sync has failed: nothing is durable until the image is opened again.
+    pub sync_failed: bool,
+    /// Requests wait for space in the file system.
+    pub waits_for_space: bool,
+    /// Bytes of the mapping in memory.
+    pub mapping_bytes: u64,
+    /// What it has done.
+    pub counters: Summary,
+}
+
+/// Asks a server. `None`: there is none at this socket.
+pub fn ask(socket: &Path, question: Question) -> io::Result<Option<Answer>> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    let mut stream = match UnixStream::connect(socket) {
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+        other => other?,
+    };
+    let mut line = serde_json::to_vec(&question)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::other("the server ended without an answer"));
+    }
+    Ok(Some(serde_json::from_str(&answer)?))
+}
+
+/// Listens. What is left of a dead server's socket is removed.
+pub fn listen(socket: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// One who asks.
+#[derive(Debug)]
+pub struct Asker {
+    stream: UnixStream,
+}
+
+/// The next one who asks, and what.
+pub fn accept(listener: &UnixListener) -> io::Result<(Asker, Question)> {
+    let (stream, _) = listener.accept()?;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(io::Read::take(&stream, LONGEST)).read_line(&mut line)?;
+    Ok((Asker { stream }, serde_json::from_str(&line)?))
+}
+
+impl Asker {
+    /// Answers. One that has gone away is no trouble.
+    pub fn answer(mut self, answer: &Answer) {
+        if let Ok(mut line) = serde_json::to_vec(answer) {
+            line.push(b'\n');
+            let _ = self.stream.write_all(&line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_answered_and_a_dead_socket_is_nobody() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("s");
+        assert_eq!(ask(&path, Question::Info).expect("asked"), None);
+        let listener = listen(&path).expect("listener");
+        listener.set_nonblocking(false).expect("blocking");
+        let server = std::thread::spawn(move || {
+            let (asker, question) = accept(&listener).expect("asked");
+            asker.answer(&Answer::Refused(format!("{question:?}")));
+        });
+        let answer = ask(&path, Question::Resize { sectors: 8 }).expect("asked");
+        server.join().expect("served");
+        assert_eq!(
+            answer,
+            Some(Answer::Refused("Resize { sectors: 8 }".into()))
+        );
+        assert_eq!(ask(&path, Question::Info).expect("asked"), None);
+        listen(&path).expect("a dead server's socket is replaced");
+    }
+}

@@ -1,0 +1,305 @@
+//! What is known of our devices outside their servers: one record a device in a folder that only its owner can enter.
+//!
+//! | file | is |
+//! |---|---|
+//! | `N.json` | the record: what `recover` needs to serve device N again |
+//! | `N.lock` | locked by the server as long as it lives |
+//! | `N.sock` | where the server can be asked |
+//! | `N.log` | what a server in the background has to say |
+//!
+//! A record is written beside its name, synced, and renamed: it is always whole. A folder that others may write is not
+//! trusted.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use serde::{Deserialize, Serialize};
+
+use crate::ring::Direct;
+use crate::tool::ToolError;
+
+/// Where the folder is if nobody says otherwise.
+pub const FOLDER: &str = "/run/ploop-ublk";
+/// Form of the record.
+const VERSION: u32 = 1;
+
+/// Everything that a server needs to serve a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Record {
+    /// Form of the record.
+    pub version: u32,
+    /// Number of the device.
+    pub id: u32,
+    /// The server.
+    pub pid: u32,
+    /// The files, oldest first, absolute.
+    pub images: Vec<PathBuf>,
+    /// The first file is a raw disk, whatever it looks like.
+    pub raw_base: bool,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Number of queues.
+    pub queues: u16,
+    /// Tags of a queue.
+    pub depth: u16,
+    /// Most bytes of a request.
+    pub request_bytes: u32,
+    /// Flags of the device, as the kernel gave them.
+    pub flags: u64,
+    /// The guest's pages are used as they are.
+    pub zero_copy: bool,
+    /// Direct I/O, as asked for.
+    pub direct: Direct,
+    /// Logical block size in bytes.
+    pub block: u32,
+    /// Delay of index write-back in milliseconds; 0: none.
+    pub flush_delay_ms: u64,
+    /// What to do when the file system is full.
+    pub no_space: NoSpace,
+    /// Another name of the disk.
+    pub symlink: Option<PathBuf>,
+}
+
+/// What to do when the file system is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoSpace {
+    /// Wait for space.
+    Wait {
+        /// At most so long; `None`: for ever.
+        seconds: Option<u64>,
+    },
+    /// Fail at once.
+    Fail,
+}
+
+impl Record {
+    /// Form of a new record.
+    #[must_use]
+    pub fn version() -> u32 {
+        VERSION
+    }
+}
+
+/// The folder of the records. It is held open: a server that has let go of its mounts still reaches it.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    dir: File,
+}
+
+/// Held by the server of a device.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Folder {
+    /// Opens the folder, makes it if it is missing, and refuses one that others may change.
+    pub fn open(path: &Path) -> Result<Folder, ToolError> {
+        let made = DirBuilder::new().mode(0o700).create(path);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(ToolError::io(path, "make the folder")(error));
+            }
+            _ => {}
+        }
+        let meta = fs::symlink_metadata(path).map_err(ToolError::io(path, "read"))?;
+        let ours = rustix::process::geteuid().as_raw() == meta.uid();
+        if !meta.is_dir() || !ours || meta.mode() & 0o077 != 0 {
+            return Err(ToolError::Refused(format!(
+                "{}: must be a folder of the user that runs this, with mode 0700",
+                path.display()
+            )));
+        }
+        let failed = ToolError::io(path, "open");
+        Ok(Folder {
+            path: fs::canonicalize(path).map_err(&failed)?,
+            dir: File::open(path).map_err(&failed)?,
+        })
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of a file of a device.
+    #[must_use]
+    pub fn file(&self, id: u32, kind: &str) -> PathBuf {
+        self.path.join(format!("{id}.{kind}"))
+    }
+
+    /// Writes a record: the old one or the new one is there, never a part.
+    pub fn save(&self, record: &Record) -> Result<(), ToolError> {
+        let path = self.file(record.id, "json");
+        let (name, beside) = (format!("{}.json", record.id), format!("{}.new", record.id));
+        let failed = ToolError::io(&path, "write");
+        let mut text = serde_json::to_vec_pretty(record).map_err(|e| failed(e.into()))?;
+        text.push(b'\n');
+        let write = || -> io::Result<()> {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+            let mode = Mode::RUSR | Mode::WUSR;
+            let mut file = File::from(openat(&self.dir, &beside, flags, mode)?);
+            file.write_all(&text)?;
+            file.sync_all()?;
+            renameat(&self.dir, &beside, &self.dir, &name)?;
+            self.dir.sync_all()
+        };
+        write().map_err(&failed)
+    }
+
+    /// The record of a device.
+    pub fn load(&self, id: u32) -> Result<Option<Record>, ToolError> {
+        let path = self.file(id, "json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ToolError::io(&path, "read")(error)),
+        };
+        let wrong = |why: String| ToolError::Refused(format!("{}: {why}", path.display()));
+        let record: Record = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        if record.version != VERSION || record.id != id {
+            return Err(wrong("written by another version of this program".into()));
+        }
+        Ok(Some(record))
+    }
+
+    /// Numbers of all devices that have a record, ascending.
+    pub fn ids(&self) -> Result<Vec<u32>, ToolError> {
+        let failed = ToolError::io(&self.path, "read");
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(&failed)? {
+            let name = entry.map_err(&failed)?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            ids.extend(id.and_then(|id| id.parse::<u32>().ok()));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Locks a device for a server. `None`: one lives.
+    pub fn lock(&self, id: u32) -> Result<Option<Lock>, ToolError> {
+        let path = self.file(id, "lock");
+        let mut options = File::options();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        let file = file.map_err(ToolError::io(&path, "write"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(ToolError::io(&path, "lock")(errno.into())),
+        }
+    }
+
+    /// Opens the log of a device, to write at its end.
+    pub fn log(&self, id: u32) -> Result<File, ToolError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+        match openat(
+            &self.dir,
+            format!("{id}.log"),
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        ) {
+            Ok(file) => Ok(file.into()),
+            Err(errno) => Err(ToolError::io(&self.file(id, "log"), "write")(errno.into())),
+        }
+    }
+
+    /// True if a server of this device lives.
+    pub fn is_served(&self, id: u32) -> Result<bool, ToolError> {
+        if !self.file(id, "lock").exists() {
+            return Ok(false);
+        }
+        Ok(self.lock(id)?.is_none())
+    }
+
+    /// Forgets a device. The lock's file stays until the folder goes: it may be another server's by now.
+    pub fn forget(&self, id: u32) {
+        for kind in ["json", "new", "sock", "log"] {
+            // What is not there need not be removed.
+            let _ = unlinkat(&self.dir, format!("{id}.{kind}"), AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    pub(crate) fn record(id: u32) -> Record {
+        Record {
+            version: VERSION,
+            id,
+            pid: 7,
+            images: vec!["/a".into(), "/b c".into()],
+            raw_base: true,
+            read_only: false,
+            queues: 2,
+            depth: 64,
+            request_bytes: 1 << 20,
+            flags: 0x58,
+            zero_copy: false,
+            direct: Direct::Auto,
+            block: 512,
+            flush_delay_ms: 50,
+            no_space: NoSpace::Wait { seconds: None },
+            symlink: None,
+        }
+    }
+
+    #[test]
+    fn records_come_back_and_are_private() {
+        let dir = tempfile::tempdir().expect("folder");
+        let folder = Folder::open(&dir.path().join("s")).expect("folder");
+        assert_eq!(folder.load(3).expect("none"), None);
+        for id in [12, 3] {
+            folder.save(&record(id)).expect("saved");
+        }
+        assert_eq!(folder.load(3).expect("read"), Some(record(3)));
+        assert_eq!(folder.ids().expect("ids"), [3, 12]);
+        let mode = fs::metadata(folder.file(3, "json")).expect("meta").mode();
+        assert_eq!(mode & 0o777, 0o600);
+        folder.forget(3);
+        assert_eq!(folder.ids().expect("ids"), [12]);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_refused_and_so_is_a_strange_record() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("s");
+        let folder = Folder::open(&path).expect("folder");
+        fs::write(folder.file(1, "json"), "{}").expect("written");
+        assert!(folder.load(1).is_err());
+        fs::write(
+            folder.file(2, "json"),
+            serde_json::to_vec(&record(5)).expect("json"),
+        )
+        .expect("written");
+        assert!(folder.load(2).is_err(), "of another device");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).expect("mode");
+        assert!(Folder::open(&path).is_err());
+    }
+
+    #[test]
+    fn one_server_a_device() {
+        let dir = tempfile::tempdir().expect("folder");
+        let folder = Folder::open(&dir.path().join("s")).expect("folder");
+        assert!(!folder.is_served(1).expect("asked"));
+        let lock = folder.lock(1).expect("lock").expect("free");
+        assert!(folder.lock(1).expect("lock").is_none());
+        assert!(folder.is_served(1).expect("asked"));
+        drop(lock);
+        assert!(!folder.is_served(1).expect("asked"));
+    }
+}
