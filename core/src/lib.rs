@@ -26,6 +26,7 @@ pub mod units;
 pub mod verify;
 mod writeback;
 
+pub use bat::mirror::Mirror;
 pub use control::close::{CloseError, ControlIo};
 pub use control::suspend::Quiesced;
 pub use device::{Device, Geometry, NoSpace, OpenError, Options, WriteBack};

@@ -9,11 +9,13 @@
 //! 4. Request descriptors are read as plain numbers, never as a reference.
 
 use std::ffi::c_void;
+use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fixed, FsyncFlags, Timespec};
@@ -429,6 +431,65 @@ impl Drop for Descriptors {
     }
 }
 
+/// Words in a file that is mapped: what is stored survives the process, as long as the file system does.
+#[derive(Debug)]
+pub struct SharedWords {
+    base: *mut c_void,
+    len: usize,
+}
+
+// SAFETY: words are only read and written as atomics.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Maps a whole file; it must not be cut while it is mapped.
+    pub fn map(file: &File) -> io::Result<SharedWords> {
+        let bytes = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let len = bytes / 4;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let base = unsafe { mm::mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, file, 0) }?;
+        Ok(SharedWords { base, len })
+    }
+
+    /// Number of words.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(at < self.len, "word {at} of {}", self.len);
+        let word = self.base.cast::<u32>().wrapping_add(at);
+        // SAFETY: inside the mapping, which is page aligned and lives as long as `self`; nobody accesses it otherwise.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+
+    /// Stores a word.
+    pub fn set(&self, at: usize, value: u32) {
+        self.word(at).store(value, Ordering::Release);
+    }
+
+    /// Reads a word.
+    #[must_use]
+    pub fn get(&self, at: usize) -> u32 {
+        self.word(at).load(Ordering::Acquire)
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; references into it live no longer than `self`.
+        let _ = unsafe { mm::munmap(self.base, 4 * self.len) };
+    }
+}
+
 /// A ring for control commands: one at a time, each waited for.
 pub struct ControlRing {
     ring: IoUring<squeue::Entry128, cqueue::Entry>,
@@ -539,7 +600,6 @@ pub fn unshare_mounts() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
     use std::os::fd::OwnedFd;
 
     fn bell() -> OwnedFd {

@@ -15,10 +15,12 @@ use std::collections::VecDeque;
 
 use crate::alloc::Alloc;
 use crate::bat::level::{Levels, NO_LEVEL, Place};
+use crate::bat::mirror::Mirror;
+use crate::bat::table::Table;
 use crate::cluster::lock::{COUNT, ClusterLocks, HELD, Hold, OWES, SHADOWS};
 use crate::request::work::{Segment, SegmentKind, Waiter};
 use crate::sync::{Guard, Mutex, Rank};
-use crate::units::{Level, Millis, PageId, Sector, Slot};
+use crate::units::{Clu, Level, Millis, PageId, Sector, Slot};
 use crate::verify::{mark, verify};
 use crate::writeback::dirty::DirtySet;
 use crate::writeback::record::Record;
@@ -31,6 +33,8 @@ pub(crate) struct Context<'a> {
     pub(crate) alloc: &'a Alloc,
     pub(crate) dirty: &'a DirtySet,
     pub(crate) now: Millis,
+    pub(crate) table: &'a Table,
+    pub(crate) mirror: Option<&'a dyn Mirror>,
 }
 
 /// A metadata page behind its lock. On cache lines of its own: two queues on two pages share none.
@@ -344,6 +348,10 @@ impl MdPage {
             mark!(ChangedDuringRound);
         }
         self.records[index].change(change, visible, need);
+        if let Some(mirror) = cx.mirror {
+            let first = cx.table.entries_of(self.id).0;
+            mirror.set(Clu(first.0 + u32::from(slot.0)), visible);
+        }
         self.touched(change, cx);
         change
     }

@@ -16,6 +16,7 @@ mod rounds;
 
 use crate::alloc::Alloc;
 use crate::bat::level::Levels;
+use crate::bat::mirror::Mirror;
 use crate::bat::page::{Context, Page};
 use crate::bat::table::Table;
 use crate::request::action::{Actions, Failure, IoOp, Op, Origin, Request};
@@ -59,10 +60,16 @@ pub struct Device {
     pub(crate) flushes: Flushes,
     pub(crate) starved: Starved,
     pub(crate) queues: Box<[Queue]>,
+    mirror: Option<Box<dyn Mirror>>,
     clock: Clock,
 }
 
 impl Device {
+    /// From now on every change of the top's visible map is told to `mirror`, which knows the map as it is.
+    pub fn set_mirror(&mut self, mirror: Box<dyn Mirror>) {
+        self.mirror = Some(mirror);
+    }
+
     /// A request arrives. `from` must be idle; it ends with a `Finish` for its tag.
     pub fn submit(&self, from: Origin, request: Request, out: &mut Actions) {
         out.caller = from.queue;
@@ -256,6 +263,8 @@ impl Device {
             alloc: &self.alloc,
             dirty: &self.dirty,
             now: self.now(),
+            table: &self.table,
+            mirror: self.mirror.as_deref(),
         }
     }
 }

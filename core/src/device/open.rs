@@ -68,6 +68,7 @@ impl Device {
             queues: (0..options.queues)
                 .map(|_| Queue::new(options.depth))
                 .collect(),
+            mirror: None,
             clock: Clock::new(),
             options,
         })

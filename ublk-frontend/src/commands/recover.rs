@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{add, detach, folder, refused};
 use crate::cli::Recover;
@@ -11,6 +13,9 @@ use crate::ublk::ctrl::Control;
 use crate::ublk::server::Task;
 use crate::ublk::state::{Folder, Record};
 use crate::ublk::sys::state;
+
+/// How long a server that was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Recovers one device, or all that need it, and prints their paths.
 pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolError> {
@@ -45,11 +50,16 @@ fn record(folder: &Folder, id: u32) -> Result<Record, ToolError> {
             folder.path().display()
         )));
     };
-    if folder.is_served(id)? {
-        return Err(refused(format!(
-            "device {id} is served by process {}",
-            record.pid
-        )));
+    // A server that was just killed holds its lock until its last I/O has ended.
+    let until = Instant::now() + PATIENCE;
+    while folder.is_served(id)? {
+        if Instant::now() >= until {
+            return Err(refused(format!(
+                "device {id} is served by process {}",
+                record.pid
+            )));
+        }
+        thread::sleep(Duration::from_millis(5));
     }
     Ok(record)
 }

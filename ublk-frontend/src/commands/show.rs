@@ -7,7 +7,8 @@ use super::{folder, refused};
 use crate::size::Human;
 use crate::tool::ToolError;
 use crate::tool::output::Output;
-use crate::ublk::socket::{Answer, Question, Report};
+use crate::ublk::report::Report;
+use crate::ublk::socket::{Answer, Question};
 
 /// Prints what the server of a device says.
 pub fn run(id: u32, json: bool, out: &mut Output<impl Write>) -> Result<(), ToolError> {

@@ -14,6 +14,7 @@ pub mod mailbox;
 pub mod memory;
 pub mod open;
 pub mod queue;
+pub mod shadow;
 pub mod step;
 pub mod ticker;
 

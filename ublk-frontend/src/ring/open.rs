@@ -6,7 +6,9 @@
 //!   with advice.
 //! * Nothing is written.
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ploop_core::delta::{Body, LoadedDelta};
 use ploop_core::drive::DeltaFile;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::RealFile;
 use crate::raw;
+use crate::ring::shadow::{Shadow, ShadowError, Told};
 use crate::tool::ToolError;
 use crate::tool::load::name_of;
 
@@ -43,6 +46,17 @@ pub struct Chain {
     pub direct: Direct,
 }
 
+/// What is to become of the map that outlives the server.
+#[derive(Clone, Copy, Debug)]
+pub enum Survives<'a> {
+    /// It does not.
+    No,
+    /// A new one, in this file.
+    New(&'a File),
+    /// What the last server has left in this file is put into the image first; then both say the same.
+    Left(&'a File),
+}
+
 /// An open device and its files.
 #[derive(Debug)]
 pub struct Opened {
@@ -56,10 +70,12 @@ pub struct Opened {
     pub block: u32,
     /// What the user should know: one line each.
     pub notes: Vec<String>,
+    /// The map that outlives the server.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// Opens a chain. `options.granule` is decided here.
-pub fn open(chain: &Chain, options: Options) -> Result<Opened, ToolError> {
+pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<Opened, ToolError> {
     let mut notes = Vec::new();
     let (mut files, mut deltas) = (Vec::new(), Vec::new());
     for (level, path) in chain.images.iter().enumerate() {
@@ -74,19 +90,54 @@ pub fn open(chain: &Chain, options: Options) -> Result<Opened, ToolError> {
         deltas.push(load_delta(&file, raw, &mut notes)?);
         files.push(file);
     }
+    let shadow = shadow(&files, &mut deltas, survives, options.write)?;
     let block = decide(&files, &deltas, chain.direct, &mut notes)?;
     let options = Options {
         granule: block.unwrap_or(512),
         ..options
     };
-    let device = Device::open(deltas, options).map_err(|error| refused(&error))?;
+    let mut device = Device::open(deltas, options).map_err(|error| refused(&error))?;
+    if let Some(shadow) = &shadow {
+        device.set_mirror(Box::new(Told(Arc::clone(shadow))));
+    }
     Ok(Opened {
         device,
         files,
         direct: block.is_some(),
         block: options.granule,
         notes,
+        shadow,
     })
+}
+
+/// The map that outlives the server, after what the last one has left is in the image.
+fn shadow(
+    files: &[RealFile],
+    deltas: &mut [LoadedDelta],
+    survives: Survives<'_>,
+    write: bool,
+) -> Result<Option<Arc<Shadow>>, ToolError> {
+    let (Some(top), Some(delta), true) = (files.last(), deltas.last_mut(), write) else {
+        return Ok(None);
+    };
+    let name = name_of(top.path());
+    let failed = |error: ShadowError| {
+        ToolError::Refused(format!(
+            "{name}: the map that the last server has left: {error}"
+        ))
+    };
+    let shadow = match survives {
+        Survives::No => return Ok(None),
+        Survives::New(file) => Shadow::create(file, delta).map_err(failed)?,
+        Survives::Left(file) => {
+            let left = Shadow::open(file).map_err(failed)?;
+            if left.restore(top, delta).map_err(failed)? > 0 {
+                *delta = load_delta(top, false, &mut Vec::new())?;
+            }
+            left
+        }
+    };
+    Ok(Some(Arc::new(shadow)))
 }
 
 fn refused(error: &ploop_core::OpenError) -> ToolError {

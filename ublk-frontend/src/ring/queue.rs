@@ -24,6 +24,7 @@ use crate::ring::event::Event;
 use crate::ring::flights::Flights;
 use crate::ring::mailbox::{Letter, Mailboxes};
 use crate::ring::memory::{Kind, Memory};
+use crate::ring::shadow::Shadow;
 use crate::ring::step::{Guest, Tools, failure, file};
 use crate::ring::ticker::Ticker;
 
@@ -40,6 +41,8 @@ pub struct Shared {
     pub mail: Mailboxes,
     /// Time.
     pub ticker: Ticker,
+    /// The map that outlives the process.
+    pub shadow: Option<Arc<Shadow>>,
     /// One for each queue.
     pub counters: Vec<Counters>,
     /// Set when a queue has ended by an error.
@@ -47,6 +50,13 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// A sync has failed, or the synchronous part of a write: nobody may take over as if nothing had happened.
+    pub fn sync_failed(&self) {
+        if let Some(shadow) = &self.shadow {
+            shadow.poison();
+        }
+    }
+
     /// Extends a file by a call that waits. Never shrinks it.
     #[must_use]
     pub fn set_len(&self, level: Level, len: Sectors) -> Outcome {

@@ -182,8 +182,12 @@ impl Step {
             (State::Range | State::Zeros | State::CopyWrite { .. }, Err(_)) => {
                 Next::Ended(Outcome::Failed(failure(-result)))
             }
-            // A second write that succeeded says nothing about the sync that failed. The rest: no progress, or a read that
-            // failed.
+            // A second write that succeeded says nothing about the sync that failed.
+            (State::Plain, _) => {
+                tools.shared.sync_failed();
+                Next::Ended(Outcome::Failed(Failure::Io))
+            }
+            // No progress, or a read that failed.
             _ => Next::Ended(Outcome::Failed(Failure::Io)),
         }
     }
@@ -298,12 +302,18 @@ impl Step {
                 // Linux before 6.9 has no such request.
                 Next::Ended(tools.shared.set_len(level, len))
             }
-            (IoOp::Sync { .. } | IoOp::Read { .. }, Err(_)) => {
+            (IoOp::Sync { .. }, Err(_)) => {
+                tools.shared.sync_failed();
                 Next::Ended(Outcome::Failed(Failure::Io))
             }
+            (IoOp::Read { .. }, Err(_)) => Next::Ended(Outcome::Failed(Failure::Io)),
             (IoOp::Write { fua: true, .. }, Err(errno)) if failure(errno) == Failure::NoSpace => {
                 self.state = State::Plain;
                 self.ask_data(tools)
+            }
+            (IoOp::Write { fua: true, .. }, Err(errno)) => {
+                tools.shared.sync_failed();
+                Next::Ended(Outcome::Failed(failure(errno)))
             }
             (_, Err(errno)) => Next::Ended(Outcome::Failed(failure(errno))),
             (&IoOp::Read { len, zero_tail, .. }, Ok(bytes)) => {

@@ -5,12 +5,16 @@
 //!                    shape (parameters)         state, socket, notify, namespace
 //! ```
 
+mod closing;
 pub mod ctrl;
 pub mod front;
 pub mod namespace;
 pub mod notify;
+pub mod report;
 pub mod server;
+mod setup;
 pub mod shape;
 pub mod socket;
 pub mod state;
 pub mod sys;
+mod workers;

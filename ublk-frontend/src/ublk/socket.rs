@@ -2,12 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ring::Summary;
+use crate::ublk::report::Report;
 
 /// How long a server listens to one that says nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,54 +44,6 @@ pub enum Answer {
     Done,
     /// It is not, and why.
     Refused(String),
-}
-
-/// The state of a device in service. Sizes are in bytes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Report {
-    /// Number.
-    pub id: u32,
-    /// Node of the disk.
-    pub device: PathBuf,
-    /// The server.
-    pub pid: u32,
-    /// The files, oldest first.
-    pub images: Vec<PathBuf>,
-    /// Virtual size.
-    pub size: u64,
-    /// Cluster size.
-    pub cluster_size: u64,
-    /// Logical block size.
-    pub block_size: u32,
-    /// Writes are refused.
-    pub read_only: bool,
-    /// Read and written past the page cache.
-    pub direct: bool,
-    /// The guest's pages are used as they are.
-    pub zero_copy: bool,
-    /// Queues.
-    pub queues: u16,
-    /// Tags of a queue.
-    pub depth: u16,
-    /// Flags of the device by name.
-    pub flags: Vec<String>,
-    /// Delay of index write-back in milliseconds; 0: none.
-    pub flush_delay_ms: u64,
-    /// Guest clusters mapped in the top file.
-    pub mapped_clusters: u64,
-    /// Clusters of the top file that are free.
-    pub free_clusters: u64,
-    /// Index pages that are not on disk yet.
-    pub dirty_pages: u64,
-    /// A sync has failed: nothing is durable until the image is opened again.
-    pub sync_failed: bool,
-    /// Requests wait for space in the file system.
-    pub waits_for_space: bool,
-    /// Bytes of the mapping in memory.
-    pub mapping_bytes: u64,
-    /// What it has done.
-    pub counters: Summary,
 }
 
 /// Asks a server. `None`: there is none at this socket.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `N.json` | the record: what `recover` needs to serve device N again |
 //! | `N.lock` | locked by the server as long as it lives |
+//! | `N.map` | the map that outlives the server |
 //! | `N.sock` | where the server can be asked |
 //! | `N.log` | what a server in the background has to say |
 //!
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use crate::ring::Direct;
+use crate::ring::{Direct, shadow};
 use crate::tool::ToolError;
 
 /// Where the folder is if nobody says otherwise.
@@ -195,6 +196,8 @@ impl Folder {
             .open(&path);
         let file = file.map_err(ToolError::io(&path, "write"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // A file that has lost its name meanwhile is nobody's lock any more.
+            Ok(()) if !has_name(&file, &path) => Ok(None),
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(ToolError::io(&path, "lock")(errno.into())),
@@ -217,18 +220,37 @@ impl Folder {
 
     /// True if a server of this device lives.
     pub fn is_served(&self, id: u32) -> Result<bool, ToolError> {
-        if !self.file(id, "lock").exists() {
-            return Ok(false);
-        }
-        Ok(self.lock(id)?.is_none())
+        let path = self.file(id, "lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(ToolError::io(&path, "read")(error)),
+        };
+        // Shared, so that two who look do not see each other.
+        let free = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+        Ok(!free && has_name(&file, &path))
     }
 
-    /// Forgets a device. The lock's file stays until the folder goes: it may be another server's by now.
+    /// A new map that outlives its server, without the device's number.
+    pub fn new_map(&self) -> Result<(PathBuf, File), ToolError> {
+        let path = self.path.join(format!("new-{}.map", std::process::id()));
+        let file = shadow::file_at(&path).map_err(ToolError::io(&path, "write"))?;
+        Ok((path, file))
+    }
+
+    /// Forgets a device. Only for whoever holds its lock, or where it has no server.
     pub fn forget(&self, id: u32) {
-        for kind in ["json", "new", "sock", "log"] {
+        for kind in ["json", "new", "sock", "log", "map", "lock"] {
             // What is not there need not be removed.
             let _ = unlinkat(&self.dir, format!("{id}.{kind}"), AtFlags::empty());
         }
+    }
+}
+
+fn has_name(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 
@@ -301,5 +323,10 @@ pub(crate) mod tests {
         assert!(folder.is_served(1).expect("asked"));
         drop(lock);
         assert!(!folder.is_served(1).expect("asked"));
+        let lock = folder.lock(1).expect("lock").expect("free");
+        folder.forget(1);
+        assert!(!folder.is_served(1).expect("asked"));
+        assert!(folder.lock(1).expect("lock").is_some(), "a new file");
+        drop(lock);
     }
 }

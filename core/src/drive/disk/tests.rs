@@ -1,6 +1,7 @@
 mod close;
 mod faults;
 mod files;
+mod mirror;
 
 use std::cell::RefCell;
 use std::io;

@@ -27,6 +27,8 @@ const MESSAGE: Opcode = opcode(14);
 
 /// `DM_SUSPEND_FLAG`; without it the same call resumes.
 const SUSPENDED: u32 = 1 << 1;
+/// `DM_SKIP_LOCKFS_FLAG`: a file system on it is not frozen, and so writes nothing.
+const AS_IT_IS: u32 = 1 << 10;
 
 /// A device.
 pub(crate) struct Mapped {
@@ -78,7 +80,7 @@ impl Mapped {
     }
 
     fn suspend(&self, on: bool) -> Result<(), Trouble> {
-        let flags = if on { SUSPENDED } else { 0 };
+        let flags = if on { SUSPENDED | AS_IT_IS } else { 0 };
         self.call::<SUSPEND>(flags, 0, &[])
             .during("suspend or resume")
             .map(drop)

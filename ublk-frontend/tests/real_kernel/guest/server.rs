@@ -93,19 +93,15 @@ impl Device {
         Target::open(&self.path)
     }
 
-    /// Its server.
+    /// Its server, as `list` says.
     pub(crate) fn server(&self) -> Result<Pid, Trouble> {
-        let node = format!("/dev/ublkc{}", self.id);
-        let holder = processes().into_iter().find(|&pid| {
-            let fds = std::fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten()
-                .filter_map(Result::ok);
-            let mut links = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
-            links.any(|link| link == Path::new(&node))
-        });
-        let holder = holder.and_then(Pid::from_raw);
-        holder.ok_or_else(|| Trouble::Failed(format!("nobody holds {node} open")))
+        let listed = ok("list --json")?;
+        let rows: serde_json::Value = serde_json::from_str(&listed).map_err(|e| format!("list: {e}"))?;
+        let mut rows = rows.as_array().into_iter().flatten();
+        let row = rows.find(|row| row["id"] == self.id);
+        let pid = row.and_then(|row| row["pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw);
+        pid.ok_or_else(|| format!("list shows no server of {}: {listed}", self.id).into())
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -157,17 +153,14 @@ pub(crate) fn servers() -> Vec<i32> {
     processes().into_iter().filter(name).collect()
 }
 
-/// Takes away what a step has left.
+/// Takes away what a step has left, users or not.
 pub(crate) fn clean_up() {
-    let left = std::fs::read_dir("/dev")
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
-    let left = left
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("ublkc"))
-        .count();
     let _ = rustix::mount::unmount("/mnt", rustix::mount::UnmountFlags::DETACH);
-    if left > 0 {
-        println!("{left} devices were left: {:?}", call("del --all --force"));
+    let entries = std::fs::read_dir("/dev").into_iter().flatten().filter_map(Result::ok);
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(id) = name.strip_prefix("ublkc") {
+            println!("device {id} was left: {:?}", call(&format!("del {id} --force")));
+        }
     }
 }

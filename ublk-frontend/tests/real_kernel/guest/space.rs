@@ -88,7 +88,7 @@ pub(crate) fn waits() -> Outcome {
     server::check(&image)?;
     let line = told
         .lines()
-        .find(|line| line.contains("space"))
+        .find(|line| line.contains("WAIT FOR SPACE"))
         .unwrap_or("")
         .trim()
         .to_owned();

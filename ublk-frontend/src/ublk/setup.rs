@@ -1,0 +1,243 @@
+//! Making a device, or taking one over: what is asked of the kernel, and whether it has given it.
+//!
+//! * Flags and parameters that the kernel does not know are dropped by it without a word: they are compared, and what is
+//!   missing is an error.
+//! * Taking over waits for the old server to let go of the device and of the image, for a bounded time.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ploop_core::units::Millis;
+use ploop_core::{Options, WriteBack};
+
+use crate::files::OpenError;
+use crate::ring::counters::Counters;
+use crate::ring::mailbox::Mailboxes;
+use crate::ring::open::{Chain, Opened, Survives, open};
+use crate::ring::queue::Shared;
+use crate::ring::ticker::Ticker;
+use crate::tool::ToolError;
+use crate::ublk::ctrl::{Control, CtrlError};
+use crate::ublk::server::{ZeroCopy, refused};
+use crate::ublk::shape::{Shape, difference};
+use crate::ublk::state::{Folder, Lock, NoSpace, Record};
+use crate::ublk::sys::{self, DevInfo, state};
+
+/// How long the kernel may take to make a node, and an old server to let go.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between attempts to write where there was no space.
+const RETRY: Millis = Millis(250);
+
+fn driver(error: CtrlError) -> ToolError {
+    refused(error.to_string())
+}
+
+/// Opens the images of a record.
+pub(super) fn open_images(record: &Record, survives: Survives<'_>) -> Result<Opened, ToolError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match open(&chain(record), options(record), survives) {
+            // A server that was killed holds its locks until its last I/O has ended.
+            Err(ToolError::Open(OpenError::Locked { .. }))
+                if matches!(survives, Survives::Left(_)) && Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether the guest's own pages are used.
+pub(super) fn decide_zero_copy(wish: ZeroCopy, features: u64, notes: &mut Vec<String>) -> bool {
+    let needed = sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG;
+    match wish {
+        ZeroCopy::On => true,
+        ZeroCopy::Off => false,
+        ZeroCopy::Auto if features & needed == needed => true,
+        ZeroCopy::Auto => {
+            notes.push("this kernel has no zero copy (Linux 6.16): data is copied".into());
+            false
+        }
+    }
+}
+
+fn chain(record: &Record) -> Chain {
+    Chain {
+        images: record.images.clone(),
+        raw_base: record.raw_base,
+        direct: record.direct,
+    }
+}
+
+fn options(record: &Record) -> Options {
+    Options {
+        queues: record.queues,
+        depth: record.depth,
+        write: !record.read_only,
+        write_back: match record.flush_delay_ms {
+            0 => WriteBack::Immediate,
+            ms => WriteBack::Delayed(Millis(ms)),
+        },
+        no_space: match record.no_space {
+            NoSpace::Wait { .. } => ploop_core::NoSpace::Wait { retry: RETRY },
+            NoSpace::Fail => ploop_core::NoSpace::Fail,
+        },
+        ..Options::default()
+    }
+}
+
+pub(super) fn share(record: &Record, opened: Opened) -> Result<Shared, ToolError> {
+    let patience = match record.no_space {
+        NoSpace::Wait { seconds } => seconds.map(Duration::from_secs),
+        NoSpace::Fail => None,
+    };
+    let delay = Duration::from_millis(record.flush_delay_ms);
+    let zero = Path::new("/dev/zero");
+    Ok(Shared {
+        device: opened.device,
+        files: opened.files,
+        shadow: opened.shadow,
+        zero: File::open(zero).map_err(ToolError::io(zero, "open"))?,
+        mail: Mailboxes::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?,
+        ticker: Ticker::new(delay, patience),
+        counters: (0..record.queues).map(|_| Counters::default()).collect(),
+        broken: false.into(),
+    })
+}
+
+/// Makes the device and compares what it became.
+pub(super) fn add(
+    control: &mut Control,
+    record: &mut Record,
+    features: u64,
+) -> Result<(), ToolError> {
+    let must = sys::F_USER_RECOVERY | sys::F_USER_RECOVERY_REISSUE | sys::F_CMD_IOCTL_ENCODE;
+    let zero_copy = match record.zero_copy {
+        true => sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG,
+        false => 0,
+    };
+    let may = sys::F_UPDATE_SIZE | sys::F_QUIESCE | sys::F_SAFE_STOP_DEV;
+    let flags = must | zero_copy | (may & features);
+    let mut info = DevInfo {
+        nr_hw_queues: record.queues,
+        queue_depth: record.depth,
+        max_io_buf_bytes: record.request_bytes.max(4096),
+        dev_id: record.id,
+        ublksrv_pid: -1,
+        flags,
+        ..DevInfo::default()
+    };
+    control.add(&mut info).map_err(driver)?;
+    let missing: Vec<&str> = sys::FLAGS
+        .iter()
+        .filter(|(bit, _)| flags & bit & !info.flags != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    let other = (info.nr_hw_queues, info.queue_depth) != (record.queues, record.depth)
+        || info.max_io_buf_bytes < record.request_bytes;
+    if !missing.is_empty() || other {
+        let _ = control.del(info.dev_id);
+        return Err(refused(match missing.is_empty() {
+            false => format!("this kernel's ublk driver cannot do {}", missing.join(", ")),
+            true => format!(
+                "asked for {} queues of {}, got {} of {}",
+                record.queues, record.depth, info.nr_hw_queues, info.queue_depth
+            ),
+        }));
+    }
+    record.id = info.dev_id;
+    record.flags = info.flags;
+    Ok(())
+}
+
+pub(super) fn set_params(control: &mut Control, id: u32, shape: &Shape) -> Result<(), ToolError> {
+    let asked = shape.params();
+    control.set_params(id, &asked).map_err(driver)?;
+    let got = control.params(id).map_err(driver)?;
+    match difference(&asked, &got) {
+        None => Ok(()),
+        Some(what) => Err(refused(format!(
+            "this kernel's ublk driver did not take the disk's shape: {what}"
+        ))),
+    }
+}
+
+/// The image must still be the disk that the kernel knows.
+pub(super) fn check_same(record: &Record, shape: &Shape) -> Result<(), ToolError> {
+    if (shape.request_bytes(), shape.block) == (record.request_bytes, record.block) {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the image has changed: requests of {} bytes in blocks of {}, not {} in blocks of {}",
+        shape.request_bytes(),
+        shape.block,
+        record.request_bytes,
+        record.block
+    )))
+}
+
+/// Tells the driver that a new server is here, as soon as the old one has let go.
+pub(super) fn take_over(control: &mut Control, record: &Record) -> Result<(), ToolError> {
+    let info = control.info(record.id).map_err(driver)?;
+    if info.state == state::LIVE && process_lives(info.ublksrv_pid) {
+        return Err(refused(format!(
+            "device {} is served by process {}",
+            record.id, info.ublksrv_pid
+        )));
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match control.start_recovery(record.id) {
+            Ok(()) => break,
+            Err(error) if error.errno() == Some(libc::EBUSY) && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(driver(error)),
+        }
+    }
+    let info = control.info(record.id).map_err(driver)?;
+    let same = (info.nr_hw_queues, info.queue_depth, info.flags)
+        == (record.queues, record.depth, record.flags);
+    if !same {
+        return Err(refused(format!(
+            "device {} is not the one of the record: {info:?}",
+            record.id
+        )));
+    }
+    Ok(())
+}
+
+fn process_lives(pid: i32) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+}
+
+pub(super) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if let Some(lock) = folder.lock(id)? {
+            return Ok(lock);
+        }
+        // Whoever only looks holds the lock for a moment, and a server that was killed until its last I/O has ended.
+        thread::sleep(Duration::from_millis(5));
+    }
+    Err(refused(format!("device {id} has a server already")))
+}
+
+/// Opens the node of a new device, which may take a moment to appear, or to be let go of.
+pub(super) fn open_node(path: &Path) -> Result<Arc<File>, ToolError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match File::options().read(true).write(true).open(path) {
+            Ok(file) => return Ok(Arc::new(file)),
+            Err(error) if Instant::now() >= until => {
+                return Err(ToolError::io(path, "open")(error));
+            }
+            Err(_) => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
