@@ -51,7 +51,10 @@ pub(crate) fn io_error() -> Outcome {
     let good = format!("{} 0", disks::POWER);
     let mapped = Mapped::create("failing", sectors, "linear", &good)?;
     let path = mapped.path.display().to_string();
-    disks::program("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0", &path])?;
+    disks::program(
+        "mkfs.ext4",
+        &["-q", "-F", "-E", "lazy_itable_init=0", &path],
+    )?;
     std::fs::create_dir_all(PLACE)?;
     mount(
         &mapped.path,

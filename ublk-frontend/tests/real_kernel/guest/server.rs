@@ -96,10 +96,13 @@ impl Device {
     /// Its server, as `list` says.
     pub(crate) fn server(&self) -> Result<Pid, Trouble> {
         let listed = ok("list --json")?;
-        let rows: serde_json::Value = serde_json::from_str(&listed).map_err(|e| format!("list: {e}"))?;
+        let rows: serde_json::Value =
+            serde_json::from_str(&listed).map_err(|e| format!("list: {e}"))?;
         let mut rows = rows.as_array().into_iter().flatten();
         let row = rows.find(|row| row["id"] == self.id);
-        let pid = row.and_then(|row| row["pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok());
+        let pid = row
+            .and_then(|row| row["pid"].as_i64())
+            .and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.and_then(Pid::from_raw);
         pid.ok_or_else(|| format!("list shows no server of {}: {listed}", self.id).into())
     }
@@ -156,11 +159,17 @@ pub(crate) fn servers() -> Vec<i32> {
 /// Takes away what a step has left, users or not.
 pub(crate) fn clean_up() {
     let _ = rustix::mount::unmount("/mnt", rustix::mount::UnmountFlags::DETACH);
-    let entries = std::fs::read_dir("/dev").into_iter().flatten().filter_map(Result::ok);
+    let entries = std::fs::read_dir("/dev")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         if let Some(id) = name.strip_prefix("ublkc") {
-            println!("device {id} was left: {:?}", call(&format!("del {id} --force")));
+            println!(
+                "device {id} was left: {:?}",
+                call(&format!("del {id} --force"))
+            );
         }
     }
 }
