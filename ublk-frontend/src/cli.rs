@@ -114,9 +114,9 @@ pub enum NoSpaceArg {
 ///
 /// A device in use is not removed without `--force`.
 #[derive(Debug, clap::Args)]
-#[group(id = "which", required = true, multiple = false, args = ["id", "all"])]
 pub struct Del {
     /// Number of the device.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<u32>,
     /// All devices of this program.
     #[arg(long, short)]
@@ -138,9 +138,9 @@ pub struct List {
 ///
 /// The image is checked first. What the users of the device were waiting for goes on.
 #[derive(Debug, clap::Args)]
-#[group(id = "whom", required = true, multiple = false, args = ["id", "all"])]
 pub struct Recover {
     /// Number of the device.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<u32>,
     /// All devices of this program that need it.
     #[arg(long, short)]

@@ -1,0 +1,178 @@
+//! Loads that the model judges: mixed on one device, four queues on the same few clusters, two devices at once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::disks;
+use super::judge::Judge;
+use super::load::{Load, during};
+use super::server::{self, Device, add, create};
+use super::target::Target;
+use super::trouble::{During, Outcome, Trouble, demand};
+
+/// A device of one new image, and the judge of what it holds.
+pub(crate) struct Judged {
+    /// The image.
+    pub(crate) image: PathBuf,
+    /// The device.
+    pub(crate) device: Device,
+    /// It, opened.
+    pub(crate) target: Target,
+    /// Its judge.
+    pub(crate) judge: Judge,
+    /// Its size.
+    pub(crate) sectors: u64,
+    options: String,
+}
+
+impl Judged {
+    /// Makes image and device.
+    pub(crate) fn new(
+        name: &str,
+        size: &str,
+        cluster: &str,
+        options: &str,
+    ) -> Result<Judged, Trouble> {
+        let image = disks::folder(name)?.join("disk.hdd");
+        create(&image, size, cluster)?;
+        let device = add(options, &[&image])?;
+        let target = device.open()?;
+        let sectors = target.sectors()?;
+        Ok(Judged {
+            image,
+            device,
+            target,
+            judge: Judge::zeros(sectors),
+            sectors,
+            options: options.to_owned(),
+        })
+    }
+
+    /// Reads everything, deletes, checks, adds again, reads everything, deletes.
+    pub(crate) fn finish(self) -> Result<String, Trouble> {
+        self.judge.read_everything(&self.target, self.sectors)?;
+        drop(self.target);
+        self.device.del()?;
+        server::check(&self.image)?;
+        let device = add(&self.options, &[&self.image]).during("again")?;
+        let target = device.open()?;
+        self.judge
+            .read_everything(&target, self.sectors)
+            .during("after del and add")?;
+        drop(target);
+        device.del()?;
+        server::check(&self.image)?;
+        let judged = self.judge.judged();
+        Ok(format!(
+            "{} operations, {} sectors compared",
+            judged.ops, judged.sectors
+        ))
+    }
+}
+
+fn simple(cluster: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
+    let disk = Judged::new("load", "48M", cluster, "--queues 4 --depth 32")?;
+    during(
+        &load(disk.sectors),
+        &disk.judge,
+        &disk.target,
+        &[],
+        |running| {
+            running.for_a_while(Duration::from_secs(seconds));
+            Ok(())
+        },
+    )?;
+    let image = disk.image.clone();
+    let found = disk.finish()?;
+    disks::export(&image, &format!("load-{cluster}.hdd"))?;
+    Ok(found)
+}
+
+/// Everything at once.
+pub(crate) fn mixed() -> Outcome {
+    simple("64k", |sectors| Load::mixed(sectors, 3), 8)
+}
+
+/// Mostly one after the other, in long operations.
+pub(crate) fn sequential() -> Outcome {
+    let load = |sectors| Load {
+        sequential: 95,
+        longest: 2048,
+        grain: 8,
+        clients: 3,
+        weights: [40, 50, 2, 0, 0, 2, 2],
+        ..Load::mixed(sectors, 4)
+    };
+    simple("1M", load, 6)
+}
+
+/// Discards and writes on the same clusters.
+pub(crate) fn trim() -> Outcome {
+    let load = |sectors| Load {
+        weights: [25, 30, 3, 2, 10, 28, 2],
+        longest: 512,
+        area: (0, sectors / 8),
+        ..Load::mixed(sectors, 5)
+    };
+    simple("64k", load, 6)
+}
+
+/// Four queues, each client on its processor, on eight clusters that are mapped and discarded all the time: whoever comes
+/// second waits for a client of another queue.
+pub(crate) fn cross_queue() -> Outcome {
+    let disk = Judged::new("cross", "32M", "64k", "--queues 4 --depth 16")?;
+    let queues = std::fs::read_dir(format!("/sys/block/ublkb{}/mq", disk.device.id))
+        .during("queues")?
+        .count();
+    demand(queues == 4, || format!("{queues} queues"))?;
+    let load = Load {
+        area: (0, 8 * 128),
+        longest: 128,
+        sequential: 0,
+        weights: [20, 45, 5, 0, 8, 20, 2],
+        ..Load::mixed(disk.sectors, 6)
+    };
+    let mut slowest = Duration::ZERO;
+    during(&load, &disk.judge, &disk.target, &[], |running| {
+        running.for_a_while(Duration::from_secs(6));
+        slowest = disk.judge.slowest();
+        Ok(())
+    })?;
+    Ok(format!("{}, slowest operation {slowest:?}", disk.finish()?))
+}
+
+/// Two devices under load; one is deleted while the other goes on.
+pub(crate) fn two_devices() -> Outcome {
+    let one = Judged::new("one", "24M", "64k", "--queues 2")?;
+    let two = Judged::new("two", "24M", "1M", "")?;
+    demand(one.device.id != two.device.id, || {
+        format!("both are number {}", one.device.id)
+    })?;
+    let listed = server::ok("list")?;
+    for device in [&one.device, &two.device] {
+        let name = device.path.display().to_string();
+        demand(
+            listed.contains(&format!("ublkb{}", device.id)) || listed.contains(&name),
+            || format!("list does not show {name}: {listed}"),
+        )?;
+    }
+    let (one_load, two_load) = (
+        Load {
+            clients: 2,
+            ..Load::mixed(one.sectors, 7)
+        },
+        Load {
+            clients: 2,
+            ..Load::mixed(two.sectors, 8)
+        },
+    );
+    let found = during(&one_load, &one.judge, &one.target, &[], |_| {
+        let (judge, target) = (&two.judge, &two.target);
+        during(&two_load, judge, target, &[], |running| {
+            running.for_a_while(Duration::from_secs(4));
+            Ok(())
+        })?;
+        two.finish()
+    })?;
+    Ok(format!("one: {}; two: {found}", one.finish()?))
+}

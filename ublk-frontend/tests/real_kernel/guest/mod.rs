@@ -1,0 +1,35 @@
+//! What runs inside a guest.
+//!
+//! | file | is |
+//! |---|---|
+//! | `init` | process 1 |
+//! | `agent` | runs steps, one result line each |
+//! | `sys`, `buffer`, `dm` | what the kernel offers by ioctl; memory for O_DIRECT; device-mapper |
+//! | `disks` | the guest's own disks, and how images leave it |
+//! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
+//! | `server` | `ploop-ublk` as a user calls it, and its process |
+//! | `files` | files on a mounted file system |
+//! | `harness` `filesystems` `loads` `scenario` `kill` `space` `errors` `planned` `power` | the steps |
+
+pub(crate) mod agent;
+mod buffer;
+pub(crate) mod disks;
+mod dm;
+pub(crate) mod errors;
+mod files;
+pub(crate) mod filesystems;
+pub(crate) mod harness;
+pub(crate) mod init;
+mod judge;
+pub(crate) mod kill;
+mod load;
+pub(crate) mod loads;
+pub(crate) mod planned;
+pub(crate) mod power;
+mod random;
+pub(crate) mod scenario;
+mod server;
+pub(crate) mod space;
+mod sys;
+mod target;
+pub(crate) mod trouble;

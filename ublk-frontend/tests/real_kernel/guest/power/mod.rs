@@ -1,0 +1,201 @@
+//! Power cuts on a real kernel: image on ext4 on `dm-log-writes`, which logs every write in the order in which a disk that
+//! honours flushes could have kept them. After the load the log is replayed to its flushes and FUA writes, one by one.
+//!
+//! * **States.** Behind a flush or FUA entry the disk holds exactly what is logged up to it; in every second state also a
+//!   drawn part of what follows up to the next flush: what a volatile cache may have kept.
+//! * **What is judged.** ext4 recovers its journal; the core opens the image; `model::fsck` finds it sound; every sector
+//!   is legal for `model::disk` after a power cut. So each state lies inside what the simulated disk allows.
+//! * **When was that?** A thread puts numbered marks into the log, and into the history of operations before and after. What
+//!   was acknowledged before the mark that precedes a state *had* been acknowledged; what was submitted before the mark that
+//!   follows it may have had an effect.
+//! * **Dirty pages.** A state counts as one with a dirty delayed index page if a cluster was written and acknowledged before
+//!   its mark, not touched since, and the image does not map it.
+
+mod history;
+mod log;
+mod replay;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use super::disks::{self, POWER, POWER_LOG};
+use super::dm::Mapped;
+use super::judge::{Event, Judge};
+use super::load::{Load, during};
+use super::server::{add, create};
+use super::sys;
+use super::target::Target;
+use super::trouble::{During, Outcome, Trouble, demand};
+use history::History;
+use log::Log;
+use replay::{Found, Replay};
+
+/// Bytes of the disk whose power is cut.
+const DISK: u64 = 48 << 20;
+/// Sectors of a cluster.
+const CLUSTER: u64 = 8;
+const PLACE: &str = "/tmp/power";
+const IMAGE: &str = "disk.hdd";
+/// States that are looked at, and how many of them must have dirty pages.
+const STATES: usize = 240;
+const DIRTY: usize = STATES / 2;
+
+/// What serves the disk whose power is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    /// Ours, of an image.
+    Ours,
+    /// The kernel's loop device, of a raw file: what these checks say of somebody else's disk.
+    KernelLoop,
+}
+
+/// Ours.
+pub(crate) fn cuts() -> Outcome {
+    let events = make_log(Server::Ours, Duration::from_secs(10))?;
+    let (found, line) = replay(Server::Ours, events, STATES, None)?;
+    demand(found.states >= 200 && found.dirty >= DIRTY, || {
+        format!("too few: {line}")
+    })?;
+    Ok(line)
+}
+
+/// The test of this test: nothing is found on the kernel's loop device, and something is if a logged write is left out.
+pub(crate) fn sound() -> Outcome {
+    let events = make_log(Server::KernelLoop, Duration::from_secs(4))?;
+    let (_, line) = replay(Server::KernelLoop, events.clone(), 30, None)?;
+    match replay(Server::KernelLoop, events, 30, Some(FORGOTTEN)) {
+        Ok((_, line)) => {
+            Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into())
+        }
+        Err(Trouble::Failed(found)) => Ok(format!("{line}; with losses: {found}")),
+        Err(other) => Err(other),
+    }
+}
+
+/// Of the lying disk: of so many writes one is lost.
+const FORGOTTEN: usize = 40;
+
+/// Fills the log: what happened meanwhile.
+fn make_log(server: Server, time: Duration) -> Result<Vec<Event>, Trouble> {
+    let parameters = format!("{POWER} {POWER_LOG}");
+    let mapped = Mapped::create("logged", DISK / 512, "log-writes", &parameters)
+        .map_err(|trouble| Trouble::NotOffered(trouble.to_string()))?;
+    let recorded = run(&mapped, server, time);
+    // The log's end is written when it goes.
+    mapped.remove()?;
+    recorded
+}
+
+fn replay(
+    server: Server,
+    events: Vec<Event>,
+    states: usize,
+    forget: Option<usize>,
+) -> Result<(Found, String), Trouble> {
+    let history = History::new(events, sectors());
+    let log = Log::read(Path::new(POWER_LOG), forget)?;
+    let marks = log.durable().count();
+    let found = Replay::new(log, history, server)?.all(states)?;
+    let line = format!(
+        "{} states of {marks} flushes and FUA writes, {} with dirty pages, {} with a part of what followed; {} sectors judged",
+        found.states, found.dirty, found.parts, found.sectors
+    );
+    Ok((found, line))
+}
+
+/// Of the disk in the image.
+fn sectors() -> u64 {
+    8 << 11
+}
+
+/// Makes a file system for the server, and takes it away.
+fn run(mapped: &Mapped, server: Server, time: Duration) -> Result<Vec<Event>, Trouble> {
+    let path = mapped.path.display().to_string();
+    disks::program(
+        "mkfs.ext4",
+        &[
+            "-q",
+            "-F",
+            "-E",
+            "nodiscard,lazy_itable_init=0",
+            "-J",
+            "size=4",
+            &path,
+        ],
+    )?;
+    std::fs::create_dir_all(PLACE)?;
+    mount(&mapped.path, PLACE, "ext4", MountFlags::NOATIME, None).during("mount")?;
+    let recorded = match server {
+        Server::Ours => serve(mapped, time),
+        Server::KernelLoop => serve_loop(mapped, time),
+    };
+    unmount(PLACE, UnmountFlags::empty()).during("unmount")?;
+    recorded
+}
+
+fn serve(mapped: &Mapped, time: Duration) -> Result<Vec<Event>, Trouble> {
+    let image = Path::new(PLACE).join(IMAGE);
+    create(&image, "8M", "4k")?;
+    let device = add("--queues 4 --depth 16 --flush-delay 50ms", &[&image])?;
+    let target = device.open()?;
+    rustix::fs::syncfs(std::fs::File::open(PLACE)?)?;
+    let recorded = work(mapped, time, &target)?;
+    drop(target);
+    device.del()?;
+    super::server::check(&image)?;
+    disks::export(&image, "power.hdd")?;
+    Ok(recorded)
+}
+
+fn serve_loop(mapped: &Mapped, time: Duration) -> Result<Vec<Event>, Trouble> {
+    let file = Path::new(PLACE).join(IMAGE);
+    std::fs::File::create(&file)?.set_len(sectors() * 512)?;
+    let device = Path::new("/dev/loop2");
+    sys::attach_loop(device, &file).during("loop")?;
+    rustix::fs::syncfs(std::fs::File::open(PLACE)?)?;
+    let recorded = Target::open(device).and_then(|target| work(mapped, time, &target));
+    sys::detach_loop(device).during("loop")?;
+    recorded
+}
+
+/// The load, and the marks.
+fn work(mapped: &Mapped, time: Duration, target: &Target) -> Result<Vec<Event>, Trouble> {
+    let judge = Judge::zeros(sectors());
+    judge.record();
+    // First touches and discards, so that there are always new mappings; flushes and FUA now and then.
+    let load = Load {
+        weights: [10, 60, 3, 0, 2, 14, 2],
+        longest: 16,
+        sequential: 10,
+        clients: 6,
+        ..Load::mixed(sectors(), 12)
+    };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let marker = scope.spawn(|| mark(mapped, &judge, &stop));
+        let result = during(&load, &judge, target, &[], |running| {
+            running.for_a_while(time);
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        marker.join().map_err(|_| "the marker panicked")??;
+        result
+    })?;
+    Ok(judge.recorded())
+}
+
+/// Mark `n` of the log stands between the events `2n` and `2n + 1`.
+fn mark(mapped: &Mapped, judge: &Judge, stop: &AtomicBool) -> Result<(), Trouble> {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        judge.mark(2 * number);
+        mapped.message(&format!("mark {number}"))?;
+        judge.mark(2 * number + 1);
+        number += 1;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}

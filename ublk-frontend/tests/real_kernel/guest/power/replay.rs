@@ -1,0 +1,219 @@
+//! Replays the log, and looks at the disk as it stood at chosen entries.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use model::fsck::fsck;
+use model::image::{Image, ImageBytes};
+use model::op::Value;
+use ploop_core::Options;
+use ploop_core::drive::Disk;
+use ploop_core::load::load;
+use ploop_core::units::{Sector, Sectors};
+use rustix::fs::SeekFrom as Special;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use sim::scenario::files::MemoryFile;
+
+use super::super::judge::values;
+use super::super::random::Random;
+use super::super::trouble::{During, Trouble, demand};
+use super::super::{server, sys};
+use super::history::History;
+use super::log::{Log, What};
+use super::{CLUSTER, DISK, IMAGE, PLACE, Server, sectors};
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    /// States.
+    pub(super) states: usize,
+    /// With dirty index pages.
+    pub(super) dirty: usize,
+    /// With a part of what followed.
+    pub(super) parts: usize,
+    /// Sectors judged.
+    pub(super) sectors: u64,
+}
+
+/// See the module.
+pub(super) struct Replay {
+    log: Log,
+    history: History,
+    /// The disk, up to where the log was replayed.
+    disk: Vec<u8>,
+    device: PathBuf,
+    file: File,
+    random: Random,
+    server: Server,
+    found: Found,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let _ = sys::detach_loop(&self.device);
+    }
+}
+
+impl Replay {
+    /// Of this log, judged by this history.
+    pub(super) fn new(log: Log, history: History, server: Server) -> Result<Replay, Trouble> {
+        history.check()?;
+        let path = Path::new("/tmp/replayed");
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .read(true)
+            .open(path)?;
+        file.set_len(DISK)?;
+        let device = PathBuf::from("/dev/loop1");
+        sys::attach_loop(&device, path).during("loop")?;
+        Ok(Replay {
+            log,
+            history,
+            disk: vec![0; DISK as usize],
+            device,
+            file,
+            random: Random::new(13),
+            server,
+            found: Found::default(),
+        })
+    }
+
+    /// Looks at so many states, evenly spread.
+    pub(super) fn all(mut self, states: usize) -> Result<Found, Trouble> {
+        let durable: Vec<usize> = self.log.durable().collect();
+        demand(durable.len() >= states, || {
+            format!("only {} flushes and FUA writes", durable.len())
+        })?;
+        let (mut applied, mut mark) = (0, None);
+        for number in 0..states {
+            let at = durable[number * durable.len() / states];
+            for entry in &self.log.entries[applied..=at] {
+                self.log.apply(entry, &mut self.disk)?;
+                if let What::Mark(m) = entry.what {
+                    mark = Some(m);
+                }
+            }
+            applied = at + 1;
+            let mark = mark.ok_or("a state before the first mark")?;
+            self.history.advance(mark)?;
+            self.state(at, mark, number % 2 == 1, number % 20 == 0)
+                .during(format!("state at entry {at}, mark {mark}"))?;
+        }
+        Ok(self.found)
+    }
+
+    /// The disk as it stood behind entry `at`; with a part of what followed, if wanted.
+    fn state(&mut self, at: usize, mark: u32, part: bool, tool: bool) -> Result<(), Trouble> {
+        let mut until = mark;
+        if part {
+            let mut disk = self.disk.clone();
+            let mut some = false;
+            for entry in self.log.entries[at + 1..]
+                .iter()
+                .take_while(|entry| !entry.durable)
+            {
+                match entry.what {
+                    What::Mark(m) => until = m,
+                    _ if self.random.below(2) == 0 => {
+                        self.log.apply(entry, &mut disk)?;
+                        some = true;
+                    }
+                    _ => {}
+                }
+            }
+            self.file.write_all_at(&disk, 0)?;
+            self.found.parts += usize::from(some);
+        } else {
+            self.file.write_all_at(&self.disk, 0)?;
+        }
+        // The loop device has cached what was there before.
+        self.file.sync_data()?;
+        sys::forget_cached(&self.device)?;
+        mount(&self.device, PLACE, "ext4", MountFlags::NOATIME, None).during("mount")?;
+        let looked = self.look(until + 1, tool);
+        unmount(PLACE, UnmountFlags::empty()).during("unmount")?;
+        looked
+    }
+
+    fn look(&mut self, until: u32, tool: bool) -> Result<(), Trouble> {
+        let path = Path::new(PLACE).join(IMAGE);
+        if self.server == Server::KernelLoop {
+            let content = values(&read_sparse(&path).during("raw file")?);
+            self.found.states += 1;
+            self.found.sectors += content.len() as u64;
+            return self.history.judge(until, &content);
+        }
+        let file = MemoryFile::new(read_sparse(&path).during("image")?);
+        let dirty = file.with(|bytes| -> Result<bool, Trouble> {
+            let report = fsck(&Bytes(bytes));
+            if let Some(problem) = report.problems.first() {
+                return Err(format!("model::fsck: {problem}").into());
+            }
+            let bytes = Bytes(bytes);
+            let image = Image::open(&bytes).map_err(|why| why.to_string())?;
+            Ok(self
+                .history
+                .written()
+                .any(|cluster| image.lookup(cluster * CLUSTER).is_none()))
+        })?;
+        let content = read_by_core(&file)?;
+        self.history.judge(until, &content)?;
+        if tool {
+            let called = server::call(&format!("check {}", path.display()))?;
+            // 3: leaks alone, which is what a power cut may leave.
+            demand(matches!(called.code, Some(0 | 3)), || {
+                format!("check: {called:?}")
+            })?;
+        }
+        self.found.states += 1;
+        self.found.dirty += usize::from(dirty);
+        self.found.sectors += content.len() as u64;
+        Ok(())
+    }
+}
+
+/// A file's bytes, for the second reader.
+struct Bytes<'a>(&'a [u8]);
+
+impl ImageBytes for Bytes<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) {
+        ImageBytes::read(self.0, at, buf);
+    }
+}
+
+/// The content of a file; its holes are not read.
+fn read_sparse(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let len = file.seek(SeekFrom::End(0))?;
+    let mut bytes = vec![0; len as usize];
+    let mut at = 0;
+    while at < len {
+        let Ok(data) = rustix::fs::seek(&file, Special::Data(at)) else {
+            break;
+        };
+        let hole = rustix::fs::seek(&file, Special::Hole(data))?;
+        file.read_exact_at(&mut bytes[data as usize..hole as usize], data)?;
+        at = hole;
+    }
+    Ok(bytes)
+}
+
+/// Opens the image with the core, and reads the disk in it.
+fn read_by_core(file: &MemoryFile) -> Result<Vec<Value>, Trouble> {
+    let loaded = load(file, IMAGE).map_err(|error| error.to_string())?;
+    let files: Vec<Box<dyn ploop_core::drive::DeltaFile>> = vec![Box::new(file.clone())];
+    let mut disk =
+        Disk::open(vec![loaded], files, Options::default()).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; Sectors(sectors()).bytes() as usize];
+    disk.read(Sector(0), &mut bytes)
+        .map_err(|error| format!("{error:?}"))?;
+    Ok(values(&bytes))
+}

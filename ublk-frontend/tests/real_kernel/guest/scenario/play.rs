@@ -1,0 +1,221 @@
+//! Plays one scenario; what each line becomes is told in the folder's head.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::fsck::fsck;
+use model::image::{ImageBytes, InUse};
+use model::op::{End, Kind, Op, Value};
+use rustix::io::Errno;
+use sim::scenario::{Scenario, Step, Wanted};
+use sim::world::stage::Ending;
+
+use super::super::buffer::Buffer;
+use super::super::judge::{Judge, values};
+use super::super::server::{self, Device};
+use super::super::target::{SECTOR, Target};
+use super::super::trouble::{During, Trouble, demand};
+use super::build::{Built, build};
+use super::clients::Clients;
+use super::{SCALE, Tally};
+
+/// See the module.
+pub(super) struct Play<'a> {
+    scenario: &'a Scenario,
+    built: Built,
+    judge: Arc<Judge>,
+    clients: Clients,
+    up: Option<(Device, Arc<Target>)>,
+    /// The author's expectations still hold.
+    as_written: bool,
+    /// Somebody has tried to change the disk since it was added.
+    changed: bool,
+    tally: Tally,
+}
+
+impl<'a> Play<'a> {
+    /// Builds the files.
+    pub(super) fn new(scenario: &'a Scenario) -> Result<Play<'a>, Trouble> {
+        let built = build(scenario)?;
+        let judge = Arc::new(Judge::new(&built.content));
+        Ok(Play {
+            scenario,
+            built,
+            clients: Clients::new(Arc::clone(&judge)),
+            judge,
+            up: None,
+            as_written: true,
+            changed: false,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Plays it.
+    pub(super) fn run(mut self) -> Result<Tally, Trouble> {
+        for line in &self.scenario.steps {
+            self.line(&line.step)
+                .during(format!("line {}", line.number))?;
+        }
+        self.settle_and_read()?;
+        self.close()?;
+        self.settle_and_read().during("opened anew")?;
+        self.close()?;
+        Ok(self.tally)
+    }
+
+    fn line(&mut self, step: &Step) -> Result<(), Trouble> {
+        match step {
+            Step::Submit(from, op) => {
+                let op = Op {
+                    start: op.start * SCALE,
+                    len: op.len * SCALE,
+                    ..*op
+                };
+                self.changed |= !matches!(op.kind, Kind::Read | Kind::Flush);
+                self.tally.operations += 1;
+                let (path, target) = self.target()?;
+                self.clients.submit(&path, &target, *from, op)
+            }
+            Step::Settle => self.clients.settle(),
+            Step::Tick(passed) => {
+                std::thread::sleep(Duration::from_millis(passed.0));
+                Ok(())
+            }
+            Step::Ended(from, end) => {
+                let found = self.clients.wait(*from)?;
+                if !self.as_written {
+                    return self.leave_out("ended");
+                }
+                let wanted = match end {
+                    End::Ok => Ok(()),
+                    End::Io => Err(Errno::IO),
+                    End::NoSpace => Err(Errno::NOSPC),
+                };
+                self.tally.demands += 1;
+                demand(found == Some(wanted), || {
+                    format!("ended {found:?}, not {wanted:?}")
+                })
+            }
+            Step::Expect { start, len, wanted } => {
+                if !self.as_written {
+                    return self.leave_out("expect");
+                }
+                self.clients.settle()?;
+                self.tally.demands += 1;
+                self.expect(*start * SCALE, *len * SCALE, wanted)
+            }
+            Step::Deliver(_, ending) => {
+                self.as_written &= matches!(ending, Ending::Done);
+                self.leave_out(if matches!(ending, Ending::Done) {
+                    "deliver"
+                } else {
+                    "fault"
+                })
+            }
+            Step::DeliverAll => self.leave_out("deliver"),
+            Step::Turn(_) => self.leave_out("turn"),
+            Step::Waits(_) => self.leave_out("waits"),
+            Step::Mapped(..) => self.leave_out("mapped"),
+            Step::Suspend(_) => {
+                self.as_written = false;
+                self.leave_out("suspend")
+            }
+            Step::Close(None) => {
+                self.clients.settle()?;
+                self.target()?;
+                self.close()
+            }
+            Step::Close(Some(_)) | Step::Cut(_) => self.kill(),
+        }
+    }
+
+    fn leave_out(&mut self, what: &'static str) -> Result<(), Trouble> {
+        *self.tally.left_out.entry(what).or_default() += 1;
+        Ok(())
+    }
+
+    /// The device, added if it is not there.
+    fn target(&mut self) -> Result<(std::path::PathBuf, Arc<Target>), Trouble> {
+        if self.up.is_none() {
+            let images: Vec<_> = self
+                .built
+                .images
+                .iter()
+                .map(|image| image.as_path())
+                .collect();
+            let device = server::add(&self.built.options, &images)?;
+            let target = Arc::new(device.open()?);
+            let (size, wanted) = (target.sectors()?, self.scenario.shape.size * SCALE);
+            demand(size == wanted, || {
+                format!("the device has {size} sectors, not {wanted}")
+            })?;
+            self.up = Some((device, target));
+        }
+        let (device, target) = self.up.as_ref().ok_or("no device")?;
+        Ok((device.path.clone(), Arc::clone(target)))
+    }
+
+    fn settle_and_read(&mut self) -> Result<(), Trouble> {
+        self.clients.settle()?;
+        let (_, target) = self.target()?;
+        self.judge
+            .read_everything(&target, self.scenario.shape.size * SCALE)
+    }
+
+    fn expect(&mut self, start: u64, len: u64, wanted: &[Wanted]) -> Result<(), Trouble> {
+        let (_, target) = self.target()?;
+        let mut buffer = Buffer::new((len * SECTOR) as usize);
+        let op = Op {
+            kind: Kind::Read,
+            start,
+            len,
+        };
+        self.judge
+            .perform(&target, op, &mut buffer)?
+            .during(format!("{op:?}"))?;
+        for (sector, found) in (start..).zip(values(buffer.part((len * SECTOR) as usize))) {
+            let is = |wanted: &Wanted| match wanted {
+                Wanted::Write(number) => Value::of(*number, sector) == found,
+                Wanted::Zero => Value::ZERO == found,
+                Wanted::Base => self.built.content[sector as usize] == found,
+            };
+            demand(wanted.iter().any(is), || {
+                format!("sector {sector} holds {found:?}, not {wanted:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<(), Trouble> {
+        self.clients.settle()?;
+        let (_, target) = self.target()?;
+        let (device, _) = self.up.as_ref().ok_or("no device")?;
+        device.kill()?;
+        self.judge.kill();
+        device.recover()?;
+        self.judge.restart(&target)?;
+        self.as_written = false;
+        self.tally.kills += 1;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Trouble> {
+        if let Some((device, target)) = self.up.take() {
+            drop(target);
+            device.del()?;
+        }
+        let top = self.built.images.last().ok_or("no image")?;
+        let bytes = std::fs::read(top)?;
+        let report = fsck(&bytes as &dyn ImageBytes);
+        if let Some(problem) = report.problems.first() {
+            return Err(format!("model::fsck: {problem}").into());
+        }
+        demand(
+            !self.changed || report.in_use() == Some(InUse::Closed),
+            || format!("closed, but marked {:?}", report.in_use()),
+        )?;
+        server::check(top)?;
+        self.tally.closes += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! The guests of this run, and the board that their results are pinned to.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use super::parts::gather;
+use super::vm::Vm;
+use super::{Missing, exported, initramfs};
+use crate::line::{Line, Verdict};
+use crate::steps::{Kernel, STEPS};
+
+/// How long a guest may take in all.
+const LIMIT: Duration = Duration::from_secs(900);
+/// The test that judges the guest as a whole.
+const WHOLE: &str = "guest";
+/// The test that judges the images that it handed out.
+const IMAGES: &str = "qemu-img-check";
+
+/// Names of the tests of a kernel.
+pub(super) fn tests(kernel: Kernel) -> impl Iterator<Item = String> {
+    let steps = STEPS
+        .iter()
+        .filter(move |step| step.kernels.contains(&kernel));
+    steps
+        .map(|step| step.name.to_owned())
+        .chain([WHOLE, IMAGES].map(str::to_owned))
+}
+
+type Results = BTreeMap<String, Result<String, String>>;
+
+#[derive(Default)]
+struct Board {
+    results: Mutex<BTreeMap<Kernel, Results>>,
+    changed: Condvar,
+}
+
+impl Board {
+    fn results(&self) -> MutexGuard<'_, BTreeMap<Kernel, Results>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pin(&self, kernel: Kernel, test: &str, result: Result<String, String>) {
+        self.results()
+            .entry(kernel)
+            .or_default()
+            .entry(test.to_owned())
+            .or_insert(result);
+        self.changed.notify_all();
+    }
+}
+
+/// See the module.
+pub(super) struct Guests {
+    chosen: Vec<(Kernel, String)>,
+    board: Arc<Board>,
+    started: Once,
+}
+
+impl Guests {
+    /// Guests for these tests. Nothing runs yet.
+    pub(super) fn new(chosen: Vec<(Kernel, String)>) -> Guests {
+        Guests {
+            chosen,
+            board: Arc::default(),
+            started: Once::new(),
+        }
+    }
+
+    /// Waits for the result of a test; boots the guests when it is the first one that is asked for.
+    pub(super) fn result(&self, kernel: Kernel, test: &str) -> Result<String, String> {
+        self.started.call_once(|| self.start());
+        let mut results = self.board.results();
+        loop {
+            if let Some(result) = results.get(&kernel).and_then(|of| of.get(test)) {
+                return result.clone();
+            }
+            results = self
+                .board
+                .changed
+                .wait(results)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn start(&self) {
+        for kernel in Kernel::ALL {
+            let steps = STEPS.iter().map(|step| step.name);
+            let of_guest = |step: &&str| self.chosen.contains(&(kernel, (*step).to_owned()));
+            let wanted: Vec<&str> = steps.filter(of_guest).collect();
+            if !self.chosen.iter().any(|(of, _)| *of == kernel) {
+                continue;
+            }
+            let (steps, board) = (wanted.join(","), Arc::clone(&self.board));
+            std::thread::spawn(move || {
+                let whole = run(kernel, &steps, &board);
+                // Whoever has no result now has the guest's.
+                for test in tests(kernel) {
+                    let result = match &whole {
+                        Err(why) => Err(why.clone()),
+                        Ok(found) if test == WHOLE => Ok(found.clone()),
+                        Ok(_) => Err("the guest did not run this step".to_owned()),
+                    };
+                    board.pin(kernel, &test, result);
+                }
+            });
+        }
+    }
+}
+
+/// Where everything is kept.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-kernel")
+}
+
+fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
+    let folder = cache().join(format!("run-{}", kernel.name()));
+    let vm = prepare(kernel, steps, &folder).map_err(|Missing(what)| {
+        format!("no guest: {what}; see the head of ublk-frontend/tests/real_kernel.rs")
+    })?;
+    let began = std::time::Instant::now();
+    vm.watch(LIMIT, |line| match line {
+        Line::Begin(_) | Line::Done => {}
+        Line::End(step, verdict, seconds, found) => {
+            let found = format!("{seconds:.1} s, {found}");
+            board.pin(
+                kernel,
+                &step,
+                match verdict {
+                    Verdict::Ok => Ok(found),
+                    Verdict::NotOffered => Ok(format!("NOT OFFERED: {found}")),
+                    Verdict::Failed => Err(found),
+                },
+            );
+        }
+    })?;
+    let images = exported::check(&folder.join("exports"), &folder);
+    board.pin(kernel, IMAGES, images.map(|names| names.join(" ")));
+    Ok(format!("{:.0} s", began.elapsed().as_secs_f64()))
+}
+
+fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
+    std::fs::create_dir_all(cache())?;
+    let parts = {
+        // Two runs of the tests, and two guests, fetch one after the other.
+        let lock = File::create(cache().join("lock"))?;
+        lock.lock()?;
+        gather(&cache(), kernel)?
+    };
+    let initramfs = initramfs::pack(&parts)?;
+    Vm::boot(&parts, &initramfs, folder, steps)
+}

@@ -1,0 +1,199 @@
+//! One boot: disks, QEMU, the result lines as they come, the kernel's console afterwards.
+//!
+//! * Emulation only (`tcg`), and `qemu64`: with a newer CPU the guest copies with `rep movsb`, which is emulated byte by
+//!   byte.
+//! * A guest ends by powering off. One that said `@@DONE` and hangs while doing so is killed; one that outlives its time
+//!   limit too, and that is a failure.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Missing;
+use super::parts::Parts;
+use crate::guest::disks::DISKS;
+use crate::line::Line;
+
+/// Processors of a guest; the tests of four queues want one each.
+const PROCESSORS: &str = "4";
+const MEMORY: &str = "2048";
+/// How long a guest that is done may take to power off.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A guest that runs.
+pub(super) struct Vm {
+    child: Child,
+    folder: PathBuf,
+    log: File,
+    text: String,
+    started: Instant,
+}
+
+impl Vm {
+    /// Boots. Logs and disks go to `folder`; `steps` is what the agent shall run.
+    pub(super) fn boot(
+        parts: &Parts,
+        initramfs: &[u8],
+        folder: &Path,
+        steps: &str,
+    ) -> Result<Vm, Missing> {
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder)?;
+        let initrd = folder.join("initramfs");
+        std::fs::write(&initrd, initramfs)?;
+        let mut command = parts.qemu.command();
+        command
+            .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"])
+            .args(["-m", MEMORY, "-smp", PROCESSORS])
+            .args([
+                "-nic",
+                "none",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-no-user-config",
+            ])
+            .arg("-kernel")
+            .arg(&parts.vmlinuz)
+            .arg("-initrd")
+            .arg(&initrd)
+            .arg("-append")
+            .arg(format!(
+                "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off PLOOP_STEPS={steps}"
+            ));
+        command
+            .arg("-serial")
+            .arg(format!("file:{}", folder.join("console.log").display()));
+        let log = folder.join("guest.log");
+        File::create(&log)?;
+        command
+            .arg("-chardev")
+            .arg(format!("file,id=results,path={}", log.display()))
+            .args([
+                "-device",
+                "virtio-serial-pci",
+                "-device",
+                "virtconsole,chardev=results",
+            ]);
+        for (name, bytes) in DISKS {
+            let path = folder.join(name);
+            File::create(&path)?.set_len(bytes)?;
+            let path = path.display();
+            command.arg("-drive").arg(format!(
+                "file={path},format=raw,if=virtio,cache=unsafe,discard=unmap"
+            ));
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(folder.join("qemu.log"))?)
+            .stderr(File::create(folder.join("qemu.err"))?)
+            .spawn()?;
+        Ok(Vm {
+            child,
+            folder: folder.to_owned(),
+            log: File::open(log)?,
+            text: String::new(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Hands every result line to `each` as it comes, until the guest is gone.
+    ///
+    /// # Errors
+    /// What was wrong with the guest as a whole.
+    pub(super) fn watch(
+        mut self,
+        limit: Duration,
+        mut each: impl FnMut(Line),
+    ) -> Result<(), String> {
+        let mut done = None;
+        let ended = loop {
+            let ended = self.child.try_wait().map_err(|error| error.to_string())?;
+            self.read(|line| {
+                if line == Line::Done {
+                    done = Some(Instant::now());
+                }
+                each(line);
+            })?;
+            if ended.is_some()
+                || self.started.elapsed() > limit
+                || done.is_some_and(|at| at.elapsed() > FAREWELL)
+            {
+                break ended;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        if ended.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let logs = self.folder.display();
+        complaints(&self.folder.join("console.log"))?;
+        match (done, ended) {
+            (Some(_), _) => Ok(()),
+            (None, Some(status)) => {
+                let said =
+                    std::fs::read_to_string(self.folder.join("qemu.err")).unwrap_or_default();
+                let said = said.lines().last().unwrap_or("").to_owned();
+                Err(format!(
+                    "the guest ended early ({status}, {said}); logs in {logs}"
+                ))
+            }
+            (None, None) => Err(format!(
+                "the guest was not done after {limit:?}; logs in {logs}"
+            )),
+        }
+    }
+
+    /// New whole lines of the results.
+    fn read(&mut self, mut each: impl FnMut(Line)) -> Result<(), String> {
+        let mut new = Vec::new();
+        self.log
+            .seek(SeekFrom::Current(0))
+            .map_err(|error| error.to_string())?;
+        self.log
+            .read_to_end(&mut new)
+            .map_err(|error| error.to_string())?;
+        self.text.push_str(&String::from_utf8_lossy(&new));
+        while let Some((line, rest)) = self.text.split_once('\n') {
+            if let Some(line) = Line::parse(line.trim_end()) {
+                each(line);
+            }
+            self.text = rest.to_owned();
+        }
+        Ok(())
+    }
+}
+
+/// What a kernel says when something is wrong with it.
+const COMPLAINTS: [&str; 9] = [
+    "Kernel panic",
+    "Oops",
+    "BUG: ",
+    "kernel BUG",
+    "corruption",
+    "blocked for more than",
+    "soft lockup",
+    "WARNING: ",
+    "general protection",
+];
+
+/// The kernel complained: its first such line.
+fn complaints(console: &Path) -> Result<(), String> {
+    let bytes =
+        std::fs::read(console).map_err(|error| format!("{}: {error}", console.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let bad = text
+        .lines()
+        .find(|line| COMPLAINTS.iter().any(|word| line.contains(word)));
+    match bad {
+        Some(line) => Err(format!(
+            "the guest's kernel complains: {} ({})",
+            line.trim(),
+            console.display()
+        )),
+        None => Ok(()),
+    }
+}

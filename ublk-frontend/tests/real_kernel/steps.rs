@@ -1,0 +1,96 @@
+//! What runs, where, in which order, and for how long at most. The host shows it as tests; the agent runs it.
+
+use crate::guest::trouble::Outcome;
+use crate::guest::{errors, filesystems, harness, kill, loads, planned, power, scenario, space};
+
+/// A kernel that guests boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kernel {
+    /// 6.12 of bookworm-backports: the oldest that is supported.
+    V6_12,
+    /// 7.3 of trixie-backports: all features.
+    V7_3,
+}
+
+impl Kernel {
+    /// All of them.
+    pub(crate) const ALL: [Kernel; 2] = [Kernel::V6_12, Kernel::V7_3];
+
+    /// Its version line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kernel::V6_12 => "6.12",
+            Kernel::V7_3 => "7.3",
+        }
+    }
+
+    /// The suite that has it.
+    pub(crate) fn suite(self) -> &'static str {
+        match self {
+            Kernel::V6_12 => "bookworm-backports",
+            Kernel::V7_3 => "trixie-backports",
+        }
+    }
+}
+
+/// One step of a guest.
+pub(crate) struct Step {
+    /// Its name, without blanks and commas.
+    pub(crate) name: &'static str,
+    /// Where it runs.
+    pub(crate) kernels: &'static [Kernel],
+    /// Seconds that it may take; a step that takes longer hangs.
+    pub(crate) limit: u64,
+    /// Does it.
+    pub(crate) run: fn() -> Outcome,
+}
+
+const fn step(
+    name: &'static str,
+    kernels: &'static [Kernel],
+    limit: u64,
+    run: fn() -> Outcome,
+) -> Step {
+    Step {
+        name,
+        kernels,
+        limit,
+        run,
+    }
+}
+
+const BOTH: &[Kernel] = &Kernel::ALL;
+const OLD: &[Kernel] = &[Kernel::V6_12];
+const NEW: &[Kernel] = &[Kernel::V7_3];
+
+/// All steps, in order.
+pub(crate) const STEPS: &[Step] = &[
+    step("harness-on-kernel-loop", OLD, 60, harness::sound),
+    step("harness-finds-a-lie", OLD, 60, harness::lie),
+    step("power-cut-on-kernel-loop", NEW, 120, power::sound),
+    step("ext4", BOTH, 120, filesystems::ext4),
+    step(
+        "ext4-64k-clusters",
+        OLD,
+        120,
+        filesystems::ext4_small_clusters,
+    ),
+    step("xfs", NEW, 120, filesystems::xfs),
+    step("load-mixed", BOTH, 120, loads::mixed),
+    step("load-sequential", NEW, 120, loads::sequential),
+    step("load-trim", OLD, 120, loads::trim),
+    step("cross-queue", BOTH, 120, loads::cross_queue),
+    step("two-devices", NEW, 120, loads::two_devices),
+    step("scenarios", BOTH, 240, scenario::all),
+    step("kill-under-load", BOTH, 180, kill::under_load),
+    step("kill-under-ext4", OLD, 120, kill::under_ext4),
+    step("kill-then-flush", BOTH, 60, kill::then_flush),
+    step("no-leak", NEW, 180, kill::no_leak),
+    step("no-space-waits", BOTH, 120, space::waits),
+    step("no-space-fails", OLD, 120, space::fails),
+    step("io-error", OLD, 60, errors::io_error),
+    step("lower-lost", NEW, 60, errors::lower_lost),
+    step("quiesce", BOTH, 60, planned::quiesce),
+    step("resize", BOTH, 60, planned::resize),
+    step("power-cut", NEW, 240, power::cuts),
+];
