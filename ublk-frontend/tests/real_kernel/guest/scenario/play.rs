@@ -125,7 +125,7 @@ impl<'a> Play<'a> {
                 self.target()?;
                 self.close()
             }
-            Step::Close(Some(_)) | Step::Cut(_) => self.kill(),
+            Step::Close(Some(_)) | Step::Cut(_) | Step::Kill => self.kill(),
         }
     }
 
