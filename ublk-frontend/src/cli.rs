@@ -114,9 +114,9 @@ pub enum NoSpaceArg {
 ///
 /// A device in use is not removed without `--force`.
 #[derive(Debug, clap::Args)]
-#[group(id = "which", required = true, multiple = false, args = ["id", "all"])]
 pub struct Del {
     /// Number of the device.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<u32>,
     /// All devices of this program.
     #[arg(long, short)]
@@ -138,9 +138,9 @@ pub struct List {
 ///
 /// The image is checked first. What the users of the device were waiting for goes on.
 #[derive(Debug, clap::Args)]
-#[group(id = "whom", required = true, multiple = false, args = ["id", "all"])]
 pub struct Recover {
     /// Number of the device.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<u32>,
     /// All devices of this program that need it.
     #[arg(long, short)]
@@ -309,4 +309,39 @@ pub enum OutFormat {
     Raw,
     /// A ploop image.
     Ploop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_description_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_are_named_by_number_or_all() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for line in [
+            "x del 3",
+            "x del --force 3",
+            "x del -a -f",
+            "x recover 3 --foreground",
+            "x recover --all",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+        for line in [
+            "x del",
+            "x del 3 --all",
+            "x del a",
+            "x recover",
+            "x recover 1 -a",
+            "x add",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
+    }
 }
