@@ -85,11 +85,9 @@ pub fn serve(
         }
         return Err(error);
     }
-    // Nobody may listen, and the service works all the same.
-    let _ = notify::tell(&format!(
-        "READY=1\nSTATUS=serving {}",
-        disk_node(server.record.id).display()
-    ));
+    let node = disk_node(server.record.id);
+    let ready = format!("READY=1\nSTATUS=serving {}", node.display());
+    server.systemd.tell(&ready);
     server.attend()
 }
 
@@ -142,6 +140,7 @@ struct Server<'a> {
     node: Option<Arc<File>>,
     signals: UnixStream,
     listener: UnixListener,
+    systemd: notify::Listener,
     symlink_folder: Option<File>,
     _lock: Lock,
 }
@@ -212,6 +211,10 @@ impl<'a> Server<'a> {
             node: Some(parts.node),
             signals,
             listener: parts.listener,
+            systemd: notify::Listener::from_env().unwrap_or_else(|error| {
+                complain("warning", format!("NOTIFY_SOCKET: {error}"));
+                notify::Listener::nobody()
+            }),
             symlink_folder: None,
             _lock: parts.lock,
         })
@@ -326,8 +329,7 @@ impl<'a> Server<'a> {
     /// No more requests, everything written back, the image closed, the device removed or left.
     fn finish(&mut self, end: End) -> Result<(), ToolError> {
         let id = self.record.id;
-        // Nobody can listen any more but systemd.
-        let _ = notify::tell("STOPPING=1");
+        self.systemd.tell("STOPPING=1");
         if let End::Remove { .. } = end {
             // A request that waits for space would hold the stop up.
             self.shared.ticker.give_up();
