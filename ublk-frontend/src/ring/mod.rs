@@ -7,6 +7,7 @@
 //! One thread and one ring a queue. A mapped request stays on its queue, takes no lock but the core's and allocates
 //! nothing.
 
+mod copy;
 pub mod counters;
 pub mod event;
 pub mod flights;
@@ -17,6 +18,9 @@ pub mod queue;
 pub mod shadow;
 pub mod step;
 pub mod ticker;
+
+#[cfg(test)]
+mod tests;
 
 pub use counters::{Counters, Summary};
 pub use mailbox::Mailboxes;
