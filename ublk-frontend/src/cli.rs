@@ -310,3 +310,38 @@ pub enum OutFormat {
     /// A ploop image.
     Ploop,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_description_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_are_named_by_number_or_all() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for line in [
+            "x del 3",
+            "x del --force 3",
+            "x del -a -f",
+            "x recover 3 --foreground",
+            "x recover --all",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+        for line in [
+            "x del",
+            "x del 3 --all",
+            "x del a",
+            "x recover",
+            "x recover 1 -a",
+            "x add",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
+    }
+}

@@ -269,6 +269,11 @@ impl Ring {
         self.push(entry.build().user_data(data));
     }
 
+    /// Completes at once.
+    pub fn nudge(&mut self, data: u64) {
+        self.push(opcode::Nop::new().build().user_data(data));
+    }
+
     /// Completes when this time has passed. One at a time.
     pub fn timeout(&mut self, after: Duration, data: u64) {
         *self.timespec = Timespec::from(after);

@@ -51,8 +51,10 @@ impl Quiesced<'_> {
     /// otherwise it is over, and [`Quiesced::shut`] fails what was held back.
     pub fn close(&self, io: &mut dyn ControlIo) -> Result<(), CloseError> {
         let device = self.device;
-        if !device.mark.was_tried() {
-            // Nothing was ever changed, the mark included.
+        let was_left = || device.page(PageId(0)).lock().is_in_use();
+        if !device.mark.was_tried() && !was_left() {
+            // Nothing was ever changed, the mark included. An image that was left open by somebody else, and found sound,
+            // is closed for him.
             device.queues.iter().for_each(Queue::shut);
             return Ok(());
         }

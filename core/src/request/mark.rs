@@ -132,4 +132,11 @@ impl MdPage {
             header.bytes[FLAGS_AT] &= !FLAG_EMPTY;
         }
     }
+
+    /// True if the header says "in use": this process has marked it, or the last one never closed it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let mark = InUse::InUse.raw().to_le_bytes();
+        let header = self.header.as_ref();
+        header.is_some_and(|header| header.bytes[IN_USE_AT..IN_USE_AT + 4] == mark)
+    }
 }

@@ -18,6 +18,9 @@ pub mod shadow;
 pub mod step;
 pub mod ticker;
 
+#[cfg(test)]
+mod tests;
+
 pub use counters::{Counters, Summary};
 pub use mailbox::Mailboxes;
 pub use memory::Memory;

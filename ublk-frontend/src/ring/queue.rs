@@ -254,10 +254,11 @@ impl<F: Front> Queue<F> {
 
     fn tick(&mut self) {
         let Shared { device, ticker, .. } = &*self.shared;
-        let next = device.tick(ticker.now(), &mut self.out);
+        // Before the tick: it tries again what waits for space, which then does not look as if it were waiting.
         if ticker.is_out_of_patience(device) {
             device.fail_starved(&mut self.out);
         }
+        let next = device.tick(ticker.now(), &mut self.out);
         if let Some(after) = ticker.again(device, next) {
             self.ring.timeout(after, Event::Timer.word());
         }

@@ -74,7 +74,7 @@ impl Ticker {
         self.to_arm(device)
     }
 
-    /// True if what waits for space has waited long enough: it is to fail.
+    /// True if what waits for space has waited long enough: it is to fail. To be asked before each tick.
     #[must_use]
     pub fn is_out_of_patience(&self, device: &Device) -> bool {
         if !device.is_starving() {

@@ -59,7 +59,12 @@ impl ControlIo for Closing<'_> {
             .map_err(|error| failed(&error))
     }
 
+    /// The close cuts what was preallocated. A file that is shorter was cut by somebody else: to make it longer would
+    /// pass zeros off as what was there.
     fn set_len(&mut self, len: Sectors) -> Result<(), Failure> {
+        if self.0.len().map_err(|error| failed(&error))? < len.bytes() {
+            return Err(Failure::Io);
+        }
         self.0.set_len(len.bytes()).map_err(|error| failed(&error))
     }
 

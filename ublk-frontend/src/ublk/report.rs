@@ -73,7 +73,7 @@ pub(super) fn of(record: &Record, shape: &Shape, direct: bool, shared: &Shared) 
         cluster_size: geometry.cluster.bytes(),
         block_size: shape.block,
         read_only: record.read_only,
-        direct: direct,
+        direct,
         zero_copy: record.zero_copy,
         queues: record.queues,
         depth: record.depth,

@@ -85,11 +85,9 @@ pub fn serve(
         }
         return Err(error);
     }
-    // Nobody may listen, and the service works all the same.
-    let _ = notify::tell(&format!(
-        "READY=1\nSTATUS=serving {}",
-        disk_node(server.record.id).display()
-    ));
+    let node = disk_node(server.record.id);
+    let ready = format!("READY=1\nSTATUS=serving {}", node.display());
+    server.systemd.tell(&ready);
     server.attend()
 }
 
@@ -142,6 +140,7 @@ struct Server<'a> {
     node: Option<Arc<File>>,
     signals: UnixStream,
     listener: UnixListener,
+    systemd: notify::Listener,
     symlink_folder: Option<File>,
     _lock: Lock,
 }
@@ -179,16 +178,14 @@ impl<'a> Server<'a> {
         } else {
             setup::check_same(&record, &shape)?;
         }
-        let started = Server::begin(
-            folder,
-            &mut control,
-            record.clone(),
+        let ready = Ready {
+            record: record.clone(),
             shape,
             opened,
             lock,
             map,
-            &mut notes,
-        );
+        };
+        let started = ready.begin(folder, &mut control, &mut notes);
         let parts = match started {
             Ok(parts) => parts,
             Err(error) => {
@@ -214,57 +211,12 @@ impl<'a> Server<'a> {
             node: Some(parts.node),
             signals,
             listener: parts.listener,
+            systemd: notify::Listener::from_env().unwrap_or_else(|error| {
+                complain("warning", format!("NOTIFY_SOCKET: {error}"));
+                notify::Listener::nobody()
+            }),
             symlink_folder: None,
             _lock: parts.lock,
-        })
-    }
-
-    fn begin(
-        folder: &Folder,
-        control: &mut Control,
-        mut record: Record,
-        shape: Shape,
-        opened: Opened,
-        lock: Option<Lock>,
-        map: NewMap,
-        notes: &mut Vec<String>,
-    ) -> Result<Parts, ToolError> {
-        let id = record.id;
-        let is_new = lock.is_none();
-        let lock = match lock {
-            Some(lock) => lock,
-            None => setup::lock(folder, id)?,
-        };
-        map.keep(folder, id)?;
-        if is_new {
-            setup::set_params(control, id, &shape)?;
-        } else {
-            setup::take_over(control, &record)?;
-        }
-        let node = setup::open_node(&char_node(id))?;
-        let direct = opened.direct;
-        let shared = Arc::new(setup::share(&record, opened)?);
-        let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
-        let alarm = Arc::new(alarm);
-        let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
-        let pid = std::process::id();
-        let started = match is_new {
-            true => control.start(id, pid),
-            false => control.end_recovery(id, pid),
-        };
-        started.map_err(driver)?;
-        record.pid = pid;
-        let path = folder.file(id, "sock");
-        let listener = socket::listen(&path).map_err(ToolError::io(&path, "listen at"))?;
-        Ok(Parts {
-            record,
-            direct,
-            shared,
-            alarm,
-            threads,
-            node,
-            listener,
-            lock,
         })
     }
 
@@ -377,8 +329,7 @@ impl<'a> Server<'a> {
     /// No more requests, everything written back, the image closed, the device removed or left.
     fn finish(&mut self, end: End) -> Result<(), ToolError> {
         let id = self.record.id;
-        // Nobody can listen any more but systemd.
-        let _ = notify::tell("STOPPING=1");
+        self.systemd.tell("STOPPING=1");
         if let End::Remove { .. } = end {
             // A request that waits for space would hold the stop up.
             self.shared.ticker.give_up();
@@ -465,6 +416,71 @@ impl Drop for NewMap {
             // It is in nobody's way.
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// Everything that is needed before the kernel is told.
+struct Ready {
+    record: Record,
+    shape: Shape,
+    opened: Opened,
+    /// Held already if a device is recovered.
+    lock: Option<Lock>,
+    map: NewMap,
+}
+
+impl Ready {
+    /// From a device without a disk to a disk that is served.
+    fn begin(
+        self,
+        folder: &Folder,
+        control: &mut Control,
+        notes: &mut Vec<String>,
+    ) -> Result<Parts, ToolError> {
+        let Ready {
+            mut record,
+            shape,
+            opened,
+            lock,
+            map,
+        } = self;
+        let id = record.id;
+        let is_new = lock.is_none();
+        let lock = match lock {
+            Some(lock) => lock,
+            None => setup::lock(folder, id)?,
+        };
+        map.keep(folder, id)?;
+        if is_new {
+            setup::set_params(control, id, &shape)?;
+        } else {
+            setup::take_over(control, &record)?;
+        }
+        let node = setup::open_node(&char_node(id))?;
+        let direct = opened.direct;
+        let shared = Arc::new(setup::share(&record, opened)?);
+        let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
+        let alarm = Arc::new(alarm);
+        let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
+        let pid = std::process::id();
+        let started = match is_new {
+            true => control.start(id, pid),
+            false => control.end_recovery(id, pid),
+        };
+        started.map_err(driver)?;
+        record.pid = pid;
+        let path = folder.file(id, "sock");
+        let listener = socket::listen(&path).map_err(ToolError::io(&path, "listen at"))?;
+        Ok(Parts {
+            record,
+            direct,
+            shared,
+            alarm,
+            threads,
+            node,
+            listener,
+            lock,
+        })
     }
 }
 

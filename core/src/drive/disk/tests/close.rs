@@ -75,6 +75,34 @@ fn a_second_close_leaves_the_next_users_file_alone() {
 }
 
 #[test]
+fn an_image_that_was_left_open_is_closed_even_if_nothing_was_written() {
+    let file = image(Version::V2, 4, 400);
+    let mut killed = open(std::slice::from_ref(&file), Options::default());
+    killed.write(Sector(0), &[1; 512], true).expect("writes");
+    drop(killed);
+    assert_ne!(mark(&file), [0; 4]);
+    let read_only = Options {
+        write: false,
+        ..Options::default()
+    };
+    let before = file.0.borrow().clone();
+    open(std::slice::from_ref(&file), read_only)
+        .close()
+        .expect("closes");
+    assert!(*file.0.borrow() == before, "not by one who only reads");
+    let mut next = open(std::slice::from_ref(&file), Options::default());
+    next.close().expect("closes");
+    assert_eq!(mark(&file), [0; 4]);
+    let closed = file.0.borrow().clone();
+    let mut last = open(std::slice::from_ref(&file), Options::default());
+    let mut data = [0; 512];
+    last.read(Sector(0), &mut data).expect("reads");
+    assert_eq!(data, [1; 512]);
+    last.close().expect("closes");
+    assert!(*file.0.borrow() == closed, "nothing to close");
+}
+
+#[test]
 fn a_close_whose_sync_failed_never_clears_the_mark_later() {
     let (file, plan, mut disk) = planned();
     disk.write(Sector(0), &[1; 512], false).expect("writes");
