@@ -16,7 +16,7 @@ use sim::disk::sector::{fill_pattern, recognise};
 
 use super::buffer::Buffer;
 use super::target::{SECTOR, Target};
-use super::trouble::{During, Trouble, demand};
+use super::trouble::{During, Trouble};
 
 /// What no write of ours has written.
 const UNKNOWN: Value = Value(u64::MAX);
@@ -170,7 +170,7 @@ impl Judge {
         let mut state = self.state();
         state.slowest = state.slowest.max(took);
         drop(state);
-        self.end(submitted, op, write, answer, &read)?;
+        self.end(submitted, op, answer, &read)?;
         Ok(answer)
     }
 
@@ -195,7 +195,6 @@ impl Judge {
         &self,
         submitted: Submitted,
         op: Op,
-        write: u32,
         answer: Result<(), Errno>,
         read: &[Value],
     ) -> Result<(), Trouble> {

@@ -1,6 +1,5 @@
 //! `kill -9` of the server under load, and recovery: clients see no error, and nothing that was acknowledged is lost.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -177,7 +176,7 @@ pub(crate) fn no_leak() -> Outcome {
 struct Held {
     /// Nodes in /dev.
     nodes: usize,
-    /// Processes of the server, living or not.
+    /// Processes of the server.
     servers: usize,
     /// Open files of all processes.
     files: u64,
@@ -201,19 +200,11 @@ impl Held {
                 .unwrap_or(0)
         };
         let kib = line("MemTotal:") - line("MemAvailable:");
-        let zombies = super::sys::tasks()
-            .iter()
-            .filter(|task| is_server(task))
-            .count();
         Ok(Held {
             nodes,
-            servers: zombies,
+            servers: server::servers().len(),
             files: files.ok_or("file-nr")?,
             kib,
         })
     }
-}
-
-fn is_server(task: &Path) -> bool {
-    std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("ploop"))
 }
