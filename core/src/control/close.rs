@@ -51,7 +51,7 @@ impl Quiesced<'_> {
     /// otherwise it is over, and [`Quiesced::shut`] fails what was held back.
     pub fn close(&self, io: &mut dyn ControlIo) -> Result<(), CloseError> {
         let device = self.device;
-        let was_left = || device.page(PageId(0)).lock().is_in_use();
+        let was_left = || device.options.write && device.page(PageId(0)).lock().is_in_use();
         if !device.mark.was_tried() && !was_left() {
             // Nothing was ever changed, the mark included. An image that was left open by somebody else, and found sound,
             // is closed for him.

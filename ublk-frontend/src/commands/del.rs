@@ -1,7 +1,8 @@
 //! `del`: writes everything back, closes the image and removes the device.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::tell::question;
 use super::{folder, refused};
@@ -30,7 +31,7 @@ pub fn run(asked: &Del) -> Result<(), ToolError> {
 }
 
 fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
-    if !force && is_mounted(id) {
+    if !force && (is_mounted(id) || is_open(id)) {
         return Err(refused(busy(id)));
     }
     match question(folder, id, Question::Stop { force })? {
@@ -84,6 +85,25 @@ fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
     }
     folder.forget(id);
     Ok(())
+}
+
+/// True if a process has the disk open, as far as `/proc` tells: kernels before 7.0 cannot be asked.
+fn is_open(id: u32) -> bool {
+    let node = disk_node(id);
+    let is_of_disk = |path: &Path| {
+        let rest = path
+            .to_str()
+            .and_then(|path| path.strip_prefix(node.to_str()?));
+        // The disk or a partition of it.
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('p'))
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let files = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
+    files
+        .flatten()
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .any(|path| is_of_disk(&path))
 }
 
 /// True if somebody has the disk for himself: a mount, a volume manager.

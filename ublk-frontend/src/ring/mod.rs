@@ -7,6 +7,7 @@
 //! One thread and one ring a queue. A mapped request stays on its queue, takes no lock but the core's and allocates
 //! nothing.
 
+mod copy;
 pub mod counters;
 pub mod event;
 pub mod flights;

@@ -5,7 +5,7 @@
 //!   ReadHole  zeros ──▶ Done
 //!   Write     data ──short: again──▶ Done │ Short       fua, no space ──▶ the same without fua, to learn which part it was
 //!   Zero      punch ──▶ zero range ──▶ written zeros ──▶ Done
-//!   Copy      per piece: read, zeros behind, write ──▶ Done │ Short
+//!   Copy      see `copy`
 //!   SetLen, WriteIndex, PunchHole, Sync: one request
 //! ```
 //! * Never a short result where going on is possible. What is left is the core's to judge: it knows what is behind.
@@ -44,7 +44,7 @@ pub enum Guest {
 
 /// What has been asked of the kernel.
 #[derive(Clone, Copy, Debug)]
-enum State {
+pub(super) enum State {
     /// Nothing yet; or a piece of memory is missing.
     New,
     /// The I/O itself; `done` bytes are behind it.
@@ -83,11 +83,11 @@ pub enum Next {
 /// One I/O under way.
 #[derive(Debug)]
 pub struct Step {
-    op: IoOp,
-    state: State,
-    done: u64,
+    pub(super) op: IoOp,
+    pub(super) state: State,
+    pub(super) done: u64,
     piece: Option<Piece>,
-    word: u64,
+    pub(super) word: u64,
 }
 
 /// What a step works with.
@@ -115,12 +115,12 @@ impl Tools<'_> {
     }
 }
 
-fn file_of(level: Level) -> FileIndex {
+pub(super) fn file_of(level: Level) -> FileIndex {
     FileIndex(file::CHAIN + u32::from(level.0))
 }
 
 /// Bytes for one request to the kernel.
-fn clip(bytes: u64) -> u32 {
+pub(super) fn clip(bytes: u64) -> u32 {
     bytes.min(1 << 30) as u32
 }
 
@@ -218,7 +218,7 @@ impl Step {
         }
     }
 
-    fn piece_at(&self) -> usize {
+    pub(super) fn piece_at(&self) -> usize {
         // Whoever is in a state that uses a piece has taken one in `with_piece`.
         self.piece.as_ref().map_or(0, |piece| piece.at)
     }
@@ -437,87 +437,6 @@ impl Step {
             Ok(false) => Next::Ended(Outcome::Done),
             Err(failure) => Next::Ended(Outcome::Failed(failure)),
         }
-    }
-
-    /// The next piece of a copy: bytes of it, and how many of them come from the lower file.
-    fn copy_step(&self, piece: u64) -> Option<(u64, u64)> {
-        let IoOp::Copy { from_len, len, .. } = &self.op else {
-            return None;
-        };
-        let step = (len.bytes() - self.done).min(piece);
-        Some((step, from_len.bytes().saturating_sub(self.done).min(step)))
-    }
-
-    fn copy_piece(&mut self, tools: &mut Tools<'_>) -> Next {
-        match self.copy_step(tools.memory.copy_bytes()) {
-            Some((0, _)) => Next::Ended(Outcome::Done),
-            Some((_, 0)) => self.copy_write(0, tools),
-            _ => self.ask_copy_read(0, tools),
-        }
-    }
-
-    fn ask_copy_read(&mut self, got: u64, tools: &mut Tools<'_>) -> Next {
-        let Some((_, there)) = self.copy_step(tools.memory.copy_bytes()) else {
-            return Next::Ended(Outcome::Failed(Failure::Io));
-        };
-        let IoOp::Copy { level, from, .. } = self.op else {
-            return Next::Ended(Outcome::Failed(Failure::Io));
-        };
-        self.state = State::CopyRead { got };
-        let into = Place::Memory(self.piece_at() + got as usize);
-        let at = from.bytes() + self.done + got;
-        tools
-            .ring
-            .read(file_of(level), at, clip(there - got), into, self.word);
-        Next::Asked
-    }
-
-    fn copy_read(&mut self, got: u64, bytes: u64, tools: &mut Tools<'_>) -> Next {
-        let got = got + bytes;
-        let there = self
-            .copy_step(tools.memory.copy_bytes())
-            .map_or(0, |(_, there)| there);
-        if got >= there || (got % SECTOR_BYTES != 0 && got.next_multiple_of(SECTOR_BYTES) >= there)
-        {
-            return self.copy_write(got.min(there), tools);
-        }
-        if bytes == 0 || got % SECTOR_BYTES != 0 {
-            // The lower file ends before what was to be copied.
-            return Next::Ended(Outcome::Short { bytes: self.done });
-        }
-        self.ask_copy_read(got, tools)
-    }
-
-    /// The lower file's bytes are there; the rest of the piece becomes zeros.
-    fn copy_write(&mut self, got: u64, tools: &mut Tools<'_>) -> Next {
-        let Some((step, _)) = self.copy_step(tools.memory.copy_bytes()) else {
-            return Next::Ended(Outcome::Failed(Failure::Io));
-        };
-        let at = self.piece_at() + got as usize;
-        tools.ring.arena().zero(at, (step - got) as usize);
-        self.copy_written(0, step, tools)
-    }
-
-    fn copy_written(&mut self, put: u64, len: u64, tools: &mut Tools<'_>) -> Next {
-        if put >= len {
-            self.done += len;
-            return self.copy_piece(tools);
-        }
-        let IoOp::Copy { to_level, to, .. } = self.op else {
-            return Next::Ended(Outcome::Failed(Failure::Io));
-        };
-        self.state = State::CopyWrite { put, len };
-        let from = Place::Memory(self.piece_at() + put as usize);
-        let at = to.bytes() + self.done + put;
-        tools.ring.write(
-            file_of(to_level),
-            at,
-            clip(len - put),
-            from,
-            false,
-            self.word,
-        );
-        Next::Asked
     }
 }
 

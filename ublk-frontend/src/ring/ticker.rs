@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use ploop_core::Device;
 use ploop_core::units::Millis;
 
+/// Longest time of a timer: what begins to wait for space while one runs must not wait for a late one.
+const LONGEST: Duration = Duration::from_millis(200);
+
 /// The clock, and whether a timer runs.
 #[derive(Debug)]
 pub struct Ticker {
@@ -34,7 +37,10 @@ impl Ticker {
         Ticker {
             epoch: Instant::now(),
             running: AtomicBool::new(false),
-            first: delay.max(Duration::from_millis(1)),
+            first: match delay {
+                Duration::ZERO => LONGEST,
+                delay => delay.min(LONGEST),
+            },
             starving_since: AtomicU64::new(0),
             patience,
             gave_up: AtomicBool::new(false),
@@ -67,7 +73,7 @@ impl Ticker {
     pub fn again(&self, device: &Device, next: Option<Millis>) -> Option<Duration> {
         if let Some(next) = next {
             let wait = next.0.saturating_sub(self.now().0).max(1);
-            return Some(Duration::from_millis(wait));
+            return Some(Duration::from_millis(wait).min(LONGEST));
         }
         self.running.store(false, Ordering::Release);
         // A page may have become dirty between the tick and the store, and its queue seen the timer running.

@@ -2,6 +2,7 @@
 //!
 //! The socket is connected at the start: once the server has let go of its mounts, the name leads nowhere.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -16,13 +17,17 @@ pub struct Listener {
 impl Listener {
     /// As the environment says.
     pub fn from_env() -> io::Result<Listener> {
-        let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
-        let Some(name) = name else {
-            return Ok(Listener { socket: None });
-        };
+        match std::env::var_os("NOTIFY_SOCKET") {
+            Some(name) if !name.is_empty() => Listener::at(&name),
+            _ => Ok(Listener::nobody()),
+        }
+    }
+
+    /// The socket of this name; one that begins with `@` is abstract.
+    pub fn at(name: &OsStr) -> io::Result<Listener> {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            _ => SocketAddr::from_pathname(&name)?,
+            _ => SocketAddr::from_pathname(name)?,
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
@@ -42,5 +47,27 @@ impl Listener {
         if let Some(socket) = &self.socket {
             let _ = socket.send(message.as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_even_if_the_name_is_gone() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).expect("socket");
+        let listener = Listener::at(path.as_os_str()).expect("connected");
+        std::fs::remove_file(&path).expect("removed");
+        listener.tell("READY=1");
+        let mut message = [0; 32];
+        let len = systemd.recv(&mut message).expect("told");
+        assert_eq!(&message[..len], b"READY=1");
+        drop(systemd);
+        listener.tell("nobody hears this");
+        Listener::nobody().tell("nor this");
+        assert!(Listener::at(OsStr::new("/nowhere/at/all")).is_err());
     }
 }

@@ -67,6 +67,8 @@ pub fn serve(
 ) -> Result<(), ToolError> {
     end_on_panic();
     let signals = signals().map_err(|error| refused(format!("signals: {error}")))?;
+    // The queues say whether this works; it is theirs and the last sync's.
+    let _ = rustix::process::configure_io_flusher_behavior(true);
     if let Err(error) = namespace::enter() {
         complain("warning", format!("no mount namespace of its own: {error}"));
     }

@@ -1,0 +1,311 @@
+//! The ring of a queue. See the promises in the head of [`super`].
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fixed, FsyncFlags, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use super::arena::Arena;
+use crate::ublk::sys::{self, IoCmd};
+
+/// What an I/O reads or writes in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Bytes of the ring's arena from here.
+    Memory(usize),
+    /// A buffer that the kernel has put into the ring's table, from this byte of it.
+    Fixed {
+        /// Place in the table.
+        index: u16,
+        /// First byte.
+        at: usize,
+    },
+}
+
+/// A file of the ring's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIndex(pub u32);
+
+/// What came back: the caller's word and the kernel's result (a negative one is an errno).
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    /// The word given with the request.
+    pub data: u64,
+    /// The result.
+    pub result: i32,
+}
+
+/// The memory behind a ublk request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UblkBuffer {
+    /// None.
+    None,
+    /// Bytes of the arena.
+    Memory {
+        /// First byte.
+        at: usize,
+        /// Bytes.
+        len: u32,
+    },
+    /// The kernel puts the request's own pages into the ring's table, at this place.
+    Auto {
+        /// Place in the table.
+        index: u16,
+    },
+    /// A place in the table, for a command that registers by hand.
+    Index(u16),
+}
+
+/// One io_uring and the memory its requests name.
+pub struct Ring {
+    ring: IoUring,
+    arena: Arc<Arena>,
+    timespec: Box<Timespec>,
+    /// Requests that name memory of the arena or the time, and have not come back.
+    in_flight: u32,
+    /// Commands to ublk that have not come back.
+    commands: u32,
+}
+
+/// Set in the word of a command to ublk. The caller's words are smaller.
+const COMMAND: u64 = 1 << 63;
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("in_flight", &self.in_flight)
+            .finish()
+    }
+}
+
+impl Ring {
+    /// A ring for the calling thread. `files` becomes its table; `fixed` places for buffers that the kernel puts there.
+    pub fn new(
+        entries: u32,
+        arena: Arc<Arena>,
+        files: &[BorrowedFd<'_>],
+        fixed: u32,
+    ) -> io::Result<Ring> {
+        let entries = entries.next_power_of_two().min(1 << 14);
+        let mut builder = IoUring::builder();
+        builder
+            .setup_cqsize(2 * entries)
+            .setup_submit_all()
+            .setup_coop_taskrun()
+            .setup_single_issuer()
+            .setup_defer_taskrun();
+        let ring = builder.build(entries)?;
+        let files: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        ring.submitter().register_files(&files)?;
+        if fixed > 0 {
+            ring.submitter().register_buffers_sparse(fixed)?;
+        }
+        // Saves a look-up for each call; older kernels do without.
+        let _ = ring.submitter().register_ring_fd();
+        Ok(Ring {
+            ring,
+            arena,
+            timespec: Box::new(Timespec::new()),
+            in_flight: 0,
+            commands: 0,
+        })
+    }
+
+    /// Requests, other than commands to ublk, that have not come back.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// Reads from a file. `len` bytes at byte `at`.
+    pub fn read(&mut self, file: FileIndex, at: u64, len: u32, into: Place, data: u64) {
+        let file = Fixed(file.0);
+        let entry = match into {
+            Place::Memory(place) => {
+                let to = self.arena.at(place, len as usize);
+                opcode::Read::new(file, to, len).offset(at).build()
+            }
+            Place::Fixed { index, at: from } => {
+                opcode::ReadFixed::new(file, ptr::without_provenance_mut(from), len, index)
+                    .offset(at)
+                    .build()
+            }
+        };
+        self.push(entry.user_data(data));
+    }
+
+    /// Writes to a file. `len` bytes at byte `at`. `dsync`: durable before it completes.
+    pub fn write(
+        &mut self,
+        file: FileIndex,
+        at: u64,
+        len: u32,
+        from: Place,
+        dsync: bool,
+        data: u64,
+    ) {
+        let file = Fixed(file.0);
+        let flags = if dsync { libc::RWF_DSYNC } else { 0 };
+        let entry = match from {
+            Place::Memory(place) => {
+                let from = self.arena.at(place, len as usize);
+                let write = opcode::Write::new(file, from, len);
+                write.offset(at).rw_flags(flags).build()
+            }
+            Place::Fixed { index, at: from } => {
+                opcode::WriteFixed::new(file, ptr::without_provenance(from), len, index)
+                    .offset(at)
+                    .rw_flags(flags)
+                    .build()
+            }
+        };
+        self.push(entry.user_data(data));
+    }
+
+    /// fdatasync.
+    pub fn sync(&mut self, file: FileIndex, data: u64) {
+        let entry = opcode::Fsync::new(Fixed(file.0)).flags(FsyncFlags::DATASYNC);
+        self.push(entry.build().user_data(data));
+    }
+
+    /// fallocate with these mode bits.
+    pub fn fallocate(&mut self, file: FileIndex, mode: i32, at: u64, len: u64, data: u64) {
+        let entry = opcode::Fallocate::new(Fixed(file.0), len)
+            .offset(at)
+            .mode(mode);
+        self.push(entry.build().user_data(data));
+    }
+
+    /// ftruncate.
+    pub fn truncate(&mut self, file: FileIndex, len: u64, data: u64) {
+        let entry = opcode::Ftruncate::new(Fixed(file.0), len);
+        self.push(entry.build().user_data(data));
+    }
+
+    /// Completes at once.
+    pub fn nudge(&mut self, data: u64) {
+        self.push(opcode::Nop::new().build().user_data(data));
+    }
+
+    /// Completes when this time has passed. One at a time.
+    pub fn timeout(&mut self, after: Duration, data: u64) {
+        *self.timespec = Timespec::from(after);
+        let entry = opcode::Timeout::new(&raw const *self.timespec).build();
+        self.push(entry.user_data(data));
+        // The kernel copies the time when it takes the request, which is now: the box may be used again.
+        let _ = self.submit();
+    }
+
+    /// A command to the ublk driver. `buffer`: what the kernel copies the next request's data into or out of.
+    pub fn ublk(
+        &mut self,
+        file: FileIndex,
+        op: u32,
+        mut command: IoCmd,
+        buffer: UblkBuffer,
+        data: u64,
+    ) {
+        let mut auto = None;
+        match buffer {
+            UblkBuffer::None => {}
+            UblkBuffer::Memory { at, len } => {
+                command.addr = self.arena.at(at, len as usize) as u64;
+            }
+            UblkBuffer::Auto { index } => {
+                auto = Some(u64::from(index) | u64::from(sys::AUTO_BUF_REG_FALLBACK) << 16);
+            }
+            UblkBuffer::Index(index) => command.addr = u64::from(index),
+        }
+        let entry = opcode::UringCmd16::new(Fixed(file.0), op)
+            .cmd(command.to_bytes())
+            .addr(auto)
+            .build();
+        self.push(entry.user_data(data | COMMAND));
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        if entry.get_user_data() & COMMAND == 0 {
+            self.in_flight += 1;
+        } else {
+            self.commands += 1;
+        }
+        loop {
+            // SAFETY: every address in an entry comes from `Arena::at` of the arena that this ring keeps, or is the boxed
+            // timespec, or an offset into a table; the arena outlives the entry (see `drop`).
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // The submission queue is full: the kernel takes all of it.
+            let _ = self.submit();
+        }
+    }
+
+    /// Hands over what was pushed.
+    pub fn submit(&mut self) -> io::Result<()> {
+        retried(self.ring.submit())
+    }
+
+    /// Hands over what was pushed and waits until something came back.
+    pub fn submit_and_wait(&mut self) -> io::Result<()> {
+        retried(self.ring.submit_and_wait(1))
+    }
+
+    /// Takes out what came back.
+    pub fn reap(&mut self, into: &mut Vec<Completion>) {
+        let (in_flight, commands) = (&mut self.in_flight, &mut self.commands);
+        into.extend(self.ring.completion().map(|entry: cqueue::Entry| {
+            let data = entry.user_data();
+            *if data & COMMAND == 0 {
+                &mut *in_flight
+            } else {
+                &mut *commands
+            } -= 1;
+            Completion {
+                data: data & !COMMAND,
+                result: entry.result(),
+            }
+        }));
+    }
+}
+
+impl Drop for Ring {
+    /// Waits for what names the arena. Commands to ublk that are still out (an error on the way) end with the ring or
+    /// with the device, whichever goes last: the arena stays mapped for them.
+    fn drop(&mut self) {
+        // What was pushed and not handed over can only be cancelled afterwards.
+        let _ = self.submit();
+        let _ = self
+            .ring
+            .submitter()
+            .register_sync_cancel(None, CancelBuilder::any());
+        let mut ended = Vec::new();
+        while self.in_flight > 0 && self.submit_and_wait().is_ok() {
+            self.reap(&mut ended);
+            ended.clear();
+        }
+        if self.in_flight > 0 || self.commands > 0 {
+            let _ = Arc::into_raw(Arc::clone(&self.arena));
+        }
+    }
+}
+
+/// Interruptions and "come back later" are no errors: the caller's loop does come back.
+fn retried(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME) => Ok(()),
+            _ => Err(error),
+        },
+        Ok(_) => Ok(()),
+    }
+}

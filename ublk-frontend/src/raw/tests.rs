@@ -1,0 +1,67 @@
+use super::*;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn bell() -> OwnedFd {
+    use rustix::event::{EventfdFlags, eventfd};
+    eventfd(0, EventfdFlags::CLOEXEC).expect("eventfd")
+}
+
+#[test]
+fn a_ring_that_is_dropped_waits_for_what_names_its_memory() {
+    let bell = bell();
+    let arena = Arc::new(Arena::new(1).expect("memory"));
+    let mut ring = Ring::new(8, Arc::clone(&arena), &[bell.as_fd()], 0).expect("io_uring");
+    ring.read(FileIndex(0), 0, 8, Place::Memory(0), 1);
+    ring.timeout(Duration::from_secs(3600), 2);
+    ring.submit().expect("submitted");
+    ring.read(FileIndex(0), 0, 8, Place::Memory(8), 3);
+    assert_eq!(ring.in_flight(), 3);
+    drop(ring);
+    assert_eq!(
+        Arc::strong_count(&arena),
+        1,
+        "nothing was left to the kernel"
+    );
+}
+
+#[test]
+fn memory_is_checked() {
+    let arena = Arena::new(4096).expect("memory");
+    arena.copy_in(4000, b"abc");
+    let mut out = [9; 5];
+    arena.copy_out(3999, &mut out);
+    assert_eq!(&out, b"\0abc\0");
+    arena.zero(4001, 1);
+    arena.copy_out(3999, &mut out);
+    assert_eq!(&out, b"\0a\0c\0");
+    let end = arena.size();
+    assert!(std::panic::catch_unwind(|| arena.zero(end - 1, 2)).is_err());
+    assert!(std::panic::catch_unwind(|| arena.zero(usize::MAX, 2)).is_err());
+}
+
+#[test]
+fn a_full_submission_queue_is_handed_over() {
+    let zero = File::open("/dev/zero").expect("zeros");
+    let arena = Arc::new(Arena::new(1 << 20).expect("memory"));
+    arena.copy_in(0, &[7; 4096]);
+    let mut ring = Ring::new(4, Arc::clone(&arena), &[zero.as_fd()], 0).expect("io_uring");
+    for n in 0..32 {
+        ring.read(FileIndex(0), 0, 128, Place::Memory(128 * n as usize), n);
+    }
+    let mut ended = Vec::new();
+    while ended.len() < 32 {
+        ring.submit_and_wait().expect("waited");
+        ring.reap(&mut ended);
+    }
+    let mut words: Vec<u64> = ended.iter().map(|c| c.data).collect();
+    words.sort_unstable();
+    assert_eq!(words, (0..32).collect::<Vec<_>>());
+    assert!(ended.iter().all(|c| c.result == 128));
+    let mut out = [1; 4096];
+    arena.copy_out(0, &mut out);
+    assert_eq!(out, [0; 4096]);
+}
