@@ -1,14 +1,12 @@
-//! The model, shared by all clients of one block device, and what becomes of it when the server is killed.
+//! The model, shared by all clients of one block device.
 //!
 //! * An operation is submitted to the model before the kernel sees it and ended after the kernel has answered: the model's
 //!   intervals contain the real ones, so it can be too lenient by that much, never too strict.
-//! * **A killed server.** What it had acknowledged is judged like after a power cut: `kill` freezes a copy of the model. What
-//!   it had not is issued again by the kernel, and ends under the new server; such *late* operations do not go to the
-//!   model. When all of them have ended the whole disk is read: each sector must be legal for the frozen copy, and where
-//!   late writes are, it must hold one of them.
-//! * While the gate is shut, clients wait before they submit.
+//! * **A killed server** is no event here: clients see no error and are told of nothing, so the disk that they see is one
+//!   disk. What the dead server had acknowledged stays, what it had not is issued again by the kernel and ends under the
+//!   next server, in one order that the model finds, or does not.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::disk::{Model, OpId};
@@ -18,7 +16,7 @@ use sim::disk::sector::{fill_pattern, recognise};
 
 use super::buffer::Buffer;
 use super::target::{SECTOR, Target};
-use super::trouble::{During, Trouble, demand};
+use super::trouble::{During, Trouble};
 
 /// What no write of ours has written.
 const UNKNOWN: Value = Value(u64::MAX);
@@ -39,10 +37,6 @@ struct State {
     writes: u32,
     /// Ops in flight.
     running: u32,
-    /// Goes up at each kill.
-    server: u32,
-    frozen: Option<Frozen>,
-    shut: bool,
     events: Option<Vec<Event>>,
     ops: u64,
     sectors: u64,
@@ -50,16 +44,9 @@ struct State {
     slowest: Duration,
 }
 
-/// What is known of a server that was killed.
-struct Frozen {
-    model: Model,
-    late: Vec<(Op, u32)>,
-}
-
 /// See the module.
 pub(crate) struct Judge {
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 /// Operations judged, sectors compared.
@@ -101,16 +88,12 @@ impl Judge {
                 model,
                 writes: 0,
                 running: 0,
-                server: 0,
-                frozen: None,
-                shut: false,
                 events: None,
                 ops: 0,
                 sectors: 0,
                 failed: 0,
                 slowest: Duration::ZERO,
             }),
-            changed: Condvar::new(),
         }
     }
 
@@ -159,13 +142,6 @@ impl Judge {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_while(&self, wait: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let state = self.state();
-        self.changed
-            .wait_while(state, |state| wait(state))
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Does an operation on the target, and judges the answer. How the kernel answered.
     ///
     /// # Errors
@@ -194,12 +170,12 @@ impl Judge {
         let mut state = self.state();
         state.slowest = state.slowest.max(took);
         drop(state);
-        self.end(submitted, op, write, answer, &read)?;
+        self.end(submitted, op, answer, &read)?;
         Ok(answer)
     }
 
     fn submit(&self, op: Op) -> (Submitted, u32) {
-        let mut state = self.wait_while(|state| state.shut);
+        let mut state = self.state();
         let state = &mut *state;
         let mut write = 0;
         if matches!(op.kind, Kind::Write { .. }) {
@@ -212,21 +188,13 @@ impl Judge {
             events.len() - 1
         });
         let id = state.model.submit(op, write);
-        (
-            Submitted {
-                id,
-                event,
-                server: state.server,
-            },
-            write,
-        )
+        (Submitted { id, event }, write)
     }
 
     fn end(
         &self,
         submitted: Submitted,
         op: Op,
-        write: u32,
         answer: Result<(), Errno>,
         read: &[Value],
     ) -> Result<(), Trouble> {
@@ -241,79 +209,16 @@ impl Judge {
         state.ops += 1;
         state.failed += u64::from(answer.is_err());
         state.sectors += read.len() as u64;
-        self.changed.notify_all();
         if let Some(events) = &mut state.events {
             events.push(Event::End(submitted.event, end, read.to_vec()));
         }
-        if submitted.server == state.server {
-            return state
-                .model
-                .complete(submitted.id, end, read)
-                .map_err(|violation| format!("{op:?}: {violation}").into());
-        }
-        let frozen = state
-            .frozen
-            .as_mut()
-            .ok_or("an operation outlived the judgement of its server")?;
-        if end == End::Ok {
-            frozen.late.push((op, write));
-        }
-        for (sector, &value) in (op.start..).zip(read) {
-            frozen
-                .model
-                .check_after_crash(sector, value)
-                .map_err(|violation| format!("late {op:?}: {violation}"))?;
-        }
-        Ok(())
+        let judged = state.model.complete(submitted.id, end, read);
+        judged.map_err(|violation| format!("{op:?}: {violation}").into())
     }
 
-    /// The server is dead, and clients submit nothing (see [`Judge::shut`]): what is in flight is late.
-    pub(crate) fn kill(&self) {
-        let mut state = self.state();
-        let mut model = state.model.clone();
-        model.crash();
-        state.server += 1;
-        state.frozen = Some(Frozen {
-            model,
-            late: Vec::new(),
-        });
-    }
-
-    /// Clients wait before their next operation.
-    pub(crate) fn shut(&self, shut: bool) {
-        self.state().shut = shut;
-        self.changed.notify_all();
-    }
-
-    /// Waits until nothing is in flight.
-    pub(crate) fn wait_idle(&self) {
-        drop(self.wait_while(|state| state.running > 0));
-    }
-
-    /// Judges what the disk holds under the new server, and goes on from there. Nothing may be in flight. Number of late
-    /// operations.
-    pub(crate) fn restart(&self, target: &Target) -> Result<usize, Trouble> {
-        let flush = Op {
-            kind: Kind::Flush,
-            start: 0,
-            len: 0,
-        };
-        target
-            .perform(flush, &mut [])
-            .during("flush after the recovery")?;
-        let seen = read_all(target)?;
-        let mut state = self.state();
-        let state = &mut *state;
-        let frozen = state.frozen.take().ok_or("no server was killed")?;
-        frozen
-            .model
-            .check_all_after_crash(&seen)
-            .map_err(|violation| format!("after the recovery: {violation}"))?;
-        for (sector, &value) in seen.iter().enumerate() {
-            late_value(&frozen.late, sector as u64, value)?;
-        }
-        state.model.reset(&seen);
-        Ok(frozen.late.len())
+    /// Operations in flight.
+    pub(crate) fn running(&self) -> u32 {
+        self.state().running
     }
 
     /// Reads the whole disk as one more client.
@@ -332,31 +237,9 @@ impl Judge {
     }
 }
 
-/// A sector that late writes cover holds one of them.
-fn late_value(late: &[(Op, u32)], sector: u64, seen: Value) -> Result<(), Trouble> {
-    let covers = |op: &Op| (op.start..op.start + op.len).contains(&sector);
-    let mut wanted = Vec::new();
-    for (op, write) in late.iter().filter(|(op, _)| covers(op)) {
-        match op.kind {
-            Kind::Write { .. } => wanted.push(Value::of(*write, sector)),
-            Kind::WriteZeroes { .. } => wanted.push(Value::ZERO),
-            // Old or zeros: nothing is known.
-            Kind::Discard | Kind::Read | Kind::Flush => {}
-        }
-    }
-    let discarded = late
-        .iter()
-        .any(|(op, _)| op.kind == Kind::Discard && covers(op));
-    let good = wanted.is_empty() || wanted.contains(&seen) || (discarded && seen == Value::ZERO);
-    demand(good, || {
-        format!("sector {sector} was written under the new server ({wanted:?}) and holds {seen:?}")
-    })
-}
-
 struct Submitted {
     id: OpId,
     event: usize,
-    server: u32,
 }
 
 /// Sectors that are read at once.

@@ -146,13 +146,12 @@ pub(crate) fn during<T>(
             });
         }
         let result = meanwhile(&Running { stop: &stop });
-        if let Err(trouble) = &result {
+        if let Err(trouble @ Trouble::Failed(_)) = &result {
             // Clients may wait for a server that will never come.
             println!("failed: {trouble}");
             super::server::clean_up();
         }
         stop.store(true, Ordering::Relaxed);
-        judge.shut(false);
         result
     });
     match first.into_inner() {

@@ -88,19 +88,17 @@ pub(crate) fn pin(processor: usize) {
     let _ = sched_setaffinity(None, &set);
 }
 
-/// Prints what every process waits for in the kernel, if it waits without being interruptible, or is one of ours.
+/// Prints what every task waits for in the kernel: those of the server, and whoever waits without being interruptible.
 pub(crate) fn print_waiting() {
     for task in tasks() {
         let read = |what: &str| std::fs::read_to_string(task.join(what)).unwrap_or_default();
-        let (name, stack) = (read("comm"), read("stack"));
         let state = read("stat")
             .rsplit(") ")
             .next()
-            .unwrap_or("")
-            .chars()
-            .next();
-        let ours = name.starts_with("ploop") || name.starts_with("real_kernel");
-        if state == Some('D') || (ours && !stack.trim().is_empty()) {
+            .and_then(|rest| rest.chars().next());
+        let program = std::fs::read_link(task.join("exe")).unwrap_or_default();
+        if state == Some('D') || program.ends_with("ploop-ublk") {
+            let (name, stack) = (read("comm"), read("stack"));
             println!("--- {} {} {state:?}\n{stack}", task.display(), name.trim());
         }
     }

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::parts::gather;
-use super::vm::Vm;
+use super::vm::{Failure, Vm};
 use super::{Missing, exported, initramfs};
 use crate::line::{Line, Verdict};
 use crate::steps::{Kernel, STEPS};
 
 /// How long a guest may take in all.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(480);
+/// How often a guest that says nothing is booted.
+const BOOTS: u32 = 3;
 /// The test that judges the guest as a whole.
 const WHOLE: &str = "guest";
 /// The test that judges the images that it handed out.
@@ -95,7 +98,10 @@ impl Guests {
             }
             let (steps, board) = (wanted.join(","), Arc::clone(&self.board));
             std::thread::spawn(move || {
-                let whole = run(kernel, &steps, &board);
+                // Whoever waits must not wait for ever.
+                let whole = catch_unwind(AssertUnwindSafe(|| run(kernel, &steps, &board)));
+                let whole =
+                    whole.unwrap_or_else(|_| Err("the test's own program panicked".to_owned()));
                 // Whoever has no result now has the guest's.
                 for test in tests(kernel) {
                     let result = match &whole {
@@ -117,28 +123,38 @@ fn cache() -> PathBuf {
 
 fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
     let folder = cache().join(format!("run-{}", kernel.name()));
-    let vm = prepare(kernel, steps, &folder).map_err(|Missing(what)| {
-        format!("no guest: {what}; see the head of ublk-frontend/tests/real_kernel.rs")
-    })?;
-    let began = std::time::Instant::now();
-    vm.watch(LIMIT, |line| match line {
-        Line::Begin(_) | Line::Done => {}
-        Line::End(step, verdict, seconds, found) => {
-            let found = format!("{seconds:.1} s, {found}");
-            board.pin(
-                kernel,
-                &step,
-                match verdict {
-                    Verdict::Ok => Ok(found),
-                    Verdict::NotOffered => Ok(format!("NOT OFFERED: {found}")),
-                    Verdict::Failed => Err(found),
-                },
-            );
+    let began = Instant::now();
+    for boot in 1.. {
+        let vm = prepare(kernel, steps, &folder).map_err(|Missing(what)| {
+            format!("no guest: {what}; see the head of ublk-frontend/tests/real_kernel.rs")
+        })?;
+        match vm.watch(LIMIT, |line| pin(kernel, line, board)) {
+            Ok(()) => break,
+            Err(Failure::Silent) if boot < BOOTS => println!(
+                "{}: the guest never said anything, it is booted again; its console: {}",
+                kernel.name(),
+                folder.join("console.log").display()
+            ),
+            Err(Failure::Silent) => return Err(format!("{BOOTS} guests never said anything")),
+            Err(Failure::Other(what)) => return Err(what),
         }
-    })?;
+    }
     let images = exported::check(&folder.join("exports"), &folder);
     board.pin(kernel, IMAGES, images.map(|names| names.join(" ")));
     Ok(format!("{:.0} s", began.elapsed().as_secs_f64()))
+}
+
+fn pin(kernel: Kernel, line: Line, board: &Board) {
+    let Line::End(step, verdict, seconds, found) = line else {
+        return;
+    };
+    let found = format!("{seconds:.1} s, {found}");
+    let result = match verdict {
+        Verdict::Ok => Ok(found),
+        Verdict::NotOffered => Ok(format!("NOT OFFERED: {found}")),
+        Verdict::Failed => Err(found),
+    };
+    board.pin(kernel, &step, result);
 }
 
 fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {

@@ -37,12 +37,17 @@ pub(super) enum Qemu {
 }
 
 impl Qemu {
-    /// A command that starts it, with its libraries and firmware.
+    /// A command that starts it, with its libraries and firmware. It dies with this process.
     pub(super) fn command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
         match self {
-            Qemu::Installed => Command::new("qemu-system-x86_64"),
+            Qemu::Installed => {
+                command.arg("qemu-system-x86_64");
+                command
+            }
             Qemu::Unpacked(root) => {
-                let mut command = Command::new(root.join("usr/bin/qemu-system-x86_64"));
+                command.arg(root.join("usr/bin/qemu-system-x86_64"));
                 command.env("LD_LIBRARY_PATH", library_path(root)).env(
                     "QEMU_MODULE_DIR",
                     root.join("usr/lib/x86_64-linux-gnu/qemu"),

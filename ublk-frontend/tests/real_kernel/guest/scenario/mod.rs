@@ -9,12 +9,12 @@
 //! | `settle` | waits until all have ended |
 //! | `tick` | time passes |
 //! | `close` | `del`, both checkers, `add` |
-//! | `cut`, `close cut` | everything in flight ends, `kill -9` of the server, `recover`: judged like a power cut |
+//! | `cut`, `close cut` | everything in flight ends, `kill -9` of the server, `recover`, all is read: nothing acknowledged may be lost |
 //! | `ended`, `expect` | demanded as long as the lines before it all happened as they say (see below) |
 //! | `deliver`, `turn`, `waits`, `mapped`, `suspend`, `resume` | not on a device: who completes what, and when, is the kernel's affair |
 //!
-//! After a fault that cannot be made here, a suspend, or a cut (of which the scenario goes on with one image of many, and a killed
-//! server keeps more than a power cut does), what the author expects may not be what happens: from there on the model
+//! After a fault that cannot be made here, a suspend, or a cut (after which the scenario knows what of it was lost: a killed server
+//! loses nothing), what the author expects may not be what happens: from there on the model
 //! alone judges. It always judges everything that is read.
 
 mod build;

@@ -191,9 +191,9 @@ impl<'a> Play<'a> {
         let (_, target) = self.target()?;
         let (device, _) = self.up.as_ref().ok_or("no device")?;
         device.kill()?;
-        self.judge.kill();
         device.recover()?;
-        self.judge.restart(&target)?;
+        self.judge
+            .read_everything(&target, self.scenario.shape.size * SCALE)?;
         self.as_written = false;
         self.tally.kills += 1;
         Ok(())
