@@ -137,7 +137,6 @@ fn mapped_requests_allocate_nothing() {
         zero: File::open("/dev/zero").expect("zeros"),
         mail: Mailboxes::new(1).expect("boxes"),
         ticker: Ticker::new(Duration::from_millis(50), None),
-        shadow: None,
         counters: vec![Counters::default()],
         broken: false.into(),
     });
