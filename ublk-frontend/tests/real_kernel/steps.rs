@@ -1,7 +1,9 @@
 //! What runs, where, in which order, and for how long at most. The host shows it as tests; the agent runs it.
 
 use crate::guest::trouble::Outcome;
-use crate::guest::{errors, filesystems, harness, kill, loads, planned, power, scenario, space};
+use crate::guest::{
+    errors, filesystems, harness, kill, loads, manners, planned, power, scenario, space,
+};
 
 /// A kernel that guests boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +70,8 @@ pub(crate) const STEPS: &[Step] = &[
     step("harness-on-kernel-loop", OLD, 60, harness::sound),
     step("harness-finds-a-lie", OLD, 60, harness::lie),
     step("power-cut-on-kernel-loop", NEW, 120, power::sound),
+    step("manners", BOTH, 60, manners::manners),
+    step("parameters", BOTH, 60, manners::parameters),
     step("ext4", BOTH, 120, filesystems::ext4),
     step(
         "ext4-64k-clusters",
@@ -77,6 +81,8 @@ pub(crate) const STEPS: &[Step] = &[
     ),
     step("xfs", NEW, 120, filesystems::xfs),
     step("load-mixed", BOTH, 120, loads::mixed),
+    step("load-cached-and-copied", NEW, 120, loads::cached_and_copied),
+    step("load-on-snapshot", BOTH, 120, loads::snapshot),
     step("load-sequential", NEW, 120, loads::sequential),
     step("load-trim", OLD, 120, loads::trim),
     step("cross-queue", BOTH, 120, loads::cross_queue),

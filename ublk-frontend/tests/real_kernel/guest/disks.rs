@@ -64,7 +64,7 @@ pub(crate) fn export(file: &Path, name: &str) -> Result<(), Trouble> {
     let content = std::fs::read(file).during(file.display())?;
     let disk = File::options().write(true).open(EXPORTS).during(EXPORTS)?;
     let mut head = vec![0; EXPORT_HEAD];
-    write!(&mut head[..], "{name} {}\n", content.len())?;
+    writeln!(&mut head[..], "{name} {}", content.len())?;
     disk.write_all_at(&head, *end)?;
     disk.write_all_at(&content, *end + EXPORT_HEAD as u64)
         .during("export")?;

@@ -71,7 +71,16 @@ impl Judged {
 }
 
 fn simple(cluster: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
-    let disk = Judged::new("load", "48M", cluster, "--queues 4 --depth 32")?;
+    with(cluster, "", load, seconds)
+}
+
+fn with(cluster: &str, options: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
+    let disk = Judged::new(
+        "load",
+        "48M",
+        cluster,
+        &format!("--queues 4 --depth 32 {options}"),
+    )?;
     during(
         &load(disk.sectors),
         &disk.judge,
@@ -91,6 +100,62 @@ fn simple(cluster: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
 /// Everything at once.
 pub(crate) fn mixed() -> Outcome {
     simple("64k", |sectors| Load::mixed(sectors, 3), 8)
+}
+
+/// The same through the page cache and with a copy, on clusters that are no power of two.
+pub(crate) fn cached_and_copied() -> Outcome {
+    let options = "--zero-copy off --direct off";
+    with("252k", options, |sectors| Load::mixed(sectors, 16), 5)
+}
+
+/// A load on a disk, another on a snapshot of it: what the lower image holds stays, byte by byte.
+pub(crate) fn snapshot() -> Outcome {
+    let folder = disks::folder("snapshot")?;
+    let (lower, top) = (folder.join("lower.hdd"), folder.join("top.hdd"));
+    create(&lower, "24M", "64k")?;
+    let device = add("--queues 2", &[&lower])?;
+    let target = device.open()?;
+    let sectors = target.sectors()?;
+    let judge = Judge::zeros(sectors);
+    let work = |target: &Target, seed: u64| {
+        during(
+            &Load::mixed(sectors, seed),
+            &judge,
+            target,
+            &[],
+            |running| {
+                running.for_a_while(Duration::from_secs(3));
+                Ok(())
+            },
+        )
+    };
+    work(&target, 17)?;
+    drop(target);
+    device.del()?;
+    let before = std::fs::read(&lower)?;
+    create(&top, "24M", "64k")?;
+    for round in 0..2 {
+        let device = add("--queues 4", &[&lower, &top]).during("the stack")?;
+        let target = device.open()?;
+        judge
+            .read_everything(&target, sectors)
+            .during("the stack")?;
+        work(&target, 18 + round)?;
+        judge.read_everything(&target, sectors)?;
+        drop(target);
+        device.del()?;
+        server::check(&top)?;
+    }
+    demand(std::fs::read(&lower)? == before, || {
+        "the lower image was changed".to_owned()
+    })?;
+    disks::export(&lower, "snapshot-lower.hdd")?;
+    disks::export(&top, "snapshot-top.hdd")?;
+    let judged = judge.judged();
+    Ok(format!(
+        "{} operations, {} sectors compared",
+        judged.ops, judged.sectors
+    ))
 }
 
 /// Mostly one after the other, in long operations.

@@ -9,7 +9,7 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `filesystems` `loads` `scenario` `kill` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `space` `errors` `planned` `power` | the steps |
 
 pub(crate) mod agent;
 mod buffer;
@@ -24,6 +24,7 @@ mod judge;
 pub(crate) mod kill;
 mod load;
 pub(crate) mod loads;
+pub(crate) mod manners;
 pub(crate) mod planned;
 pub(crate) mod power;
 mod random;

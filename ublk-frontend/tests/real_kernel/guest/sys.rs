@@ -70,14 +70,16 @@ pub(crate) fn attach_loop(device: &Path, file: &Path) -> std::io::Result<()> {
 pub(crate) fn detach_loop(device: &Path) -> std::io::Result<()> {
     let device = File::open(device)?;
     // SAFETY: see `Number`.
-    Ok(unsafe { ioctl(device.as_fd(), Number::<LOOP_CLR_FD>(0))? })
+    unsafe { ioctl(device.as_fd(), Number::<LOOP_CLR_FD>(0))? };
+    Ok(())
 }
 
 /// Forgets what is cached of a block device.
 pub(crate) fn forget_cached(device: &Path) -> std::io::Result<()> {
     let device = File::open(device)?;
     // SAFETY: see `Number`.
-    Ok(unsafe { ioctl(device.as_fd(), Number::<BLKFLSBUF>(0))? })
+    unsafe { ioctl(device.as_fd(), Number::<BLKFLSBUF>(0))? };
+    Ok(())
 }
 
 /// Keeps the calling thread on one processor.

@@ -9,7 +9,7 @@
 //!   limit too, and that is a failure.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -178,7 +178,6 @@ impl Vm {
     /// New whole lines of the results.
     fn read(&mut self, mut each: impl FnMut(Line)) -> std::io::Result<()> {
         let mut new = Vec::new();
-        self.log.seek(SeekFrom::Current(0))?;
         self.log.read_to_end(&mut new)?;
         self.spoke |= !new.is_empty();
         self.text.push_str(&String::from_utf8_lossy(&new));

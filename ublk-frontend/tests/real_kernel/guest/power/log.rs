@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::super::trouble::{During, Trouble, demand};
 
-const MAGIC: u64 = 0x6a73_6677_7368_72;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
 const SECTOR: u64 = 512;
 const ENTRY: usize = 32;
 const FLUSH: u64 = 1;

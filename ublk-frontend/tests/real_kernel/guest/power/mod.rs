@@ -34,7 +34,7 @@ use log::Log;
 use replay::{Found, Replay};
 
 /// Bytes of the disk whose power is cut.
-const DISK: u64 = 48 << 20;
+const DISK: u64 = 32 << 20;
 /// Sectors of a cluster.
 const CLUSTER: u64 = 8;
 const PLACE: &str = "/tmp/power";
@@ -54,7 +54,7 @@ enum Server {
 
 /// Ours.
 pub(crate) fn cuts() -> Outcome {
-    let events = make_log(Server::Ours, Duration::from_secs(10))?;
+    let events = make_log(Server::Ours, Duration::from_secs(14))?;
     let (found, line) = replay(Server::Ours, events, STATES, None)?;
     demand(found.states >= 200 && found.dirty >= DIRTY, || {
         format!("too few: {line}")
@@ -139,7 +139,7 @@ fn run(mapped: &Mapped, server: Server, time: Duration) -> Result<Vec<Event>, Tr
 fn serve(mapped: &Mapped, time: Duration) -> Result<Vec<Event>, Trouble> {
     let image = Path::new(PLACE).join(IMAGE);
     create(&image, "8M", "4k")?;
-    let device = add("--queues 4 --depth 16 --flush-delay 50ms", &[&image])?;
+    let device = add("--queues 4 --depth 16 --flush-delay 80ms", &[&image])?;
     let target = device.open()?;
     rustix::fs::syncfs(std::fs::File::open(PLACE)?)?;
     let recorded = work(mapped, time, &target)?;
@@ -167,7 +167,7 @@ fn work(mapped: &Mapped, time: Duration, target: &Target) -> Result<Vec<Event>, 
     judge.record();
     // First touches and discards, so that there are always new mappings; flushes and FUA now and then.
     let load = Load {
-        weights: [10, 60, 3, 0, 2, 14, 2],
+        weights: [5, 66, 2, 0, 2, 16, 1],
         longest: 16,
         sequential: 10,
         clients: 6,

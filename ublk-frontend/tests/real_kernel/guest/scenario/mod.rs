@@ -50,10 +50,7 @@ pub(crate) fn all() -> Outcome {
     }
     paths.sort();
     demand(paths.len() >= 15, || format!("{} scenarios", paths.len()))?;
-    println!(
-        "{:28} {:>4} {:>7} {:>5} {:>6}  {}",
-        "scenario", "ops", "demands", "kills", "closes", "not on a device"
-    );
+    println!("scenario                      ops demands kills closes  not on a device");
     let (mut sum, mut wrong) = (Tally::default(), Vec::new());
     for path in &paths {
         let name = path
