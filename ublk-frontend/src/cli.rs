@@ -40,6 +40,7 @@ pub enum Command {
     List(List),
     Recover(Recover),
     Quiesce(Quiesce),
+    Bench(Bench),
     Resize(Resize),
     /// List what this kernel's ublk driver can do.
     Features,
@@ -99,6 +100,44 @@ pub struct Add {
     /// If a device with these images has lost its server, serve that one instead of making a new one.
     #[arg(long)]
     pub or_recover: bool,
+}
+
+/// Measure reads or writes of an image, without a block device: one queue of the server on io_uring.
+///
+/// With `--write` the image is written to: what was there is lost.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Bench {
+    /// The image; or the images of a stack of snapshots, oldest first: the last one is written.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Number of requests.
+    #[arg(long, short, default_value_t = 75_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// Requests under way at once.
+    #[arg(long, short, default_value_t = 64, value_name = "D", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub depth: u16,
+    /// Bytes of a request.
+    #[arg(long, short, default_value = "4K", value_name = "SIZE")]
+    pub size: Size,
+    /// Write. What was in the image is lost.
+    #[arg(long, short)]
+    pub write: bool,
+    /// Anywhere on the disk, not one behind the other.
+    #[arg(long)]
+    pub random: bool,
+    /// A flush after so many requests; 0: none.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub flush_interval: u64,
+    /// Read and write the image past the page cache.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub direct: Direct,
+    /// How long a change of the index may wait to be written if nobody flushes; 0: until it is, its write is not
+    /// acknowledged.
+    #[arg(long, default_value = "50ms", value_name = "TIME")]
+    pub flush_delay: Delay,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do when the file system of the image is full.

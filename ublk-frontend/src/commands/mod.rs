@@ -1,6 +1,7 @@
 //! The commands on devices: what the user types, turned into a server, a question to one, or a word to the driver.
 
 pub mod add;
+pub mod bench;
 pub mod del;
 pub mod detach;
 pub mod features;

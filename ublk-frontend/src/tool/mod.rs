@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use ploop_core::error::LoadError;
 
 use crate::cli::Command;
-use crate::commands::{add, del, device_number, features, list, manual, recover, show, tell};
+use crate::commands::{
+    add, bench, del, device_number, features, list, manual, recover, show, tell,
+};
 use crate::files::{NewFileError, OpenError};
 use output::Output;
 
@@ -101,6 +103,7 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         Command::Recover(asked) => recover::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Quiesce(asked) => tell::quiesce(asked).map(|()| Verdict::Fine),
         Command::Resize(asked) => tell::resize(asked).map(|()| Verdict::Fine),
+        Command::Bench(asked) => bench::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Features => features::run(&mut out).map(|()| Verdict::Fine),
         Command::Completions(asked) => manual::completions(asked, &mut out).map(|()| Verdict::Fine),
         Command::Man => manual::man(&mut out).map(|()| Verdict::Fine),

@@ -17,7 +17,7 @@ use crate::tool::load::name_of;
 use crate::ublk::server::refused;
 
 /// Waits until nothing is in flight, and closes the image. The queues must be serving, and must get no requests.
-pub(super) fn close(shared: &Shared) -> Result<(), ToolError> {
+pub(crate) fn close(shared: &Shared) -> Result<(), ToolError> {
     let mut out = Actions::new();
     shared.device.suspend(&mut out);
     post(shared, &mut out);

@@ -5,7 +5,7 @@
 //!                    shape (parameters)         state, socket, notify, namespace
 //! ```
 
-mod closing;
+pub(crate) mod closing;
 pub mod ctrl;
 pub mod front;
 pub mod namespace;
