@@ -119,6 +119,9 @@ pub struct Bench {
     /// Bytes of a request.
     #[arg(long, short, default_value = "4K", value_name = "SIZE")]
     pub size: Size,
+    /// Bytes from the start of a request to that of the next one. If not given, the size of a request.
+    #[arg(long, value_name = "SIZE", conflicts_with = "random")]
+    pub step: Option<Size>,
     /// Write. What was in the image is lost.
     #[arg(long, short)]
     pub write: bool,

@@ -46,6 +46,8 @@ struct Load {
     bench: Bench,
     /// Requests that fit on the disk.
     places: u64,
+    /// Sectors from one to the next.
+    step: u64,
     order: Order,
     begun: u64,
     ended: u64,
@@ -56,15 +58,16 @@ struct Load {
 }
 
 impl Load {
+    /// First sector of the next request.
     fn place(&mut self) -> u64 {
         match &mut self.order {
-            Order::Sequential => (self.begun - 1) % self.places,
+            Order::Sequential => (self.begun - 1) % self.places * self.step,
             Order::Random(state) => {
                 // A multiplicative generator: the same places in each run.
                 *state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
-                (*state >> 33) % self.places
+                (*state >> 33) % self.places * self.step
             }
         }
     }
@@ -98,7 +101,7 @@ impl Load {
         if self.bench.flush_interval > 0 && self.begun.is_multiple_of(self.bench.flush_interval) {
             self.flushes += 1;
         }
-        let start = Sector(self.place() * len.0);
+        let start = Sector(self.place());
         Some(Request { op, start, len })
     }
 }
@@ -178,7 +181,12 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
     let opened = open(&chain, options, Survives::No)?;
     let direct = opened.direct;
     let geometry = opened.device.geometry();
-    let places = geometry.size.0 / bench.size.0.0.max(1);
+    let len = bench.size.0.0;
+    let step = bench.step.map_or(len, |step| step.0.0).max(1);
+    let places = match geometry.size.0.checked_sub(len) {
+        Some(last) if len > 0 => last / step + 1,
+        _ => 0,
+    };
     if places == 0 {
         return Err(refused(format!(
             "requests of {} bytes: the disk has {}",
@@ -200,6 +208,7 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
     let load = Load {
         bench: bench.clone(),
         places,
+        step,
         order: if bench.random {
             Order::Random(1)
         } else {
