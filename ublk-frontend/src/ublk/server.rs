@@ -337,7 +337,11 @@ impl<'a> Server<'a> {
         if let End::Remove { .. } = end {
             // A request that waits for space would hold the stop up.
             self.shared.ticker.give_up();
-            self.control.stop(id).map_err(driver)?;
+            match self.control.stop(id) {
+                // Somebody else has removed it under us: the image is closed all the same.
+                Err(_) if self.alarm.is_over() => {}
+                other => other.map_err(driver)?,
+            }
         }
         let closed = closing::close(&self.shared);
         self.shared.mail.send_all(|| Letter::End);
@@ -351,7 +355,10 @@ impl<'a> Server<'a> {
                 true => self.control.del_async(id).or_else(|_| self.control.del(id)),
                 false => self.control.del(id),
             };
-            gone.map_err(driver)?;
+            match gone {
+                Err(error) if error.errno() == Some(libc::ENODEV) => {}
+                other => other.map_err(driver)?,
+            }
             if let (Some(folder), Some(link)) = (&self.symlink_folder, &self.record.symlink)
                 && let Some(name) = link.file_name()
             {
