@@ -96,7 +96,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("no-space-fails", OLD, 120, space::fails),
     step("io-error", OLD, 60, errors::io_error),
     step("lower-lost", NEW, 60, errors::lower_lost),
-    step("quiesce", BOTH, 60, planned::quiesce),
     step("resize", BOTH, 60, planned::resize),
     step("power-cut", NEW, 240, power::cuts),
+    step("quiesce", BOTH, 60, planned::quiesce),
 ];

@@ -16,7 +16,8 @@ const ANSWERS: Duration = Duration::from_millis(150);
 
 /// Raw clients, twenty kills. For the model there was no kill.
 pub(crate) fn under_load() -> Outcome {
-    let disk = Judged::new("kill", "16M", "64k", "--queues 4 --depth 16")?;
+    let mut disk = Judged::new("kill", "16M", "64k", "--queues 4 --depth 16")?;
+    disk.killed = true;
     let mut random = Random::new(9);
     let (mut late, mut slowest, mut sum) = (0, Duration::ZERO, Duration::ZERO);
     during(
@@ -86,7 +87,7 @@ pub(crate) fn under_ext4() -> Outcome {
     files::unmount_device()?;
     disks::program("e2fsck", &["-f", "-n", &path])?;
     device.del()?;
-    server::check(&image)?;
+    server::check_killed(&image)?;
     disks::export(&image, "killed-ext4.hdd")?;
     Ok(format!("5 kills, {written} files, all there"))
 }
@@ -105,7 +106,8 @@ fn kill_five(device: &Device) -> Result<(), Trouble> {
 pub(crate) fn then_flush() -> Outcome {
     use super::buffer::Buffer;
     use model::op::{Kind, Op};
-    let disk = Judged::new("kill-flush", "16M", "64k", "--flush-delay 60000ms")?;
+    let mut disk = Judged::new("kill-flush", "16M", "64k", "--flush-delay 60000ms")?;
+    disk.killed = true;
     let mut buffer = Buffer::new(4096);
     for cluster in 0..16 {
         let op = Op {

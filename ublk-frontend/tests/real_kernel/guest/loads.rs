@@ -1,6 +1,6 @@
 //! Loads that the model judges: mixed on one device, four queues on the same few clusters, two devices at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disks;
@@ -22,6 +22,8 @@ pub(crate) struct Judged {
     pub(crate) judge: Judge,
     /// Its size.
     pub(crate) sectors: u64,
+    /// Its server was killed.
+    pub(crate) killed: bool,
     options: String,
 }
 
@@ -44,6 +46,7 @@ impl Judged {
             target,
             judge: Judge::zeros(sectors),
             sectors,
+            killed: false,
             options: options.to_owned(),
         })
     }
@@ -53,7 +56,7 @@ impl Judged {
         self.judge.read_everything(&self.target, self.sectors)?;
         drop(self.target);
         self.device.del()?;
-        server::check(&self.image)?;
+        check(&self.image, self.killed)?;
         let device = add(&self.options, &[&self.image]).during("again")?;
         let target = device.open()?;
         self.judge
@@ -61,13 +64,25 @@ impl Judged {
             .during("after del and add")?;
         drop(target);
         device.del()?;
-        server::check(&self.image)?;
+        let leaks = check(&self.image, self.killed)?;
         let judged = self.judge.judged();
+        let leaked = if leaks > 0 {
+            format!(", {leaks} clusters leaked")
+        } else {
+            String::new()
+        };
         Ok(format!(
-            "{} operations, {} sectors compared",
+            "{} operations, {} sectors compared{leaked}",
             judged.ops, judged.sectors
         ))
     }
+}
+
+fn check(image: &Path, killed: bool) -> Result<u64, Trouble> {
+    if killed {
+        return server::check_killed(image);
+    }
+    server::check(image).map(|()| 0)
 }
 
 fn simple(cluster: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
