@@ -188,7 +188,6 @@ impl Vm {
         self.text.push_str(&String::from_utf8_lossy(&new));
         while let Some((line, rest)) = self.text.split_once('\n') {
             if let Some(line) = Line::parse(line.trim_end()) {
-                gave_up |= line == Line::GaveUp;
                 each(line);
             }
             self.text = rest.to_owned();
