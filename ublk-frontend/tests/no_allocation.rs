@@ -80,10 +80,11 @@ impl Front for Load {
     fn guest(&self) -> Guest {
         Guest::Memory
     }
-    fn begin(&mut self, link: &mut Link<'_>) {
+    fn begin(&mut self, link: &mut Link<'_>) -> std::io::Result<()> {
         for tag in 0..DEPTH {
             link.ring.nudge(Event::Front(u32::from(tag)).word());
         }
+        Ok(())
     }
     fn came(&mut self, number: u32, _: i32, _: &mut Link<'_>) -> Option<(Tag, Request)> {
         Some((Tag(number as u16), self.next()))

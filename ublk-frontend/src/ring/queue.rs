@@ -88,8 +88,8 @@ pub trait Front {
     fn file(&self) -> Option<BorrowedFd<'_>>;
     /// Where the guest's bytes are.
     fn guest(&self) -> Guest;
-    /// Asks for the first requests.
-    fn begin(&mut self, link: &mut Link<'_>);
+    /// Asks for the first requests. They are handed over at once.
+    fn begin(&mut self, link: &mut Link<'_>) -> io::Result<()>;
     /// Something that it asked for came back. `Some`: a request.
     fn came(&mut self, number: u32, result: i32, link: &mut Link<'_>) -> Option<(Tag, Request)>;
     /// A request has ended.
@@ -169,13 +169,24 @@ impl<F: Front> Queue<F> {
         })
     }
 
-    /// Serves until told to end.
+    /// Asks for the first requests, and serves until told to end.
     pub fn run(mut self) -> io::Result<()> {
+        self.begin()?;
+        self.serve()
+    }
+
+    /// Asks for the first requests.
+    pub fn begin(&mut self) -> io::Result<()> {
         self.listen();
         self.front.begin(&mut Link {
             ring: &mut self.ring,
             memory: &self.memory,
-        });
+        })?;
+        self.ring.submit()
+    }
+
+    /// Serves until told to end.
+    pub fn serve(mut self) -> io::Result<()> {
         let mut completions: Vec<Completion> = Vec::with_capacity(1024);
         while !(self.ending && self.front.is_idle() && self.flights.is_empty()) {
             self.ring.submit_and_wait()?;

@@ -58,8 +58,9 @@ impl Front for Script {
     fn guest(&self) -> Guest {
         Guest::Memory
     }
-    fn begin(&mut self, link: &mut Link<'_>) {
+    fn begin(&mut self, link: &mut Link<'_>) -> std::io::Result<()> {
         self.next(link);
+        Ok(())
     }
     fn came(&mut self, _: u32, _: i32, link: &mut Link<'_>) -> Option<(Tag, Request)> {
         let (request, byte) = self.now?;

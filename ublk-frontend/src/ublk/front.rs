@@ -9,6 +9,7 @@
 //! * When the last tag is gone, the server is told.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,7 +34,7 @@ pub struct Alarm {
 
 impl Alarm {
     /// For so many queues.
-    pub fn new(queues: u16) -> std::io::Result<Alarm> {
+    pub fn new(queues: u16) -> io::Result<Alarm> {
         Ok(Alarm {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             alive: AtomicU32::new(u32::from(queues)),
@@ -95,7 +96,8 @@ struct Owned {
 #[derive(Debug)]
 pub struct UblkFront {
     file: Arc<File>,
-    descriptors: Descriptors,
+    /// Mapped when it begins.
+    descriptors: Option<Descriptors>,
     queue: u16,
     guest: Guest,
     request_bytes: u32,
@@ -114,9 +116,9 @@ impl UblkFront {
         request_bytes: u32,
         guest: Guest,
         alarm: Arc<Alarm>,
-    ) -> std::io::Result<UblkFront> {
-        Ok(UblkFront {
-            descriptors: Descriptors::map(file.as_fd(), queue, depth)?,
+    ) -> UblkFront {
+        UblkFront {
+            descriptors: None,
             file,
             queue,
             guest,
@@ -124,7 +126,14 @@ impl UblkFront {
             owned: vec![Owned::default(); usize::from(depth)],
             alive: depth,
             alarm,
-        })
+        }
+    }
+
+    /// The descriptor of a tag. There is one as soon as there is a request.
+    fn descriptor(&self, tag: u16) -> IoDesc {
+        self.descriptors
+            .as_ref()
+            .map_or_else(IoDesc::default, |all| all.get(tag))
     }
 
     fn buffer(&self, tag: u16, link: &Link<'_>) -> UblkBuffer {
@@ -171,7 +180,7 @@ impl UblkFront {
 
     /// A request has come.
     fn arrived(&mut self, tag: u16, link: &mut Link<'_>) -> Option<(Tag, Request)> {
-        let desc = self.descriptors.get(tag);
+        let desc = self.descriptor(tag);
         let decoded = decode(&desc, self.request_bytes);
         let (success, by_hand) = match decoded {
             Ok(request) => (success(&request), needs_registering(&desc, self.guest)),
@@ -204,7 +213,7 @@ impl UblkFront {
             self.fetch(io_cmd::COMMIT_AND_FETCH, tag, -libc::EIO, link);
             return None;
         }
-        let request = decode(&self.descriptors.get(tag), self.request_bytes).ok()?;
+        let request = decode(&self.descriptor(tag), self.request_bytes).ok()?;
         Some((Tag(tag), request))
     }
 }
@@ -269,10 +278,15 @@ impl Front for UblkFront {
         self.guest
     }
 
-    fn begin(&mut self, link: &mut Link<'_>) {
-        for tag in 0..self.owned.len() as u16 {
+    /// Maps the descriptors only now: a server that is killed between this and its fetches leaves a device that Linux
+    /// 6.12 cannot recover any more.
+    fn begin(&mut self, link: &mut Link<'_>) -> io::Result<()> {
+        let depth = self.owned.len() as u16;
+        self.descriptors = Some(Descriptors::map(self.file.as_fd(), self.queue, depth)?);
+        for tag in 0..depth {
             self.fetch(io_cmd::FETCH, tag, 0, link);
         }
+        Ok(())
     }
 
     fn came(&mut self, number: u32, result: i32, link: &mut Link<'_>) -> Option<(Tag, Request)> {

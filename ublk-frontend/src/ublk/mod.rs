@@ -8,6 +8,7 @@
 mod closing;
 pub mod ctrl;
 pub mod front;
+mod map;
 pub mod namespace;
 pub mod notify;
 pub mod report;

@@ -14,7 +14,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -22,13 +21,13 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::ring::mailbox::Letter;
-use crate::ring::open::{Opened, Survives};
+use crate::ring::open::Opened;
 use crate::ring::queue::Shared;
-use crate::ring::shadow;
 use crate::tool::ToolError;
 use crate::tool::output::complain;
 use crate::ublk::ctrl::{Control, CtrlError, char_node, disk_node};
 use crate::ublk::front::Alarm;
+use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
 use crate::ublk::shape::Shape;
 use crate::ublk::socket::{self, Answer, Question};
@@ -159,6 +158,9 @@ impl<'a> Server<'a> {
         let is_new = matches!(task, Task::Add(..));
         let mut notes = Vec::new();
         record.zero_copy = setup::decide_zero_copy(wish, features, &mut notes);
+        if is_new {
+            setup::cap_queues(&mut record, &mut notes);
+        }
         // A server that was killed is gone when its lock is.
         let lock = match is_new {
             true => None,
@@ -335,7 +337,11 @@ impl<'a> Server<'a> {
         if let End::Remove { .. } = end {
             // A request that waits for space would hold the stop up.
             self.shared.ticker.give_up();
-            self.control.stop(id).map_err(driver)?;
+            match self.control.stop(id) {
+                // Somebody else has removed it under us: the image is closed all the same.
+                Err(_) if self.alarm.is_over() => {}
+                other => other.map_err(driver)?,
+            }
         }
         let closed = closing::close(&self.shared);
         self.shared.mail.send_all(|| Letter::End);
@@ -349,7 +355,10 @@ impl<'a> Server<'a> {
                 true => self.control.del_async(id).or_else(|_| self.control.del(id)),
                 false => self.control.del(id),
             };
-            gone.map_err(driver)?;
+            match gone {
+                Err(error) if error.errno() == Some(libc::ENODEV) => {}
+                other => other.map_err(driver)?,
+            }
             if let (Some(folder), Some(link)) = (&self.symlink_folder, &self.record.symlink)
                 && let Some(name) = link.file_name()
             {
@@ -368,57 +377,6 @@ pub fn busy(id: u32) -> String {
         "{} is in use: unmount it first, or give --force",
         disk_node(id).display()
     )
-}
-
-/// The file of the map that outlives the server, as long as it has no number.
-struct NewMap {
-    file: Option<File>,
-    /// Its name until it gets the device's.
-    path: Option<PathBuf>,
-}
-
-impl NewMap {
-    fn open(folder: &Folder, record: &Record, is_new: bool) -> Result<NewMap, ToolError> {
-        if record.read_only {
-            let (file, path) = (None, None);
-            return Ok(NewMap { file, path });
-        }
-        if is_new {
-            let (path, file) = folder.new_map()?;
-            let (file, path) = (Some(file), Some(path));
-            return Ok(NewMap { file, path });
-        }
-        let path = folder.file(record.id, "map");
-        let file = shadow::file_at(&path).map_err(ToolError::io(&path, "open"))?;
-        let (file, path) = (Some(file), None);
-        Ok(NewMap { file, path })
-    }
-
-    fn survives(&self) -> Survives<'_> {
-        match (&self.file, &self.path) {
-            (None, _) => Survives::No,
-            (Some(file), Some(_)) => Survives::New(file),
-            (Some(file), None) => Survives::Left(file),
-        }
-    }
-
-    /// Gives it the device's number.
-    fn keep(mut self, folder: &Folder, id: u32) -> Result<(), ToolError> {
-        let Some(path) = self.path.take() else {
-            return Ok(());
-        };
-        let to = folder.file(id, "map");
-        std::fs::rename(&path, &to).map_err(ToolError::io(&to, "make"))
-    }
-}
-
-impl Drop for NewMap {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // It is in nobody's way.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// Everything that is needed before the kernel is told.

@@ -51,6 +51,29 @@ pub(super) fn open_images(record: &Record, survives: Survives<'_>) -> Result<Ope
     }
 }
 
+/// The kernel makes no more queues than there can be CPUs.
+pub(super) fn cap_queues(record: &mut Record, notes: &mut Vec<String>) {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible");
+    // Without the file the kernel's own answer is compared later.
+    let most = possible
+        .ok()
+        .and_then(|list| cpus(&list))
+        .unwrap_or(u16::MAX);
+    if record.queues > most {
+        notes.push(format!(
+            "{most} queues instead of {}: one for each CPU at the most",
+            record.queues
+        ));
+        record.queues = most;
+    }
+}
+
+/// One more than the highest number of a list such as `0-3,8`.
+fn cpus(list: &str) -> Option<u16> {
+    let last = list.trim().rsplit([',', '-']).next()?;
+    last.parse::<u16>().ok()?.checked_add(1)
+}
+
 /// Whether the guest's own pages are used.
 pub(super) fn decide_zero_copy(wish: ZeroCopy, features: u64, notes: &mut Vec<String>) -> bool {
     let needed = sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG;
@@ -196,6 +219,10 @@ pub(super) fn take_over(control: &mut Control, record: &Record) -> Result<(), To
             Err(error) if error.errno() == Some(libc::EBUSY) && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(5));
             }
+            // A server that took over and was killed at once has said it already (Linux 6.12; later ones forget it).
+            Err(error) if error.errno() == Some(libc::EINVAL) && info.state == state::QUIESCED => {
+                break;
+            }
             Err(error) => return Err(driver(error)),
         }
     }
@@ -239,5 +266,19 @@ pub(super) fn open_node(path: &Path) -> Result<Arc<File>, ToolError> {
             }
             Err(_) => thread::sleep(Duration::from_millis(2)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_counted() {
+        assert_eq!(cpus("0\n"), Some(1));
+        assert_eq!(cpus("0-3\n"), Some(4));
+        assert_eq!(cpus("0-3,8\n"), Some(9));
+        assert_eq!(cpus(""), None);
+        assert_eq!(cpus("0-65535"), None);
     }
 }
