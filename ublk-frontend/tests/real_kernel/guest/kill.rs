@@ -182,13 +182,15 @@ struct Held {
     servers: usize,
     /// Open files of all processes.
     files: u64,
-    /// Memory in use, cache not counted, in KiB.
+    /// Memory that processes and kernel hold, caches not counted, in KiB.
     kib: i64,
 }
 
 impl Held {
     fn now() -> Result<Held, Trouble> {
         files::drop_caches()?;
+        // What the kernel frees, it frees a moment later.
+        std::thread::sleep(Duration::from_secs(1));
         let nodes = std::fs::read_dir("/dev")?.filter_map(Result::ok);
         let nodes = nodes
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("ublk"))
@@ -201,7 +203,16 @@ impl Held {
             line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
                 .unwrap_or(0)
         };
-        let kib = line("MemTotal:") - line("MemAvailable:");
+        let held = [
+            "SUnreclaim:",
+            "Percpu:",
+            "KernelStack:",
+            "AnonPages:",
+            "Shmem:",
+            "PageTables:",
+            "VmallocUsed:",
+        ];
+        let kib = held.iter().map(|name| line(name)).sum();
         Ok(Held {
             nodes,
             servers: server::servers().len(),

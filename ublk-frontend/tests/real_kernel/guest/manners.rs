@@ -83,9 +83,13 @@ fn read_only(image: &Path) -> Result<(), Trouble> {
     })?;
     // The kernel lets it be opened for writing, and refuses the write.
     let disk = File::options().write(true).open(&device.path)?;
-    demand((&disk).write_all(&[0; 512]).and_then(|()| disk.sync_all()).is_err(), || {
-        "a read-only disk was written".to_owned()
-    })?;
+    demand(
+        (&disk)
+            .write_all(&[0; 512])
+            .and_then(|()| disk.sync_all())
+            .is_err(),
+        || "a read-only disk was written".to_owned(),
+    )?;
     drop(disk);
     disks::program("e2fsck", &["-f", "-n", &device.path.display().to_string()])?;
     device.del()?;
