@@ -115,10 +115,11 @@ impl Front for Load {
         Guest::Memory
     }
 
-    fn begin(&mut self, link: &mut Link<'_>) {
+    fn begin(&mut self, link: &mut Link<'_>) -> io::Result<()> {
         for tag in 0..self.bench.depth {
             link.ring.nudge(Event::Front(tag.into()).word());
         }
+        Ok(())
     }
 
     fn came(&mut self, tag: u32, _: i32, _: &mut Link<'_>) -> Option<(Tag, Request)> {

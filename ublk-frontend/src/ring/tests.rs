@@ -119,7 +119,6 @@ fn share(images: &[&Path], queues: u16, direct: Direct, delay: WriteBack) -> Arc
         zero: File::open("/dev/zero").expect("zeros"),
         mail: Mailboxes::new(queues).expect("boxes"),
         ticker: Ticker::new(Duration::from_millis(5), None),
-        shadow: None,
         counters: (0..queues).map(|_| Counters::default()).collect(),
         broken: false.into(),
     })

@@ -5,7 +5,7 @@
 //! @@END ext4 ok 12.3 s: 40 files ...
 //! @@DONE
 //! ```
-//! A step that began and never ended is a failure; a guest that did not say `@@DONE` too.
+//! `@@GAVE-UP` instead of the last: a step hangs. A step that began and never ended is a failure; a guest that did not say `@@DONE` too.
 
 use std::fmt;
 
@@ -29,6 +29,8 @@ pub(crate) enum Line {
     End(String, Verdict, f64, String),
     /// All steps are through.
     Done,
+    /// A step hangs, and maybe the guest with it: it need not be waited for.
+    GaveUp,
 }
 
 impl fmt::Display for Line {
@@ -45,6 +47,7 @@ impl fmt::Display for Line {
                 write!(f, "@@END {name} {word} {seconds:.1} s: {found}")
             }
             Line::Done => write!(f, "@@DONE"),
+            Line::GaveUp => write!(f, "@@GAVE-UP"),
         }
     }
 }
@@ -56,6 +59,7 @@ impl Line {
         match word {
             "@@BEGIN" => Some(Line::Begin(rest.to_owned())),
             "@@DONE" => Some(Line::Done),
+            "@@GAVE-UP" => Some(Line::GaveUp),
             "@@END" => {
                 let (head, found) = rest.split_once(" s: ")?;
                 let mut words = head.split(' ');

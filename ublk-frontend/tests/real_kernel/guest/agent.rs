@@ -30,6 +30,7 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::FAILURE;
         };
         if !run(step) {
+            println!("{}", Line::GaveUp);
             return ExitCode::FAILURE;
         }
     }

@@ -1,6 +1,6 @@
 //! Loads that the model judges: mixed on one device, four queues on the same few clusters, two devices at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disks;
@@ -22,6 +22,8 @@ pub(crate) struct Judged {
     pub(crate) judge: Judge,
     /// Its size.
     pub(crate) sectors: u64,
+    /// Its server was killed.
+    pub(crate) killed: bool,
     options: String,
 }
 
@@ -44,6 +46,7 @@ impl Judged {
             target,
             judge: Judge::zeros(sectors),
             sectors,
+            killed: false,
             options: options.to_owned(),
         })
     }
@@ -53,7 +56,7 @@ impl Judged {
         self.judge.read_everything(&self.target, self.sectors)?;
         drop(self.target);
         self.device.del()?;
-        server::check(&self.image)?;
+        check(&self.image, self.killed)?;
         let device = add(&self.options, &[&self.image]).during("again")?;
         let target = device.open()?;
         self.judge
@@ -61,20 +64,35 @@ impl Judged {
             .during("after del and add")?;
         drop(target);
         device.del()?;
-        server::check(&self.image)?;
+        let leaks = check(&self.image, self.killed)?;
         let judged = self.judge.judged();
+        let leaked = if leaks > 0 {
+            format!(", {leaks} clusters leaked")
+        } else {
+            String::new()
+        };
         Ok(format!(
-            "{} operations, {} sectors compared",
+            "{} operations, {} sectors compared{leaked}",
             judged.ops, judged.sectors
         ))
     }
 }
 
-fn simple(cluster: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
-    with(cluster, "", load, seconds)
+fn check(image: &Path, killed: bool) -> Result<u64, Trouble> {
+    if killed {
+        return server::check_killed(image);
+    }
+    server::check(image).map(|()| 0)
 }
 
-fn with(cluster: &str, options: &str, load: impl Fn(u64) -> Load, seconds: u64) -> Outcome {
+/// A load of some seconds on a disk of its own, which is handed to the host under this name.
+fn with(
+    name: &str,
+    cluster: &str,
+    options: &str,
+    load: impl Fn(u64) -> Load,
+    seconds: u64,
+) -> Outcome {
     let disk = Judged::new(
         "load",
         "48M",
@@ -93,19 +111,25 @@ fn with(cluster: &str, options: &str, load: impl Fn(u64) -> Load, seconds: u64) 
     )?;
     let image = disk.image.clone();
     let found = disk.finish()?;
-    disks::export(&image, &format!("load-{cluster}.hdd"))?;
+    disks::export(&image, &format!("load-{name}.hdd"))?;
     Ok(found)
 }
 
 /// Everything at once.
 pub(crate) fn mixed() -> Outcome {
-    simple("64k", |sectors| Load::mixed(sectors, 3), 8)
+    with("mixed", "64k", "", |sectors| Load::mixed(sectors, 3), 8)
 }
 
 /// The same through the page cache and with a copy, on clusters that are no power of two.
 pub(crate) fn cached_and_copied() -> Outcome {
     let options = "--zero-copy off --direct off";
-    with("252k", options, |sectors| Load::mixed(sectors, 16), 5)
+    with(
+        "cached",
+        "252k",
+        options,
+        |sectors| Load::mixed(sectors, 16),
+        5,
+    )
 }
 
 /// A load on a disk, another on a snapshot of it: what the lower image holds stays, byte by byte.
@@ -168,7 +192,7 @@ pub(crate) fn sequential() -> Outcome {
         weights: [40, 50, 2, 0, 0, 2, 2],
         ..Load::mixed(sectors, 4)
     };
-    simple("1M", load, 6)
+    with("sequential", "1M", "", load, 6)
 }
 
 /// Discards and writes on the same clusters.
@@ -179,7 +203,7 @@ pub(crate) fn trim() -> Outcome {
         area: (0, sectors / 8),
         ..Load::mixed(sectors, 5)
     };
-    simple("64k", load, 6)
+    with("trim", "64k", "", load, 6)
 }
 
 /// Four queues, each client on its processor, on eight clusters that are mapped and discarded all the time: whoever comes

@@ -2,6 +2,7 @@
 //! kernel about its disk.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Signal, kill_process};
@@ -80,10 +81,16 @@ fn read_only(image: &Path) -> Result<(), Trouble> {
     demand(setting(&device, "ro")? == "1", || {
         "--read-only makes a disk that is not".to_owned()
     })?;
+    // The kernel lets it be opened for writing, and refuses the write.
+    let disk = File::options().write(true).open(&device.path)?;
     demand(
-        File::options().write(true).open(&device.path).is_err(),
-        || "a read-only disk can be opened for writing".to_owned(),
+        (&disk)
+            .write_all(&[0; 512])
+            .and_then(|()| disk.sync_all())
+            .is_err(),
+        || "a read-only disk was written".to_owned(),
     )?;
+    drop(disk);
     disks::program("e2fsck", &["-f", "-n", &device.path.display().to_string()])?;
     device.del()?;
     demand(std::fs::read(image)? == before, || {

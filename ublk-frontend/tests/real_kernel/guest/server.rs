@@ -137,6 +137,17 @@ pub(crate) fn check(image: &Path) -> Result<(), Trouble> {
     ok(&format!("check {}", image.display())).map(drop)
 }
 
+/// The same of an image whose server was killed: a cluster that was being given back may be leaked. Clusters leaked.
+pub(crate) fn check_killed(image: &Path) -> Result<u64, Trouble> {
+    let called = call(&format!("check {} --json", image.display()))?;
+    demand(matches!(called.code, Some(0 | 3)), || {
+        format!("check: {called:?}")
+    })?;
+    let report: serde_json::Value =
+        serde_json::from_str(&called.out).map_err(|error| format!("check --json: {error}"))?;
+    Ok(report["leaks"].as_u64().unwrap_or(0))
+}
+
 /// Processes.
 fn processes() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc")

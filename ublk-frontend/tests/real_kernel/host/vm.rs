@@ -131,16 +131,18 @@ impl Vm {
         limit: Duration,
         mut each: impl FnMut(Line),
     ) -> Result<(), Failure> {
-        let mut done = None;
+        let (mut done, mut gave_up) = (None, false);
         let ended = loop {
             let ended = self.child.try_wait()?;
             self.read(|line| {
                 if line == Line::Done {
                     done = Some(Instant::now());
                 }
+                gave_up |= line == Line::GaveUp;
                 each(line);
             })?;
             if ended.is_some()
+                || gave_up
                 || self.started.elapsed() > limit
                 || done.is_some_and(|at| at.elapsed() > FAREWELL)
             {
@@ -169,6 +171,9 @@ impl Vm {
                     "the guest ended early ({status}, {said}); logs in {logs}"
                 )))
             }
+            (None, None) if gave_up => Err(Failure::Other(format!(
+                "a step hung, and the guest was ended; logs in {logs}"
+            ))),
             (None, None) => Err(Failure::Other(format!(
                 "the guest was not done after {limit:?}; logs in {logs}"
             ))),

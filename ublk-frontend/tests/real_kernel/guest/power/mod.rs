@@ -39,8 +39,8 @@ const DISK: u64 = 32 << 20;
 const CLUSTER: u64 = 8;
 const PLACE: &str = "/tmp/power";
 const IMAGE: &str = "disk.hdd";
-/// States that are looked at, and how many of them must have dirty pages.
-const STATES: usize = 240;
+/// States that are looked at on each kernel, and how many of them must have dirty pages.
+const STATES: usize = 120;
 const DIRTY: usize = STATES / 2;
 
 /// What serves the disk whose power is cut.
@@ -56,7 +56,7 @@ enum Server {
 pub(crate) fn cuts() -> Outcome {
     let events = make_log(Server::Ours, Duration::from_secs(14))?;
     let (found, line) = replay(Server::Ours, events, STATES, None)?;
-    demand(found.states >= 200 && found.dirty >= DIRTY, || {
+    demand(found.states >= STATES && found.dirty >= DIRTY, || {
         format!("too few: {line}")
     })?;
     Ok(line)

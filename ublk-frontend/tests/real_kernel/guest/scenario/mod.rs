@@ -39,6 +39,8 @@ struct Tally {
     demands: u32,
     kills: u32,
     closes: u32,
+    /// Clusters leaked in the end, which only a kill may do.
+    leaks: u64,
     left_out: BTreeMap<&'static str, u32>,
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn all() -> Outcome {
                 sum.demands += tally.demands;
                 sum.kills += tally.kills;
                 sum.closes += tally.closes;
+                sum.leaks += tally.leaks;
             }
             Err(trouble) => {
                 println!("{name:28} FAILED: {trouble}");
@@ -84,12 +87,13 @@ pub(crate) fn all() -> Outcome {
         format!("{} of {}: {}", wrong.len(), paths.len(), wrong.join("; "))
     })?;
     Ok(format!(
-        "{} scenarios, {} operations, {} demands, {} kills, {} closes",
+        "{} scenarios, {} operations, {} demands, {} kills, {} closes; clusters leaked by kills: {}",
         paths.len(),
         sum.operations,
         sum.demands,
         sum.kills,
-        sum.closes
+        sum.closes,
+        sum.leaks
     ))
 }
 
