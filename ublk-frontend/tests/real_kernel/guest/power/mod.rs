@@ -167,8 +167,9 @@ fn work(mapped: &Mapped, time: Duration, target: &Target) -> Result<Vec<Event>, 
     judge.record();
     // First touches and discards, so that there are always new mappings; flushes and FUA now and then.
     let load = Load {
-        weights: [5, 66, 2, 0, 2, 16, 1],
-        longest: 16,
+        weights: [4, 62, 2, 0, 2, 29, 1],
+        longest: 32,
+        grain: 4,
         sequential: 10,
         clients: 6,
         ..Load::mixed(sectors(), 12)
