@@ -102,14 +102,15 @@ impl Shared {
         self.failed.store(0, Relaxed);
     }
 
-    /// True if the run is still wanted.
+    /// True if the run is still wanted. The first one always is: a campaign without a run says nothing.
     fn wants(&self, index: u64) -> bool {
         index < self.plan.seeds.count()
             && index < self.failed.load(Relaxed)
-            && self
-                .plan
-                .time
-                .is_none_or(|time| self.started.elapsed() < time)
+            && (index == 0
+                || self
+                    .plan
+                    .time
+                    .is_none_or(|time| self.started.elapsed() < time))
     }
 }
 
