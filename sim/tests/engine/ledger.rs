@@ -28,7 +28,7 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) who: Who,
-    op: Op,
+    pub(crate) op: Op,
     write: u32,
     id: OpId,
     read: Vec<Value>,
@@ -68,8 +68,8 @@ impl Ledger {
         });
     }
 
-    /// A request ended.
-    pub(crate) fn finish(&mut self, who: Who, outcome: Result<(), Failure>) {
+    /// A request ended. Returns it.
+    pub(crate) fn finish(&mut self, who: Who, outcome: Result<(), Failure>) -> Op {
         trace::note(Step::Finish(who, outcome));
         let Some(index) = self.requests.iter().position(|request| request.who == who) else {
             panic!("{who:?} ended, but is not in flight (I33)");
@@ -90,6 +90,7 @@ impl Ledger {
             panic!("{who:?} {:?}: {violation}", request.op);
         }
         self.ended.push((who, outcome));
+        request.op
     }
 
     /// An I/O came out. Returns its number.

@@ -13,7 +13,8 @@
 pub(crate) mod closed;
 pub(crate) mod disk;
 pub(crate) mod image;
-pub(crate) mod ledger;
+pub(crate) mod kept;
+mod ledger;
 pub(crate) mod rig;
 pub(crate) mod trace;
 pub(crate) mod watch;

@@ -4,12 +4,14 @@
 //!   request, I33), each I/O is checked and given to the caller, who delivers its end when he likes, from any thread.
 //! * After each call every sector that a power cut could leave is legal for the model (I19, I20, I24, I25, I26, I28), and
 //!   so is the index (I27).
+//! * A write is acknowledged only when a server that is killed then would know where it is.
 //! * Unless a test injects faults, every request must succeed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{Control, first_part};
 use super::image::Image;
+use super::kept::Kept;
 use super::ledger::Ledger;
 use super::trace::{self, Step};
 use crate::core::units::{Millis, QueueId, Sector, Sectors, Tag};
@@ -34,6 +36,7 @@ pub(crate) struct Io {
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) device: Device,
+    kept: Kept,
     state: Mutex<Ledger>,
 }
 
@@ -53,9 +56,12 @@ impl Rig {
     /// A fresh device on a copy of `image`.
     pub(crate) fn new(image: &Image, options: Options) -> Arc<Rig> {
         trace::restart();
-        let device = Device::open(image.chain.clone(), options).expect("opens");
+        let kept = Kept::new(image.shape.clusters, image.shape.cluster);
+        let keep = ploop::Kept::From(Box::new(kept.clone()));
+        let device = Device::open_kept(image.chain.clone(), options, keep).expect("opens");
         Arc::new(Rig {
             device,
+            kept,
             state: Mutex::new(Ledger::new(image)),
         })
     }
@@ -68,6 +74,7 @@ impl Rig {
     pub(crate) fn submit(&self, who: Who, op: Op) -> Vec<Io> {
         trace::note(Step::Submit(who, op));
         self.state().submit(who, op);
+        self.kept.submitted(op);
         self.call(|out| self.device.submit(origin(who), request(op), out))
     }
 
@@ -159,7 +166,10 @@ impl Rig {
                     list.push(Io { id, op, ticket });
                 }
                 ActionKind::Finish { tag, outcome } => {
-                    state.finish((action.queue.0, tag.0), outcome);
+                    let op = state.finish((action.queue.0, tag.0), outcome);
+                    if outcome.is_ok() {
+                        self.kept.acknowledged(op);
+                    }
                 }
             }
         }
