@@ -346,8 +346,12 @@ impl<'a> Server<'a> {
         let closed = closing::close(&self.shared);
         self.shared.mail.send_all(|| Letter::End);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has ended the process.
-            let _ = thread.join();
+            // The kernel may keep commands of a device that stays: they end with this process. A request that came meanwhile is
+            // held back by the suspended core, and issued again to the next server.
+            if let End::Remove { .. } = end {
+                // A thread that panicked has ended the process.
+                let _ = thread.join();
+            }
         }
         self.node = None;
         if let End::Remove { force } = end {

@@ -238,7 +238,8 @@ pub(super) fn take_over(control: &mut Control, record: &Record) -> Result<(), To
 }
 
 fn process_lives(pid: i32) -> bool {
-    let pid = rustix::process::Pid::from_raw(pid);
+    // The kernel says -1 of a device that was quiesced.
+    let pid = rustix::process::Pid::from_raw(pid.max(0));
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 

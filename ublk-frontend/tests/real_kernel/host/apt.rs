@@ -57,13 +57,31 @@ fn mirror() -> Result<String, Missing> {
         .ok_or_else(|| Missing("apt of this machine has no source of Debian packages".to_owned()))
 }
 
+/// Does something with the tree in `root`. If it fails, once more with fresh lists: what old ones name may be gone.
+pub(super) fn with_apt<T>(
+    root: &Path,
+    suites: &[&str],
+    work: impl Fn(&Apt) -> Result<T, Missing>,
+) -> Result<T, Missing> {
+    let old = root.join(FRESH).exists();
+    let result = Apt::new(root, suites).and_then(|apt| work(&apt));
+    if result.is_ok() || !old {
+        return result;
+    }
+    fs::remove_dir_all(root)?;
+    Apt::new(root, suites).and_then(|apt| work(&apt))
+}
+
+/// There when the lists are.
+const FRESH: &str = "lists-are-here";
+
 impl Apt {
     /// The tree in `root` for these suites, with lists that are fetched if they are not there.
-    pub(super) fn new(root: &Path, suites: &[&str]) -> Result<Apt, Missing> {
+    fn new(root: &Path, suites: &[&str]) -> Result<Apt, Missing> {
         let apt = Apt {
             root: root.to_owned(),
         };
-        let fresh = root.join("lists-are-here");
+        let fresh = root.join(FRESH);
         if fresh.exists() {
             return Ok(apt);
         }
@@ -76,7 +94,9 @@ impl Apt {
             .iter()
             .map(|suite| format!("deb [signed-by={keys}] {mirror} {suite} main\n"));
         fs::write(root.join("sources.list"), lines.collect::<String>())?;
-        run(apt.command("apt-get").args(["-q", "update"]))?;
+        run(apt
+            .command("apt-get")
+            .args(["-q", "-oAPT::Update::Error-Mode=any", "update"]))?;
         fs::write(fresh, "")?;
         Ok(apt)
     }

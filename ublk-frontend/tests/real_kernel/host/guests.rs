@@ -126,7 +126,7 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
     let began = Instant::now();
     for boot in 1.. {
         let vm = prepare(kernel, steps, &folder).map_err(|Missing(what)| {
-            format!("no guest: {what}; see the head of ublk-frontend/tests/real_kernel.rs")
+            format!("no guest: {what} (needs Debian packages once; PLOOP_SKIP_REAL_KERNEL=1 leaves these tests out)")
         })?;
         match vm.watch(LIMIT, |line| pin(kernel, line, board)) {
             Ok(()) => break,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Missing;
-use super::apt::Apt;
+use super::apt::{Apt, with_apt};
 use crate::steps::Kernel;
 
 /// The suite that QEMU and the tools come from.
@@ -94,8 +94,10 @@ pub(super) fn gather(cache: &Path, kernel: Kernel) -> Result<Parts, Missing> {
     })
 }
 
-fn tools_apt(cache: &Path) -> Result<Apt, Missing> {
-    Apt::new(&cache.join("apt-tools"), &TOOLS)
+fn unpack_tools(cache: &Path, suite: &str, packages: &[&str], into: &Path) -> Result<(), Missing> {
+    with_apt(&cache.join("apt-tools"), &TOOLS, |apt| {
+        apt.unpack_with_missing(suite, packages, into)
+    })
 }
 
 fn qemu(cache: &Path) -> Result<Qemu, Missing> {
@@ -111,7 +113,7 @@ fn qemu(cache: &Path) -> Result<Qemu, Missing> {
         // Another machine's: libraries that were installed there are missing here.
         std::fs::remove_dir_all(&root)?;
     }
-    tools_apt(cache)?.unpack_with_missing("bookworm-backports", &["qemu-system-x86"], &root)?;
+    unpack_tools(cache, "bookworm-backports", &["qemu-system-x86"], &root)?;
     if unpacked.is_good() {
         return Ok(unpacked);
     }
@@ -126,16 +128,19 @@ fn tools(cache: &Path) -> Result<PathBuf, Missing> {
     let root = cache.join("tools");
     if !root.exists() {
         let packages = ["e2fsprogs", "xfsprogs"];
-        tools_apt(cache)?.unpack_with_missing("bookworm", &packages, &root)?;
+        unpack_tools(cache, "bookworm", &packages, &root)?;
     }
     Ok(root)
 }
 
 fn fetch_kernel(cache: &Path, kernel: Kernel, folder: &Path) -> Result<(), Missing> {
-    let apt = Apt::new(
-        &cache.join(format!("apt-{}", kernel.suite())),
-        &[kernel.suite()],
-    )?;
+    let root = cache.join(format!("apt-{}", kernel.suite()));
+    with_apt(&root, &[kernel.suite()], |apt| {
+        unpack_kernel(apt, kernel, folder)
+    })
+}
+
+fn unpack_kernel(apt: &Apt, kernel: Kernel, folder: &Path) -> Result<(), Missing> {
     let newest = |prefix: &str, suffix: &str| -> Result<String, Missing> {
         let names = apt.names(&format!("{prefix}{}.", kernel.name()))?;
         let version = |name: &str| -> Option<Vec<u32>> {
