@@ -3,11 +3,17 @@
 //! All numbers little-endian; units are sectors of the size that the super block names (512 here):
 //! `super: magic u64, version u64, entries u64, sector size u32`; `entry: sector, sectors, flags, length: u64`. The text of
 //! a mark stands behind its entry, in the entry's own sector.
+//!
+//! **The log's order is not quite the disk's.** A FUA write is logged at once, an ordinary one that had completed before it only
+//! with the next flush: the log then has the older one behind the newer one. No disk brings the older one back. So where
+//! a FUA write has been, an ordinary entry does not overwrite a client's newer stamp of the same guest sector.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::super::judge::values;
 use super::super::trouble::{During, Trouble, demand};
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
@@ -52,6 +58,8 @@ pub(super) struct Log {
     file: File,
     /// In their order.
     pub(super) entries: Vec<Entry>,
+    /// Sectors that some FUA write wrote.
+    fua: BTreeSet<u64>,
 }
 
 fn number(bytes: &[u8], at: usize) -> u64 {
@@ -78,6 +86,7 @@ impl Log {
         let mut log = Log {
             file,
             entries: Vec::new(),
+            fua: BTreeSet::new(),
         };
         let mut at = SECTOR;
         for index in 0..entries {
@@ -98,6 +107,10 @@ impl Log {
             } else if flags & DISCARD != 0 {
                 What::Discard
             } else if len > 0 {
+                if flags & FUA != 0 {
+                    log.fua
+                        .extend((start..start + len).step_by(SECTOR as usize));
+                }
                 at += len;
                 What::Write { at: at - len }
             } else {
@@ -142,7 +155,22 @@ impl Log {
                 let bytes = disk
                     .get_mut(range)
                     .ok_or("an entry behind the disk's end")?;
-                self.file.read_exact_at(bytes, at).during("the log's data")
+                let mut new = vec![0; bytes.len()];
+                self.file
+                    .read_exact_at(&mut new, at)
+                    .during("the log's data")?;
+                let places = (entry.start..).step_by(SECTOR as usize);
+                let sectors = bytes
+                    .chunks_mut(SECTOR as usize)
+                    .zip(new.chunks(SECTOR as usize));
+                for (place, (old, new)) in places.zip(sectors) {
+                    let overtaken =
+                        !entry.durable && self.fua.contains(&place) && is_newer(old, new);
+                    if !overtaken {
+                        old.copy_from_slice(new);
+                    }
+                }
+                Ok(())
             }
             What::Discard => {
                 let bytes = disk
@@ -154,4 +182,15 @@ impl Log {
             What::Mark(_) | What::Nothing => Ok(()),
         }
     }
+}
+
+/// `old` was stamped later than `new`, for the same guest sector.
+fn is_newer(old: &[u8], new: &[u8]) -> bool {
+    let (old, new) = (values(old), values(new));
+    old.iter().zip(&new).any(|(old, new)| {
+        let known = [old, new]
+            .iter()
+            .all(|value| value.0 != 0 && value.0 != u64::MAX);
+        known && old.0 as u32 == new.0 as u32 && old.write() > new.write()
+    })
 }
