@@ -67,8 +67,8 @@ pub struct RealFile {
 /// What a file is, whatever it is called: two paths with the same id are one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
-    dev: u64,
-    ino: u64,
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
 }
 
 /// The identity of what `path` leads to, or `None` if that cannot be told.

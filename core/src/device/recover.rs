@@ -10,7 +10,7 @@ use crate::bat::visible::VisibleMap;
 use crate::delta::{Expanded, LoadedDelta};
 use crate::device::Device;
 use crate::device::options::OpenError;
-use crate::format::Layout;
+use crate::format::{InUse, Layout};
 use crate::units::{Clu, DstClu};
 use crate::verify::mark;
 
@@ -41,6 +41,7 @@ pub(super) fn apply(
         entry,
         rule,
     };
+    let in_use = image.header.in_use == InUse::InUse;
     let mut taken = taken(image);
     let mut differ = Vec::new();
     let layout = image.layout;
@@ -48,6 +49,14 @@ pub(super) fn apply(
         let kept = visible.get(clu);
         if kept == *entry {
             continue;
+        }
+        // The mark is durable before the first change, and goes when everything is written.
+        if !in_use {
+            return Err(refuse(
+                clu,
+                kept,
+                "the image was closed since: what was kept is older than it",
+            ));
         }
         let below = |lower: &LoadedDelta| level::mapped(lower, clu, layout.cluster).is_some();
         if kept == 0 && lowers.iter().any(below) {

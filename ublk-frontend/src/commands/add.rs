@@ -26,6 +26,11 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     {
         return work(&folder, Task::Recover(Box::new(left)), out);
     }
+    if let Some(id) = recover::claims(&folder, &record.images)? {
+        return Err(refused(format!(
+            "device {id} has lost its server, and writes to this image: `recover {id}`, or remove it with `del {id}`"
+        )));
+    }
     work(&folder, Task::Add(Box::new(record), asked.zero_copy), out)
 }
 

@@ -263,7 +263,7 @@ fn measure(
     let (cpu, seconds) = (cpu_time() - cpu, began.elapsed());
     // The queue's end without an answer is its error, which it tells itself.
     let closed = match ended {
-        Ok(_) => closing::close(shared),
+        Ok(_) => closing::close(shared, false),
         Err(_) => Ok(()),
     };
     shared.mail.send_all(|| Letter::End);

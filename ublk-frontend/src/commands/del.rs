@@ -10,6 +10,7 @@ use crate::cli::Del;
 use crate::tool::ToolError;
 use crate::tool::output::complain;
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
+use crate::ublk::farewell;
 use crate::ublk::server::busy;
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::Folder;
@@ -67,10 +68,15 @@ fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
             folder.path().display()
         )));
     };
-    complain(
-        "warning",
-        format!("device {id} had no server: its image was not closed; the next `add` checks it"),
-    );
+    if let Err(error) = farewell::write_back(folder, &record) {
+        let why = format!("device {id} had no server, and its image cannot be closed: {error}");
+        if !force {
+            return Err(refused(format!(
+                "{why}. With --force the device goes all the same, and what its server had not written is lost"
+            )));
+        }
+        complain("warning", why);
+    }
     control.stop(id).map_err(driver)?;
     let gone = match force {
         true => control.del_async(id).or_else(|_| control.del(id)),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{add, detach, folder, refused};
 use crate::cli::Recover;
+use crate::files::id_of;
 use crate::tool::ToolError;
 use crate::tool::output::Output;
 use crate::ublk::ctrl::Control;
@@ -75,6 +76,22 @@ fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
         }
     }
     Ok(ids)
+}
+
+/// The device without a server, if there is one, that writes to one of these images. It has yet to be recovered or removed:
+/// its server may have acknowledged what the image does not show.
+pub(crate) fn claims(folder: &Folder, images: &[PathBuf]) -> Result<Option<u32>, ToolError> {
+    let ours: Vec<_> = images.iter().filter_map(|image| id_of(image)).collect();
+    for id in needy(folder)? {
+        let Some(record) = folder.load(id)? else {
+            continue;
+        };
+        let top = record.images.last().and_then(|top| id_of(top));
+        if !record.read_only && top.is_some_and(|top| ours.contains(&top)) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// The record of a device that serves exactly these images, has a disk, and no server.

@@ -123,8 +123,10 @@ fn kept(
     let told = |shadow| Box::new(Told(Arc::new(shadow)));
     Ok(match survives {
         Survives::No => Kept::Nowhere,
-        Survives::New(file) => Kept::From(told(Shadow::create(file, delta).map_err(failed)?)),
-        Survives::Left(file) => Kept::Recovered(told(Shadow::open(file, delta).map_err(failed)?)),
+        Survives::New(file) => Kept::From(told(Shadow::create(file, top, delta).map_err(failed)?)),
+        Survives::Left(file) => {
+            Kept::Recovered(told(Shadow::open(file, top, delta).map_err(failed)?))
+        }
     })
 }
 

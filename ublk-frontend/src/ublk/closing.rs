@@ -17,7 +17,10 @@ use crate::tool::load::name_of;
 use crate::ublk::server::refused;
 
 /// Waits until nothing is in flight, and closes the image. The queues must be serving, and must get no requests.
-pub(crate) fn close(shared: &Shared) -> Result<(), ToolError> {
+///
+/// `stays`: the device does, and so do its users. What is held back is not answered: the kernel issues it again to the
+/// next server.
+pub(crate) fn close(shared: &Shared, stays: bool) -> Result<(), ToolError> {
     let mut out = Actions::new();
     shared.device.suspend(&mut out);
     post(shared, &mut out);
@@ -34,8 +37,10 @@ pub(crate) fn close(shared: &Shared) -> Result<(), ToolError> {
     // The close writes a few bytes that are aligned to nothing.
     let _ = top.set_direct(false);
     let closed = quiesced.close(&mut Closing(top));
-    quiesced.shut(&mut out);
-    post(shared, &mut out);
+    if !stays {
+        quiesced.shut(&mut out);
+        post(shared, &mut out);
+    }
     closed.map_err(|error: CloseError| refused(format!("{}: {error}", name_of(top.path()))))
 }
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod closing;
 pub mod ctrl;
+pub mod farewell;
 pub mod front;
 mod map;
 pub mod namespace;

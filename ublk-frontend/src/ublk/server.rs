@@ -343,7 +343,7 @@ impl<'a> Server<'a> {
                 other => other.map_err(driver)?,
             }
         }
-        let closed = closing::close(&self.shared);
+        let closed = closing::close(&self.shared, matches!(end, End::Keep));
         self.shared.mail.send_all(|| Letter::End);
         for thread in self.threads.drain(..) {
             // The kernel may keep commands of a device that stays: they end with this process. A request that came meanwhile is
