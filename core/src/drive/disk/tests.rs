@@ -1,6 +1,7 @@
 mod close;
 mod faults;
 mod files;
+mod stale;
 
 use std::cell::RefCell;
 use std::io;
