@@ -8,8 +8,10 @@
 //! * V1 `set` is called in the critical section of the page that changes the slot: before anybody can see the change, and
 //!   so before anything about it is acknowledged, by whatever queue.
 //! * V2 A recovered slot that differs from the file is visible at once, and is disk-safe when a slot changed at that moment
-//!   would be: a mapping after a sync, an un-map immediately, with the host that the file names condemned.
-//! * V3 A poisoned file stays poisoned: pages that a failed sync may have dropped do not come back with a new process.
+//!   would be: a mapping after a sync, an un-map immediately, with the host that the file names condemned. An image that is
+//!   not marked in use owes nothing: slots that differ from it are older than it, and refused.
+//! * V3 A poisoned file stays poisoned: pages that a failed sync may have dropped do not come back with a new process. Known
+//!   hole: a sync that fails in the kernel while the server is killed, so that nobody reads its error.
 
 use std::fmt;
 
