@@ -91,6 +91,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("kill-under-load", BOTH, 180, kill::under_load),
     step("kill-under-ext4", OLD, 120, kill::under_ext4),
     step("kill-then-flush", BOTH, 60, kill::then_flush),
+    step("kill-then-del", BOTH, 60, kill::then_del),
     step("no-leak", OLD, 180, kill::no_leak),
     step("no-space-waits", BOTH, 120, space::waits),
     step("no-space-fails", OLD, 120, space::fails),

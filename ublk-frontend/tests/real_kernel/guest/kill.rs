@@ -133,6 +133,42 @@ pub(crate) fn then_flush() -> Outcome {
     disk.finish()
 }
 
+/// Written, acknowledged, server killed, and no new one: nobody else gets the image meanwhile, and `del` writes back what
+/// the dead server had answered for.
+pub(crate) fn then_del() -> Outcome {
+    use super::buffer::Buffer;
+    use model::op::{Kind, Op};
+    let mut disk = Judged::new("kill-del", "16M", "64k", "--flush-delay 60000ms")?;
+    let mut buffer = Buffer::new(4096);
+    for cluster in 0..16 {
+        let op = Op {
+            kind: Kind::Write {
+                preflush: false,
+                fua: false,
+            },
+            start: cluster * 256 + 8,
+            len: 8,
+        };
+        disk.judge.perform(&disk.target, op, &mut buffer)??;
+    }
+    disk.device.kill()?;
+    let image = disk.image.clone();
+    // A disk that is open is not removed.
+    drop(disk.target);
+    let refused = server::call(&format!("add {}", image.display()))?;
+    demand(
+        refused.code == Some(1) && refused.err.contains("has lost its server"),
+        || format!("add of an image whose device waits for a server: {refused:?}"),
+    )?;
+    disk.device.del()?;
+    server::check(&image)?;
+    disk.device = add("", &[&image])?;
+    disk.target = disk.device.open()?;
+    // The client has seen no error and knows of no kill: for it, this is one disk.
+    disk.judge.read_everything(&disk.target, disk.sectors)?;
+    disk.finish()
+}
+
 /// Fifty devices come and go; nothing of them stays.
 pub(crate) fn no_leak() -> Outcome {
     let image = disks::folder("leak")?.join("disk.hdd");
