@@ -2,6 +2,9 @@
 //!
 //! At the moment a write is acknowledged, on whatever queue, the slots that lead to it must be there already. Requests that
 //! un-map are not followed: a device that was ever asked to is not judged.
+//!
+//! Known limit: a call of the map is no switch point of the engine. A call that is left out is seen; one that only comes too
+//! late, behind the page's unlock, is not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
