@@ -1,8 +1,11 @@
 //! Clean close: the in-use mark goes last, after everything else is durable (I31).
 //!
 //! ```text
-//!   quiesced, nothing dirty ──▶ cut the preallocated tail ──▶ sync ──▶ header with in-use 0 ──▶ sync ──▶ closed
+//!   quiesced, nothing dirty ──▶ sync ──▶ cut the preallocated tail ──▶ sync ──▶ header with in-use 0 ──▶ sync ──▶ closed
 //! ```
+//! The first sync is for what this device has not written: a server that was killed may have left an un-map in the page
+//! cache alone, and the medium still names a cluster of the tail.
+//!
 //! Refused while a page is dirty, the file is poisoned, or a cluster's un-map is not known durable: then the mark stays.
 
 use crate::control::suspend::Quiesced;
@@ -71,6 +74,8 @@ impl Quiesced<'_> {
         device.queues.iter().for_each(Queue::shut);
         let failed = |step| move |failure| CloseError::Failed { step, failure };
         if let Some(len) = device.alloc.keep() {
+            io.sync()
+                .map_err(failed("the sync before the tail is cut"))?;
             io.set_len(len)
                 .map_err(failed("cutting the preallocated tail"))?;
         }

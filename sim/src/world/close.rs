@@ -1,4 +1,4 @@
-//! The clean close, and the power cut inside it.
+//! The clean close, and the power cut or the end of the server inside it.
 
 use model::disk::Model;
 use model::op::{End, Kind as OpKind, Op};
@@ -10,29 +10,45 @@ use crate::check::image::Left;
 use crate::check::in_use::Mark;
 use crate::disk::{Change, Effect, SimFile, SyncEffect};
 use crate::report::Failure;
-use crate::tape::Tape;
+use crate::tape::{Kind, Tape};
 use crate::world::crash::Survivor;
+use crate::world::cycle::Over;
 use crate::world::{Canary, Run, hang};
+
+/// What happens in a close, after so many calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    /// Nothing.
+    Nothing,
+    /// The power is cut.
+    Cut(u32),
+    /// The server is killed.
+    Kill(u32),
+}
 
 /// The top file as the control plane sees it.
 struct Control<'a> {
     file: &'a mut SimFile,
     tape: &'a mut Tape,
-    /// Calls until the power is cut.
-    power: Option<u32>,
-    cut: bool,
+    /// Calls until it happens.
+    left: Option<u32>,
+    kills: bool,
+    /// It has happened.
+    over: bool,
+    /// The header was written, perhaps in part.
+    wrote: bool,
     lies: bool,
 }
 
 impl Control<'_> {
-    /// True: this call is the one during which the power goes.
+    /// True: this call is the one during which it happens.
     fn goes(&mut self) -> Result<bool, CoreFailure> {
-        if self.cut {
+        if self.over {
             return Err(CoreFailure::Io);
         }
-        match &mut self.power {
+        match &mut self.left {
             Some(0) => {
-                self.cut = true;
+                self.over = true;
                 Ok(true)
             }
             Some(left) => {
@@ -47,6 +63,14 @@ impl Control<'_> {
         let goes = self.goes()?;
         let id = self.file.submit(change);
         if goes {
+            if self.kills {
+                // A call that a signal ends is made or not made: a length is never cut in part.
+                let mut nothing = Tape::replay(Vec::new());
+                match self.tape.choose(Kind::Crash, 2) {
+                    0 => self.file.complete(id, Effect::Done, self.tape),
+                    _ => self.file.complete(id, Effect::Failed, &mut nothing),
+                }
+            }
             return Err(CoreFailure::Io);
         }
         self.file.complete(id, Effect::Done, self.tape);
@@ -56,6 +80,7 @@ impl Control<'_> {
 
 impl ControlIo for Control<'_> {
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), CoreFailure> {
+        self.wrote |= !self.over;
         self.change(Change::Bytes { at, bytes })
     }
     fn set_len(&mut self, len: Sectors) -> Result<(), CoreFailure> {
@@ -64,20 +89,24 @@ impl ControlIo for Control<'_> {
     fn sync(&mut self) -> Result<(), CoreFailure> {
         let goes = self.goes()?;
         let id = self.file.submit_sync();
-        if goes {
-            return Err(CoreFailure::Io);
+        // Left in flight by a power cut.
+        if !self.lies && (!goes || self.kills) {
+            let unheard = goes && self.tape.choose(Kind::Crash, 2) == 1;
+            let effect = if unheard {
+                SyncEffect::Nothing
+            } else {
+                SyncEffect::Done
+            };
+            self.file.complete_sync(id, effect, self.tape);
         }
-        if !self.lies {
-            self.file.complete_sync(id, SyncEffect::Done, self.tape);
-        }
-        Ok(())
+        if goes { Err(CoreFailure::Io) } else { Ok(()) }
     }
 }
 
 impl Run<'_> {
-    /// Suspends, drains, closes. `power`: cut after so many calls.
-    pub(super) fn close(&mut self, device: &Device, power: Option<u32>) -> Result<(), Failure> {
-        self.say(|_| format!("close, power lasts for {power:?} calls"));
+    /// Suspends, drains, closes.
+    pub(super) fn close(&mut self, device: &Device, within: Within) -> Result<Over, Failure> {
+        self.say(|_| format!("close, within it: {within:?}"));
         self.suspended = true;
         device.suspend(&mut self.world.out);
         self.carry_out()?;
@@ -94,33 +123,47 @@ impl Run<'_> {
         let mut control = Control {
             file: &mut world.top,
             tape: self.tape,
-            power,
-            cut: false,
+            left: match within {
+                Within::Nothing => None,
+                Within::Cut(calls) | Within::Kill(calls) => Some(calls),
+            },
+            kills: matches!(within, Within::Kill(_)),
+            over: false,
+            wrote: false,
             lies,
         };
         let closed = quiesced.close(&mut control);
-        let cut = control.cut;
+        let Control { over, wrote, .. } = control;
         self.trace.push(0x73 << 56 | u64::from(closed.is_ok()));
         self.say(|_| format!("closed: {closed:?}"));
         match closed {
-            Ok(()) => self.closed(if changed { Left::Closed } else { Left::Either }),
-            Err(CloseError::Failed { .. }) if cut => {
+            Ok(()) => self.closed(if changed { Left::Closed } else { Left::Either })?,
+            Err(CloseError::Failed { .. }) if over && matches!(within, Within::Kill(_)) => {
+                if wrote {
+                    self.mark = Mark::Unmarked;
+                }
+                return Ok(Over::Killed);
+            }
+            Err(CloseError::Failed { .. }) if over => {
                 self.stats.recovery_crashes += 1;
                 let mut closed = self.world.model.clone();
                 flush(&mut closed)?;
                 self.world.closed = Some(closed);
                 let judged = self.cut_with(Left::Either, Survivor::Drawn);
                 self.world.closed = None;
-                judged
+                judged?;
             }
             Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
-                self.cut(Survivor::Drawn)
+                self.cut(Survivor::Drawn)?;
             }
-            Err(error) => Err(failure(
-                "progress",
-                format!("the close failed without a fault: {error}"),
-            )),
+            Err(error) => {
+                return Err(failure(
+                    "progress",
+                    format!("the close failed without a fault: {error}"),
+                ));
+            }
         }
+        Ok(Over::Down)
     }
 
     /// Everything is durable: the image reads as the disk did.

@@ -6,6 +6,7 @@ use ploop_core::{Device, Origin};
 
 use crate::report::Failure;
 use crate::tape::Kind;
+use crate::world::close::Within;
 use crate::world::crash::Survivor;
 use crate::world::{Power, Run, hang};
 
@@ -19,8 +20,8 @@ enum Plan {
     KillAfter(u32),
     /// Cut after so many events.
     CutAfter(u32),
-    /// Close; power may be cut after so many calls of the close.
-    Close(Option<u32>),
+    /// Close; something may happen within it.
+    Close(Within),
 }
 
 /// How it did end.
@@ -33,14 +34,21 @@ pub(super) enum Over {
 }
 
 impl Run<'_> {
-    pub(super) fn power_cycle(&mut self, device: &Device) -> Result<Over, Failure> {
+    /// Goes on until the power is cut, the device is closed or the server is to be killed. `budget`: operations that may
+    /// still be submitted in this power cycle.
+    pub(super) fn power_cycle(
+        &mut self,
+        device: &Device,
+        budget: &mut u32,
+    ) -> Result<Over, Failure> {
         let plan = match self.power {
             Power::Drawn => self.draw_plan(),
             Power::CutAfter(events) if self.cycle == 0 => Plan::CutAfter(events),
-            Power::CutInClose(calls) if self.cycle == 0 => Plan::Close(Some(calls)),
-            Power::Lasts | Power::CutAfter(_) | Power::CutInClose(_) => Plan::Close(None),
+            Power::CutInClose(calls) if self.cycle == 0 => Plan::Close(Within::Cut(calls)),
+            Power::Lasts | Power::CutAfter(_) | Power::CutInClose(_) => {
+                Plan::Close(Within::Nothing)
+            }
         };
-        let mut budget = self.swarm.budget;
         let mut events = 0;
         loop {
             if plan == Plan::CutAfter(events) {
@@ -58,14 +66,14 @@ impl Run<'_> {
                     device.dump()
                 )));
             }
-            if !self.event(device, &mut budget)? {
+            if !self.event(device, budget)? {
                 break;
             }
         }
-        let power = match plan {
-            Plan::Close(power) => power,
+        let within = match plan {
+            Plan::Close(within) => within,
             // A cut that was asked for after so many events, and there were fewer: there is none.
-            Plan::CutAfter(_) if self.power != Power::Drawn => None,
+            Plan::CutAfter(_) if self.power != Power::Drawn => Within::Nothing,
             Plan::CutAfter(_) => {
                 self.cut(Survivor::Drawn)?;
                 return Ok(Over::Down);
@@ -76,18 +84,26 @@ impl Run<'_> {
             }
         };
         self.read_all(device)?;
-        self.close(device, power)?;
-        Ok(Over::Down)
+        let over = self.close(device, within)?;
+        if over == Over::Killed {
+            self.kills -= 1;
+            // So that the next server has something to do.
+            *budget += 2;
+        }
+        Ok(over)
     }
 
     fn draw_plan(&mut self) -> Plan {
         let most = 6 * self.swarm.budget;
         if self.kills > 0 && self.tape.choose(Kind::Crash, 4) != 0 {
-            return Plan::KillAfter(self.tape.choose(Kind::Crash, most));
+            return match self.tape.choose(Kind::Crash, 6) {
+                5 => Plan::Close(Within::Kill(self.tape.choose(Kind::Crash, 6))),
+                _ => Plan::KillAfter(self.tape.choose(Kind::Crash, most)),
+            };
         }
         match self.tape.choose(Kind::Crash, 8) {
-            0..=2 => Plan::Close(None),
-            3 => Plan::Close(Some(self.tape.choose(Kind::Crash, 5))),
+            0..=2 => Plan::Close(Within::Nothing),
+            3 => Plan::Close(Within::Cut(self.tape.choose(Kind::Crash, 6))),
             // Soon after the start: while the mark is being set.
             4 => Plan::CutAfter(self.tape.choose(Kind::Crash, 10)),
             _ => Plan::CutAfter(self.tape.choose(Kind::Crash, most)),

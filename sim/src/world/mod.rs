@@ -283,7 +283,8 @@ impl Run<'_> {
         for cycle in 0..self.swarm.cycles {
             self.cycle = cycle;
             let mut device = self.open()?;
-            while self.power_cycle(&device)? == Over::Killed {
+            let mut budget = self.swarm.budget;
+            while self.power_cycle(&device, &mut budget)? == Over::Killed {
                 self.kill();
                 drop(device);
                 device = self.recover()?;

@@ -18,6 +18,7 @@ use crate::disk::fault::{FaultKind, IoKind};
 use crate::report::{Failure, RunStats};
 use crate::tape::Tape;
 use crate::world::chain::{self, Level, Plan};
+use crate::world::close::Within;
 use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
 use crate::world::shape::Shape;
@@ -276,7 +277,8 @@ impl<'a> Stage<'a> {
     /// The image is closed. `power`: cut after so many calls of the close.
     pub fn close(&mut self, power: Option<u32>) -> Result<(), Failure> {
         let device = self.device()?;
-        self.run.close(&device, power)?;
+        self.run
+            .close(&device, power.map_or(Within::Nothing, Within::Cut))?;
         self.gone();
         Ok(())
     }
