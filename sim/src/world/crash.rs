@@ -166,12 +166,12 @@ impl Run<'_> {
 
     /// Small runs now and then: all images, up to a cap. Large ones: a few drawn images besides the one that lives on.
     fn judge_some(&mut self, left: Left) -> Result<(), Failure> {
-        let cap = match self.world.profile {
-            Profile::Tiny => 200,
-            Profile::Default | Profile::Faults => 100,
-            Profile::Big => 0,
+        let (cap, every) = match self.world.profile {
+            Profile::Tiny => (200, 48),
+            Profile::Default | Profile::Faults => (100, 24),
+            Profile::Big => (0, 1),
         };
-        if cap > 0 && self.tape.choose(Kind::Crash, 24) == 23 {
+        if cap > 0 && self.tape.choose(Kind::Crash, every) == every - 1 {
             self.judge_all(left, cap)?;
         }
         let extra = if self.world.profile == Profile::Tiny {

@@ -188,7 +188,7 @@ impl Swarm {
         };
         let (budget, cycles) = match profile {
             Profile::Tiny => (
-                8 + tape.choose(Kind::Op, 5),
+                8 + tape.choose(Kind::Op, 3),
                 1 + u32::from(tape.chance(Kind::Crash, 1, 4)),
             ),
             Profile::Default => (
@@ -223,7 +223,11 @@ impl Swarm {
             },
         };
         let hot = [0, 1, 2, 4][tape.choose(Kind::Op, 4) as usize];
-        let kills = [0, 0, 0, 1, 2][tape.choose(Kind::Crash, 5) as usize];
+        let kills = match profile {
+            Profile::Tiny => [0, 0, 0, 0, 0, 0, 0, 1],
+            _ => [0, 0, 0, 0, 0, 1, 1, 2],
+        };
+        let kills = kills[tape.choose(Kind::Crash, 8) as usize];
         Swarm {
             kills,
             ops,

@@ -1,14 +1,15 @@
 //! The visible slots outside of the device: what is left if the server is killed now.
 //!
-//! At the moment a write is acknowledged, on whatever queue, the slots that lead to it must be there already. Requests that
-//! un-map are not followed: a device that was ever asked to is not judged.
+//! At the moment a write is acknowledged, on whatever queue, the slots that lead to it must be there already. Clusters that
+//! somebody was asked to un-map are not judged.
 //!
-//! Known limit: a call of the map is no switch point of the engine. A call that is left out is seen; one that only comes too
-//! late, behind the page's unlock, is not.
+//! A *watched* map is part of what the engine explores: before each of its slots is set, another thread may run. So a slot
+//! that is set behind the page's unlock is seen to be late, not only one that is never set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::atomics::AtomicUsize;
 use crate::core::VisibleMap;
 use crate::core::units::Clu;
 use model::op::{Kind, Op};
@@ -16,10 +17,12 @@ use model::op::{Kind, Op};
 #[derive(Debug)]
 struct Slots {
     entries: Vec<AtomicU32>,
-    unmaps: AtomicBool,
+    unmapped: Vec<AtomicBool>,
+    /// The engine's own, if the map is watched: a place to switch threads.
+    moment: Option<AtomicUsize>,
 }
 
-/// See the module. Clones are the same slots. Not part of what an engine explores: plain memory of the test.
+/// See the module. Clones are the same slots: plain memory of the test.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     slots: Arc<Slots>,
@@ -27,10 +30,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(clusters: u64, cluster: u64) -> Kept {
+    pub(crate) fn new(clusters: u64, cluster: u64, watched: bool) -> Kept {
         let slots = Slots {
             entries: (0..clusters).map(|_| AtomicU32::new(0)).collect(),
-            unmaps: AtomicBool::new(false),
+            unmapped: (0..clusters).map(|_| AtomicBool::new(false)).collect(),
+            moment: watched.then(|| AtomicUsize::new(0)),
         };
         Kept {
             slots: Arc::new(slots),
@@ -41,18 +45,29 @@ impl Kept {
     /// A request is about to go in.
     pub(crate) fn submitted(&self, op: Op) {
         if matches!(op.kind, Kind::Discard | Kind::WriteZeroes { .. }) {
-            self.slots.unmaps.store(true, Ordering::SeqCst);
+            for clu in self.clusters(op) {
+                self.slots.unmapped[clu].store(true, Ordering::SeqCst);
+            }
         }
+    }
+
+    fn clusters(&self, op: Op) -> std::ops::Range<usize> {
+        let end = (op.start + op.len).div_ceil(self.cluster);
+        (op.start / self.cluster) as usize..end as usize
     }
 
     /// A request has succeeded.
     pub(crate) fn acknowledged(&self, op: Op) {
-        if !matches!(op.kind, Kind::Write { .. }) || self.slots.unmaps.load(Ordering::SeqCst) {
+        if !matches!(op.kind, Kind::Write { .. }) {
             return;
         }
-        for clu in op.start / self.cluster..(op.start + op.len).div_ceil(self.cluster) {
+        if let Some(moment) = &self.slots.moment {
+            moment.load(Ordering::SeqCst);
+        }
+        for clu in self.clusters(op) {
+            let judged = !self.slots.unmapped[clu].load(Ordering::SeqCst);
             assert!(
-                self.get(Clu(clu as u32)) != 0,
+                !judged || self.get(Clu(clu as u32)) != 0,
                 "{op:?} is acknowledged, and a server killed now would not know cluster {clu}"
             );
         }
@@ -61,6 +76,9 @@ impl Kept {
 
 impl VisibleMap for Kept {
     fn set(&self, clu: Clu, entry: u32) {
+        if let Some(moment) = &self.slots.moment {
+            moment.fetch_add(1, Ordering::SeqCst);
+        }
         self.slots.entries[clu.0 as usize].store(entry, Ordering::SeqCst);
     }
 

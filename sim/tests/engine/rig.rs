@@ -55,8 +55,17 @@ pub(crate) fn options() -> Options {
 impl Rig {
     /// A fresh device on a copy of `image`.
     pub(crate) fn new(image: &Image, options: Options) -> Arc<Rig> {
+        Rig::of(image, options, false)
+    }
+
+    /// The same, and its kept slots are watched (see `kept`).
+    pub(crate) fn watched(image: &Image, options: Options) -> Arc<Rig> {
+        Rig::of(image, options, true)
+    }
+
+    fn of(image: &Image, options: Options, watched: bool) -> Arc<Rig> {
         trace::restart();
-        let kept = Kept::new(image.shape.clusters, image.shape.cluster);
+        let kept = Kept::new(image.shape.clusters, image.shape.cluster, watched);
         let keep = ploop::Kept::From(Box::new(kept.clone()));
         let device = Device::open_kept(image.chain.clone(), options, keep).expect("opens");
         Arc::new(Rig {

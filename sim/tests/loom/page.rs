@@ -5,7 +5,7 @@ use super::engine::rig::options;
 use super::explore::{check, race, thread};
 use super::ops::{discard, flush, read, write, write_fua};
 use super::stage::{
-    CHAIN, FULL, PLAIN, chase, finish, is_index, is_sync, marked, one, serve, until,
+    CHAIN, FULL, PLAIN, chase, finish, is_index, is_sync, marked, marked_watched, one, serve, until,
 };
 
 /// A read, and a write that finds the cluster held or mapped, against the publication of its mapping.
@@ -25,7 +25,24 @@ fn lookup_against_publish() {
     });
 }
 
-/// The same over a lower delta: the base is a copy, the guest's own sector follows in place.
+/// A write that finds a mapping is acknowledged while the mapping is being published: a server that is killed then must
+/// leave a slot that leads to it.
+#[test]
+fn acknowledged_against_kept_slot() {
+    let image = Image::new(PLAIN);
+    check("acknowledged_against_kept_slot", None, move |last| {
+        let rig = marked_watched(&image, options());
+        let base = one(rig.submit((0, 0), write(1, 1)));
+        let threads = [
+            thread(|rig| rig.done(base)),
+            thread(|rig| chase(rig, rig.submit((1, 1), write(1, 1)))),
+        ];
+        let left = race(&rig, threads);
+        finish(&rig, left, last);
+    });
+}
+
+/// Look-up against publication over a lower delta: the base is a copy, the guest's own sector follows in place.
 #[test]
 fn lookup_against_copy_on_write() {
     let image = Image::new(CHAIN);

@@ -28,7 +28,15 @@ pub(crate) const CHAIN: Shape = Shape {
 
 /// A device whose in-use mark is made, with nothing else changed. The last guest cluster must not be mapped.
 pub(crate) fn marked(image: &Image, options: Options) -> Arc<Rig> {
-    let rig = Rig::new(image, options);
+    mark(Rig::new(image, options))
+}
+
+/// The same with a watched map of kept slots.
+pub(crate) fn marked_watched(image: &Image, options: Options) -> Arc<Rig> {
+    mark(Rig::watched(image, options))
+}
+
+fn mark(rig: Arc<Rig>) -> Arc<Rig> {
     let geometry = rig.device.geometry();
     let last = geometry.size.0 - geometry.cluster.0;
     rig.run((0, 6), discard(last, geometry.cluster.0))

@@ -9,6 +9,7 @@
 //! <test>` runs it again (with `-- --nocapture` and `SHUTTLE_CAPTURE_BACKTRACE=1` for more).
 
 use ploop_core_shuttle as core;
+use shuttle::sync::atomic as atomics;
 
 #[path = "../engine/mod.rs"]
 #[allow(dead_code, reason = "each engine uses its part")]
