@@ -216,7 +216,7 @@ pub struct Fsck {
 }
 
 /// Bytes of the BAT read at once.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 1024;
 
 /// No more of an extension cluster is looked at: the largest cluster that any tool makes.
 const MOST_EXTENSION: u64 = 64 << 20;

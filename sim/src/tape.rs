@@ -218,6 +218,7 @@ impl Tape {
 
     /// An index of `weights`, each as likely as its weight says; 0 if all are zero. The first index of a weight that
     /// is not zero is the simplest answer. The weights must sum up to less than 2^32.
+    #[inline]
     pub fn weighted(&mut self, kind: Kind, weights: &[u32]) -> usize {
         let total = weights
             .iter()

@@ -202,14 +202,15 @@ impl Contents {
     /// The content of a granule of these bytes; one of `known` if that is the same.
     pub(super) fn keep_granule(&mut self, bytes: &[u8], known: [Content; 2]) -> Content {
         debug_assert_eq!(bytes.len(), self.granule);
+        // Most are zeros, and zeros are never in the table.
+        if bytes.iter().fold(0, |all, byte| all | byte) == 0 {
+            return Content::ZERO;
+        }
         if let Some(&same) = known
             .iter()
             .find(|&&content| self.granule(content) == bytes)
         {
             return same;
-        }
-        if bytes == &ZEROS[..self.granule] {
-            return Content::ZERO;
         }
         self.granules.extend_from_slice(bytes);
         Content((self.granules.len() / self.granule) as u64)

@@ -98,16 +98,35 @@ impl View<'_> {
         }
         let meta = self.layout.meta_bytes().saturating_sub(at);
         let meta = meta.min(buf.len() as u64) as usize;
-        let units = (at / granule) as usize..;
         // Most of it is zeros.
         buf[..meta].fill(0);
-        for (unit, out) in units.zip(buf[..meta].chunks_mut(granule as usize)) {
-            let content = self.unit(unit);
+        let first = (at / granule) as usize;
+        let out = buf[..meta].chunks_mut(granule as usize);
+        match self.units {
+            Units::Visible(cells) => {
+                let cells = cells.get(first..).unwrap_or(&[]);
+                self.copy_granules(cells.iter().map(|cell| cell.visible), out);
+            }
+            Units::Image(contents) => {
+                let contents = contents.get(first..).unwrap_or(&[]);
+                self.copy_granules(contents.iter().copied(), out);
+            }
+        }
+        meta
+    }
+
+    /// Copies what is not zeros of a row of granules.
+    #[inline]
+    fn copy_granules<'b>(
+        &self,
+        row: impl Iterator<Item = Content>,
+        out: impl Iterator<Item = &'b mut [u8]>,
+    ) {
+        for (content, out) in row.zip(out) {
             if content != Content::ZERO {
                 out.copy_from_slice(&self.contents.granule(content)[..out.len()]);
             }
         }
-        meta
     }
 
     /// A part of one unit. Returns how many bytes were copied.
