@@ -39,6 +39,7 @@ impl Found {
             trace: Some(self.failure.trace),
             failure: self.failure.checker.to_owned(),
             choices: choices.clone(),
+            spans: Vec::new(),
         };
         fs::create_dir_all(folder)?;
         let path = folder.join(format!("{}-{:016x}.tape", self.profile, self.seed));
