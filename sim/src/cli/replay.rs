@@ -7,6 +7,7 @@ use crate::profile::Profile;
 use crate::replay::{Replay, replay as run_again};
 use crate::tape::{Choice, Tape, TapeFile};
 use crate::world::World;
+use crate::world::log::Entry;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::Path;
@@ -22,8 +23,8 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
     };
     let replay = run_again(&tape, profile, world);
     if arguments.trace {
-        for (index, event) in timeline(profile, &replay.choices).iter().enumerate() {
-            writeln!(out, "{index:>5}  {event}")?;
+        for (index, entry) in timeline(profile, &replay.choices).iter().enumerate() {
+            writeln!(out, "{index:>5}  {}", entry.what)?;
         }
     }
     report(&tape, &replay, out)?;
@@ -95,7 +96,7 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
 }
 
 /// What happened, event by event, to the end or to the panic.
-fn timeline(profile: Profile, choices: &[Choice]) -> Vec<String> {
+fn timeline(profile: Profile, choices: &[Choice]) -> Vec<Entry> {
     let mut world = World::new(profile);
     world.set_logging(true);
     // The result is known already.

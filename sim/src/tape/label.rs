@@ -233,6 +233,15 @@ pub struct Label {
     pub fault: bool,
 }
 
+impl From<Event> for Label {
+    fn from(event: Event) -> Label {
+        Label {
+            event,
+            ..Label::default()
+        }
+    }
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.asked != Event::Any && self.asked != self.event {

@@ -10,7 +10,7 @@ use crate::check::image::Left;
 use crate::check::in_use::Mark;
 use crate::disk::{Change, Effect, SimFile, SyncEffect};
 use crate::report::Failure;
-use crate::tape::Tape;
+use crate::tape::{Event, Tape};
 use crate::world::crash::Survivor;
 use crate::world::{Canary, Run, hang};
 
@@ -78,6 +78,7 @@ impl Run<'_> {
     /// Suspends, drains, closes. `power`: cut after so many calls.
     pub(super) fn close(&mut self, device: &Device, power: Option<u32>) -> Result<(), Failure> {
         self.say(|_| format!("close, power lasts for {power:?} calls"));
+        self.tape.begin(Event::Close);
         self.suspended = true;
         device.suspend(&mut self.world.out);
         self.carry_out()?;

@@ -20,6 +20,7 @@ use crate::tape::Tape;
 use crate::world::chain::{self, Level, Plan};
 use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
+use crate::world::log::Happening;
 use crate::world::shape::Shape;
 use crate::world::{Run, World, hang};
 
@@ -110,7 +111,7 @@ impl<'a> Stage<'a> {
             enumerate: Some(MOST_IMAGES),
             ..Run::new(world, tape, shape)
         };
-        run.say(|run| format!("{:?}", run.shape));
+        run.note(|run| Happening::Begun(Box::new(run.shape.clone())));
         Stage {
             run,
             device: None,
