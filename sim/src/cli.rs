@@ -7,6 +7,7 @@ mod json;
 mod replay;
 mod run;
 mod scenario;
+mod shrink;
 mod table;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub fn execute(
     let done = match command.unwrap_or_default() {
         Command::Run(arguments) => run::run(&arguments, out),
         Command::Replay(arguments) => replay::replay(&arguments, out),
+        Command::Shrink(arguments) => shrink::shrink(&arguments, out),
         Command::Scenario { files } => scenario::play(&files, out),
         Command::Bugs(arguments) => bugs::run(&arguments, out),
         Command::Bench { json, seconds } => bench::run(meter, seconds, json, out),

@@ -12,6 +12,7 @@ pub mod profile;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod shrink;
 pub mod tape;
 pub mod trace;
 pub mod world;

@@ -29,6 +29,8 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Runs a recorded tape again
     Replay(ReplayArguments),
+    /// Makes a failing tape small: fewer operations, crashes, faults and switches, the same failure
+    Shrink(ShrinkArguments),
     /// Plays runs written as texts (see corpus/scenarios)
     Scenario {
         /// The files
@@ -86,9 +88,28 @@ pub(super) struct ReplayArguments {
     /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
     #[arg(long)]
     pub(super) trace: bool,
-    /// Writes today's trace hash and verdict into the file; the choices stay
+    /// Writes today's run into the file: trace hash, verdict, and the choices that were asked for, by the names of their
+    /// events
     #[arg(long)]
     pub(super) record: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ShrinkArguments {
+    /// The file that a failed run left
+    pub(super) tape: PathBuf,
+    /// Where the small tape goes [default: beside the tape, as NAME.min.tape]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// When to stop at the latest
+    #[arg(long, value_parser = duration, default_value = "5s")]
+    pub(super) time: Duration,
+    /// When to stop, in runs: the result depends on the tape and on this number alone, as long as the time is enough
+    #[arg(long, value_name = "N", default_value_t = crate::shrink::Effort::default().runs)]
+    pub(super) runs: u64,
+    /// One line of JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -5,7 +5,7 @@ use super::args::ReplayArguments;
 use crate::campaign::{catch, world};
 use crate::profile::Profile;
 use crate::replay::{Replay, replay as run_again};
-use crate::tape::{Choice, Tape, TapeFile};
+use crate::tape::{Tape, TapeFile};
 use crate::world::World;
 use crate::world::log::Entry;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
     };
     let replay = run_again(&tape, profile, world);
     if arguments.trace {
-        for (index, entry) in timeline(profile, &replay.choices).iter().enumerate() {
+        for (index, entry) in timeline(profile, &replay).iter().enumerate() {
             writeln!(out, "{index:>5}  {}", entry.what)?;
         }
     }
@@ -42,14 +42,14 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
     })
 }
 
-fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
+pub(super) fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let tape = TapeFile::load(BufReader::new(file)).map_err(|error| error.to_string())?;
     let profile = tape.profile.parse()?;
     Ok((tape, profile))
 }
 
-/// The file says from now on what came out today.
+/// The file says from now on what came out today, with the choices that were asked for and the names of the events.
 fn record(path: &Path, tape: TapeFile, replay: &Replay) -> io::Result<()> {
     let (trace, failure) = match &replay.result {
         Ok(stats) => (stats.trace, String::new()),
@@ -59,6 +59,8 @@ fn record(path: &Path, tape: TapeFile, replay: &Replay) -> io::Result<()> {
     TapeFile {
         trace: Some(trace),
         failure,
+        choices: replay.choices.clone(),
+        spans: replay.spans.clone(),
         ..tape
     }
     .save(&mut bytes)?;
@@ -85,10 +87,11 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
         )?,
         Err(failure) => writeln!(out, "{failure}\ntrace {:016x}", failure.trace)?,
     }
+    writeln!(out, "alignment {:.1} %", replay.alignment)?;
     if replay.misaligned > 0 {
         writeln!(
             out,
-            "{} recorded choices answered other questions than they did",
+            "{} choices or questions did not fit: the code has changed",
             replay.misaligned
         )?;
     }
@@ -96,10 +99,10 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
 }
 
 /// What happened, event by event, to the end or to the panic.
-fn timeline(profile: Profile, choices: &[Choice]) -> Vec<Entry> {
+fn timeline(profile: Profile, replay: &Replay) -> Vec<Entry> {
     let mut world = World::new(profile);
     world.set_logging(true);
     // The result is known already.
-    let _ = catch(|| world.run(&mut Tape::replay(choices.to_vec())));
+    let _ = catch(|| world.run(&mut Tape::replay_spans(&replay.choices, &replay.spans)));
     world.take_log()
 }
