@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod check;
 pub mod cli;
 pub mod disk;
+pub mod explain;
 pub mod fuzzing;
 pub mod profile;
 pub mod replay;

@@ -31,6 +31,8 @@ pub(super) enum Command {
     Replay(ReplayArguments),
     /// Makes a failing tape small: fewer operations, crashes, faults and switches, the same failure
     Shrink(ShrinkArguments),
+    /// Tells the story of a tape, as text or as a page with a picture
+    Explain(ExplainArguments),
     /// Plays runs written as texts (see corpus/scenarios)
     Scenario {
         /// The files
@@ -88,8 +90,7 @@ pub(super) struct ReplayArguments {
     /// Shows what happened, event by event (for the backtrace of a panic, set RUST_BACKTRACE=1)
     #[arg(long)]
     pub(super) trace: bool,
-    /// Writes today's run into the file: trace hash, verdict, and the choices that were asked for, by the names of their
-    /// events
+    /// Writes today's trace hash and verdict into the file; the choices stay
     #[arg(long)]
     pub(super) record: bool,
 }
@@ -108,6 +109,21 @@ pub(super) struct ShrinkArguments {
     #[arg(long, value_name = "N", default_value_t = crate::shrink::Effort::default().runs)]
     pub(super) runs: u64,
     /// One line of JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ExplainArguments {
+    /// The file that a failed run left; better: a shrunk one
+    pub(super) tape: PathBuf,
+    /// Writes a page with the picture, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// How often each prefix of the tape is continued by chance, to see when the failure was inevitable; 0: not at all
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(super) samples: u32,
+    /// JSON instead of text
     #[arg(long)]
     pub(super) json: bool,
 }

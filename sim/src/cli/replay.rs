@@ -49,7 +49,7 @@ pub(super) fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
     Ok((tape, profile))
 }
 
-/// The file says from now on what came out today, with the choices that were asked for and the names of the events.
+/// The file says from now on what came out today. The choices stay: with the bug that they found, they find it again.
 fn record(path: &Path, tape: TapeFile, replay: &Replay) -> io::Result<()> {
     let (trace, failure) = match &replay.result {
         Ok(stats) => (stats.trace, String::new()),
@@ -59,8 +59,6 @@ fn record(path: &Path, tape: TapeFile, replay: &Replay) -> io::Result<()> {
     TapeFile {
         trace: Some(trace),
         failure,
-        choices: replay.choices.clone(),
-        spans: replay.spans.clone(),
         ..tape
     }
     .save(&mut bytes)?;

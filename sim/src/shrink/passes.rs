@@ -12,6 +12,8 @@ use crate::tape::{Event, Kind, Tape};
 
 /// Pairs are tried in tapes of so many events at most.
 const FEW: usize = 48;
+/// Chance gives up after so many runs that brought nothing.
+const PATIENCE: u64 = 20_000;
 
 impl Trials {
     /// All passes, until none helps, or the limits are reached.
@@ -221,8 +223,9 @@ impl Trials {
     /// Chance: some edits at once, or another continuation, until one makes the run lighter. False: none did.
     fn stir(&mut self, seed: &mut u64) -> bool {
         let before = self.size.weight;
+        let last = self.runs + PATIENCE;
         let mut draft = Draft::default();
-        while !self.over() {
+        while !self.over() && self.runs < last {
             *seed += 1;
             let mut chance = Tape::from_seed(*seed);
             draft.become_like(&self.best);
