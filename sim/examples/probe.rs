@@ -16,7 +16,7 @@ fn main() {
         let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run(&mut tape)));
         if verbose {
             for l in world.take_log() {
-                println!("{l}");
+                println!("{}", l.what);
             }
         }
         match r {

@@ -26,7 +26,7 @@ mod tests;
 
 pub use canary::Canary;
 pub use catch::catch;
-pub use found::Found;
+pub use found::{Found, quoted};
 pub use runner::{Make, Runner, Subject, world};
 pub use seeds::{Mix, Seeds};
 pub use totals::Totals;

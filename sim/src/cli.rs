@@ -3,10 +3,12 @@
 
 mod args;
 mod bugs;
+mod explain;
 mod json;
 mod replay;
 mod run;
 mod scenario;
+mod shrink;
 mod table;
 
 #[cfg(test)]
@@ -40,11 +42,13 @@ pub fn execute(
 ) -> u8 {
     let command = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.command,
-        Err(error) => return explain(&error, out),
+        Err(error) => return say_why(&error, out),
     };
     let done = match command.unwrap_or_default() {
         Command::Run(arguments) => run::run(&arguments, out),
         Command::Replay(arguments) => replay::replay(&arguments, out),
+        Command::Shrink(arguments) => shrink::shrink(&arguments, out),
+        Command::Explain(arguments) => explain::explain(&arguments, out),
         Command::Scenario { files } => scenario::play(&files, out),
         Command::Bugs(arguments) => bugs::run(&arguments, out),
         Command::Bench { json, seconds } => bench::run(meter, seconds, json, out),
@@ -60,7 +64,7 @@ pub fn execute(
 }
 
 /// Help goes to standard output with 0, errors to standard error with 1.
-fn explain(error: &clap::Error, out: &mut dyn Write) -> u8 {
+fn say_why(error: &clap::Error, out: &mut dyn Write) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let written = write!(out, "{}", error.render());

@@ -3,11 +3,11 @@
 use crate::campaign::{Make, Runner};
 use crate::profile::Profile;
 use crate::report::{Failure, RunStats};
-use crate::tape::{Choice, Tape, TapeFile};
+use crate::tape::{Choice, Span, Tape, TapeFile};
 use std::fmt;
 
 /// What became of a tape.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
     /// Of the run. What is not the same twice is a failure of the checker `determinism`.
     pub result: Result<RunStats, Failure>,
@@ -15,8 +15,12 @@ pub struct Replay {
     pub agreement: Agreement,
     /// Recorded choices that were of another kind or range than the question.
     pub misaligned: u64,
+    /// The share of recorded choices that answered the question they were recorded for, in percent.
+    pub alignment: f64,
     /// The choices that it made.
     pub choices: Vec<Choice>,
+    /// Its events, by name.
+    pub spans: Vec<Span>,
 }
 
 /// How a replay compares to the record.
@@ -43,9 +47,10 @@ impl fmt::Display for Agreement {
 /// Runs a tape twice, each time in a fresh subject.
 pub fn replay(file: &TapeFile, profile: Profile, make: Make) -> Replay {
     let mut runner = Runner::new(make, false);
-    let tape = Tape::replay(file.choices.clone());
+    let mut tape = Tape::replay_spans(&file.choices, &file.spans);
+    tape.note_spans();
     let result = runner.run_tape(profile, tape);
-    let misaligned = runner.misaligned();
+    let (misaligned, alignment) = (runner.misaligned(), runner.alignment());
     let result = runner.confirm(profile, &result).and(result);
     let (checker, trace) = match &result {
         Ok(stats) => ("", stats.trace),
@@ -62,6 +67,8 @@ pub fn replay(file: &TapeFile, profile: Profile, make: Make) -> Replay {
         result,
         agreement,
         misaligned,
+        alignment,
         choices: runner.choices().to_vec(),
+        spans: runner.spans().to_vec(),
     }
 }

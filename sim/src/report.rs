@@ -1,5 +1,6 @@
 //! What a run says: its counts, or the failure that a named checker found.
 
+use serde::Serialize;
 use std::fmt;
 
 use crate::disk::fault::FaultCounts;
@@ -34,7 +35,8 @@ pub struct RunStats {
 }
 
 /// How a run failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Class {
     /// A wrong answer or a broken invariant.
     Wrong,

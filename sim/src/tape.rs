@@ -9,15 +9,21 @@
 //! 3. `k = 0` is the simplest answer by convention (nothing special, oldest, no fault): the shrinker writes zeros, and
 //!    a source that ran out answers 0 for ever.
 //! 4. The recorded log, replayed against the same questions, gives the same answers and no misalignment.
+//! 5. Where a run's events begin is noted on demand ([`Tape::note_spans`]). Noting changes no answer, and costs a
+//!    branch an event where nobody asked for it.
 
 mod file;
+mod label;
+mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use file::{TapeError, TapeFile};
+pub use label::{Event, Label, Object, Span};
 use rand_chacha::ChaCha8Core;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::rand_core::block::Generator;
+use reader::{Answer, Reader};
 
 /// What a choice decides. A log whose kinds no longer match its questions was made by other code, or edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +114,7 @@ pub struct Choice {
 enum Source {
     Seed,
     Bytes { bytes: Vec<u8>, next: usize },
-    Replay { choices: Vec<Choice>, next: usize },
+    Replay(Reader),
 }
 
 /// Words of one block of the generator.
@@ -122,7 +128,9 @@ pub struct Tape {
     words: [u32; WORDS],
     used: usize,
     log: Vec<Choice>,
-    misaligned: u64,
+    /// Somebody wants to know where events begin, or replays a log that does.
+    spanned: bool,
+    spans: Vec<Span>,
 }
 
 impl Tape {
@@ -135,7 +143,8 @@ impl Tape {
             words: [0; WORDS],
             used: WORDS,
             log: Vec::with_capacity(256),
-            misaligned: 0,
+            spanned: false,
+            spans: Vec::new(),
         }
     }
 
@@ -153,8 +162,14 @@ impl Tape {
     /// A recorded tape. Then zeros.
     #[must_use]
     pub fn replay(choices: Vec<Choice>) -> Tape {
+        Tape::replay_spans(&choices, &[])
+    }
+
+    /// A recorded tape with its stretches, which are noted again. Then zeros, and nothing is submitted any more.
+    #[must_use]
+    pub fn replay_spans(choices: &[Choice], spans: &[Span]) -> Tape {
         let mut tape = Tape::from_seed(0);
-        tape.source = Source::Replay { choices, next: 0 };
+        tape.restart_replay(choices, spans);
         tape
     }
 
@@ -165,25 +180,104 @@ impl Tape {
         self.rewind();
     }
 
-    /// Becomes a replay of `recorded`, keeping its memory.
-    pub fn restart_replay(&mut self, recorded: &[Choice]) {
-        let mut kept = match std::mem::replace(&mut self.source, Source::Seed) {
-            Source::Replay { choices, .. } => choices,
-            Source::Seed | Source::Bytes { .. } => Vec::new(),
+    /// Becomes a replay of `recorded`, keeping its memory. Its stretches, if it has any, are noted again.
+    pub fn restart_replay(&mut self, recorded: &[Choice], spans: &[Span]) {
+        self.reload(recorded, spans, false);
+    }
+
+    /// Becomes a replay of `recorded` that goes on as the tape of a seed.
+    pub fn restart_prefix(&mut self, recorded: &[Choice], spans: &[Span], seed: u64) {
+        self.reload(recorded, spans, true);
+        self.generator = generator(seed);
+    }
+
+    fn reload(&mut self, recorded: &[Choice], spans: &[Span], chance: bool) {
+        let mut reader = match std::mem::replace(&mut self.source, Source::Seed) {
+            Source::Replay(reader) => reader,
+            Source::Seed | Source::Bytes { .. } => Reader::default(),
         };
-        kept.clear();
-        kept.extend_from_slice(recorded);
-        self.source = Source::Replay {
-            choices: kept,
-            next: 0,
-        };
+        reader.load(recorded, spans, chance);
+        self.spanned = reader.has_spans();
+        self.source = Source::Replay(reader);
         self.rewind();
     }
 
     fn rewind(&mut self) {
         self.used = WORDS;
         self.log.clear();
-        self.misaligned = 0;
+        self.spans.clear();
+    }
+
+    /// From now on notes where events begin; see [`Tape::spans`].
+    pub fn note_spans(&mut self) {
+        self.spanned = true;
+    }
+
+    /// An event begins.
+    #[inline]
+    pub fn begin(&mut self, event: Event) {
+        if self.spanned {
+            self.begin_noted(event);
+        }
+    }
+
+    #[inline(never)]
+    fn begin_noted(&mut self, event: Event) {
+        if let Source::Replay(reader) = &mut self.source {
+            reader.begin(event);
+        }
+        self.spans.push(Span {
+            at: self.log.len(),
+            label: Label {
+                event,
+                ..Label::default()
+            },
+        });
+    }
+
+    /// Names the event that has begun, unless it has a name.
+    #[inline]
+    pub fn name(&mut self, label: impl FnOnce() -> Label) {
+        if self.spanned
+            && let Some(span) = self.spans.last_mut()
+            && span.label.event == Event::Any
+        {
+            span.label = Label {
+                asked: span.label.asked,
+                nth: span.label.nth,
+                fault: span.label.fault,
+                ..label()
+            };
+        }
+    }
+
+    /// Notes that the event at hand brings a fault.
+    #[inline]
+    pub fn name_fault(&mut self) {
+        if self.spanned
+            && let Some(span) = self.spans.last_mut()
+        {
+            span.label.fault = true;
+        }
+    }
+
+    /// True if nothing more is to be submitted in this power cycle: a tape with stretches says so, or is at its end.
+    #[inline]
+    pub fn stops(&mut self) -> bool {
+        let Source::Replay(reader) = &mut self.source else {
+            return false;
+        };
+        let stops = reader.stops();
+        if stops {
+            self.spans.push(Span {
+                at: self.log.len(),
+                label: Label {
+                    event: Event::Stop,
+                    ..Label::default()
+                },
+            });
+        }
+        stops
     }
 
     /// One of `0..n`; 0 if `n` is 0 or 1, which is neither recorded nor taken from the source.
@@ -233,16 +327,106 @@ impl Tape {
         0
     }
 
+    /// As [`Tape::weighted`]: the answers are events. A replay with stretches looks for the event, not for the number.
+    #[inline]
+    pub fn weighted_event(&mut self, kind: Kind, weights: &[u32], events: &[Event]) -> usize {
+        if !self.spanned {
+            return self.weighted(kind, weights);
+        }
+        let picked = self.weighted_named(kind, weights, events);
+        if let Some(span) = self.spans.last_mut() {
+            span.label.asked = events[picked];
+        }
+        picked
+    }
+
+    #[inline(never)]
+    fn weighted_named(&mut self, kind: Kind, weights: &[u32], events: &[Event]) -> usize {
+        let total: u32 = weights.iter().sum();
+        if let Source::Replay(reader) = &mut self.source
+            && total > 1
+            && let Some(index) = reader.asked(weights, events)
+        {
+            let first: u32 = weights[..index].iter().sum();
+            let range = first..first + weights[index];
+            let k = match reader.peek(kind, total) {
+                Some(k) if range.contains(&k) => k,
+                _ => first,
+            };
+            reader.pass(kind, total);
+            self.log.push(Choice { kind, n: total, k });
+            return index;
+        }
+        self.weighted(kind, weights)
+    }
+
+    /// As [`Tape::index`]: the answers are I/Os with names. A replay with stretches looks for the name, not for the
+    /// number.
+    #[inline]
+    pub fn index_named(&mut self, kind: Kind, n: usize, object: impl Fn(usize) -> Object) -> usize {
+        if !self.spanned || n == 0 {
+            return self.index(kind, n);
+        }
+        let picked = self.find_named(kind, n, &object);
+        let like = |&other: &usize| object(other) == object(picked);
+        let nth = (0..picked).filter(like).count() as u16;
+        if let Some(span) = self.spans.last_mut() {
+            span.label.nth = nth;
+        }
+        picked
+    }
+
+    #[inline(never)]
+    fn find_named(&mut self, kind: Kind, n: usize, object: &dyn Fn(usize) -> Object) -> usize {
+        if let Source::Replay(reader) = &mut self.source
+            && let Some(label) = reader.label()
+            && label.event == Event::Deliver
+            && let Some(k) = (0..n)
+                .filter(|&index| object(index) == label.object)
+                .nth(usize::from(label.nth))
+        {
+            let range = u32::try_from(n).unwrap_or(u32::MAX);
+            if range > 1 {
+                reader.pass(kind, range);
+                let k = k as u32;
+                self.log.push(Choice { kind, n: range, k });
+            }
+            return k;
+        }
+        self.index(kind, n)
+    }
+
     /// The choices made so far.
     #[must_use]
     pub fn choices(&self) -> &[Choice] {
         &self.log
     }
 
-    /// How many answers of a replay were of another kind or range than the question. 0 for every other source.
+    /// Where the events of the run begin, if that was wanted.
+    #[must_use]
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// How many answers of a replay were of another kind or range than the question, or had none. 0 for every other
+    /// source.
     #[must_use]
     pub fn misaligned(&self) -> u64 {
-        self.misaligned
+        match &self.source {
+            Source::Replay(reader) => reader.misaligned,
+            Source::Seed | Source::Bytes { .. } => 0,
+        }
+    }
+
+    /// Of a replay: the share of recorded choices that answered a question of their kind and range, in percent.
+    #[must_use]
+    pub fn alignment(&self) -> f64 {
+        match &self.source {
+            Source::Replay(reader) if reader.len() > 0 => {
+                100.0 * reader.aligned as f64 / reader.len() as f64
+            }
+            _ => 100.0,
+        }
     }
 
     /// True if a limited source (bytes, replay) has nothing left: all further answers are 0.
@@ -251,7 +435,7 @@ impl Tape {
         match &self.source {
             Source::Seed => false,
             Source::Bytes { bytes, next } => *next >= bytes.len(),
-            Source::Replay { choices, next } => *next >= choices.len(),
+            Source::Replay(reader) => reader.is_exhausted(),
         }
     }
 
@@ -284,16 +468,11 @@ impl Tape {
                 word[..taken.len()].copy_from_slice(taken);
                 u32::from_le_bytes(word) % n
             }
-            Source::Replay { choices, next } => {
-                let Some(&recorded) = choices.get(*next) else {
-                    return 0;
-                };
-                *next += 1;
-                if recorded.kind != kind || recorded.n != n {
-                    self.misaligned += 1;
-                }
-                recorded.k % n
-            }
+            Source::Replay(reader) => match reader.read(kind, n) {
+                Answer::Known(k) => k,
+                Answer::Simplest => 0,
+                Answer::Chance => self.draw(n),
+            },
         }
     }
 }

@@ -127,6 +127,7 @@ fn a_recorded_run_goes_the_same_way_and_shows_what_happened() {
         trace: Some(stats.trace),
         failure: String::new(),
         choices: tape.choices().to_vec(),
+        spans: Vec::new(),
     };
     let mut bytes = Vec::new();
     file.save(&mut bytes).expect("saved");

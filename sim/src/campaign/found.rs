@@ -2,7 +2,7 @@
 
 use crate::profile::Profile;
 use crate::report::Failure;
-use crate::tape::{Choice, TapeFile};
+use crate::tape::{Choice, Span, TapeFile};
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ pub struct Found {
     pub failure: Failure,
     /// Its choices; `None` if it hangs, and they cannot be had.
     pub choices: Option<Vec<Choice>>,
+    /// Its events, by name.
+    pub spans: Vec<Span>,
 }
 
 impl Found {
@@ -39,6 +41,7 @@ impl Found {
             trace: Some(self.failure.trace),
             failure: self.failure.checker.to_owned(),
             choices: choices.clone(),
+            spans: self.spans.clone(),
         };
         fs::create_dir_all(folder)?;
         let path = folder.join(format!("{}-{:016x}.tape", self.profile, self.seed));
@@ -63,7 +66,8 @@ impl Found {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+#[must_use]
+pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
     if text.chars().all(plain) {

@@ -3,7 +3,7 @@
 use super::catch::catch;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
-use crate::tape::{Choice, Tape};
+use crate::tape::{Choice, Span, Tape};
 use crate::world::World;
 
 /// Something that runs on a tape: a [`World`], or in a test something that fails on demand.
@@ -89,6 +89,32 @@ impl Runner {
         self.tape.choices()
     }
 
+    /// Where the events of the last run begin, if its tape notes them.
+    #[must_use]
+    pub fn spans(&self) -> &[Span] {
+        self.tape.spans()
+    }
+
+    /// The last run's tape, with the names of its events: it is run once more, in a fresh subject.
+    #[must_use]
+    pub fn named(&self, profile: Profile) -> Vec<Span> {
+        let mut tape = Tape::replay_spans(self.choices(), self.spans());
+        tape.note_spans();
+        // The result is known.
+        let _ = catch(|| (self.make)(profile, self.canary).run(&mut tape));
+        if tape.choices() == self.choices() {
+            tape.spans().to_vec()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The share of a replayed tape's choices that were asked for, in percent.
+    #[must_use]
+    pub fn alignment(&self) -> f64 {
+        self.tape.alignment()
+    }
+
     /// Choices of the last run's tape that answered other questions than they did when it was recorded.
     #[must_use]
     pub fn misaligned(&self) -> u64 {
@@ -101,7 +127,7 @@ impl Runner {
         profile: Profile,
         result: &Result<RunStats, Failure>,
     ) -> Result<(), Failure> {
-        let mut tape = Tape::replay(self.choices().to_vec());
+        let mut tape = Tape::replay_spans(self.choices(), self.spans());
         let again = catch(|| (self.make)(profile, self.canary).run(&mut tape)).flatten();
         let same = match (result, &again) {
             // A backtrace may differ: it shows who called.
@@ -111,7 +137,8 @@ impl Runner {
             }
             (a, b) => a == b,
         };
-        if same && tape.misaligned() == 0 && tape.choices() == self.choices() {
+        let to_the_letter = tape.choices() == self.choices() && tape.spans() == self.spans();
+        if same && tape.misaligned() == 0 && to_the_letter {
             return Ok(());
         }
         let describe = |result: &Result<RunStats, Failure>| match result {

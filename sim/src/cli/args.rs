@@ -29,6 +29,10 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Runs a recorded tape again
     Replay(ReplayArguments),
+    /// Makes a failing tape small: fewer operations, crashes, faults and switches, the same failure
+    Shrink(ShrinkArguments),
+    /// Tells the story of a tape, as text or as a page with a picture
+    Explain(ExplainArguments),
     /// Plays runs written as texts (see corpus/scenarios)
     Scenario {
         /// The files
@@ -89,6 +93,39 @@ pub(super) struct ReplayArguments {
     /// Writes today's trace hash and verdict into the file; the choices stay
     #[arg(long)]
     pub(super) record: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ShrinkArguments {
+    /// The file that a failed run left
+    pub(super) tape: PathBuf,
+    /// Where the small tape goes [default: beside the tape, as NAME.min.tape]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// When to stop at the latest
+    #[arg(long, value_parser = duration, default_value = "5s")]
+    pub(super) time: Duration,
+    /// When to stop, in runs: the result depends on the tape and on this number alone, as long as the time is enough
+    #[arg(long, value_name = "N", default_value_t = crate::shrink::Effort::default().runs)]
+    pub(super) runs: u64,
+    /// One line of JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ExplainArguments {
+    /// The file that a failed run left; better: a shrunk one
+    pub(super) tape: PathBuf,
+    /// Writes a page with the picture, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// How often each prefix of the tape is continued by chance, to see when the failure was inevitable; 0: not at all
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(super) samples: u32,
+    /// JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -5,8 +5,9 @@ use super::args::ReplayArguments;
 use crate::campaign::{catch, world};
 use crate::profile::Profile;
 use crate::replay::{Replay, replay as run_again};
-use crate::tape::{Choice, Tape, TapeFile};
+use crate::tape::{Tape, TapeFile};
 use crate::world::World;
+use crate::world::log::Entry;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::Path;
@@ -22,8 +23,8 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
     };
     let replay = run_again(&tape, profile, world);
     if arguments.trace {
-        for (index, event) in timeline(profile, &replay.choices).iter().enumerate() {
-            writeln!(out, "{index:>5}  {event}")?;
+        for (index, entry) in timeline(profile, &replay).iter().enumerate() {
+            writeln!(out, "{index:>5}  {}", entry.what)?;
         }
     }
     report(&tape, &replay, out)?;
@@ -41,14 +42,14 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
     })
 }
 
-fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
+pub(super) fn load(path: &Path) -> Result<(TapeFile, Profile), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let tape = TapeFile::load(BufReader::new(file)).map_err(|error| error.to_string())?;
     let profile = tape.profile.parse()?;
     Ok((tape, profile))
 }
 
-/// The file says from now on what came out today.
+/// The file says from now on what came out today. The choices stay: with the bug that they found, they find it again.
 fn record(path: &Path, tape: TapeFile, replay: &Replay) -> io::Result<()> {
     let (trace, failure) = match &replay.result {
         Ok(stats) => (stats.trace, String::new()),
@@ -84,10 +85,11 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
         )?,
         Err(failure) => writeln!(out, "{failure}\ntrace {:016x}", failure.trace)?,
     }
+    writeln!(out, "alignment {:.1} %", replay.alignment)?;
     if replay.misaligned > 0 {
         writeln!(
             out,
-            "{} recorded choices answered other questions than they did",
+            "{} choices or questions did not fit: the code has changed",
             replay.misaligned
         )?;
     }
@@ -95,10 +97,10 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
 }
 
 /// What happened, event by event, to the end or to the panic.
-fn timeline(profile: Profile, choices: &[Choice]) -> Vec<String> {
+fn timeline(profile: Profile, replay: &Replay) -> Vec<Entry> {
     let mut world = World::new(profile);
     world.set_logging(true);
     // The result is known already.
-    let _ = catch(|| world.run(&mut Tape::replay(choices.to_vec())));
+    let _ = catch(|| world.run(&mut Tape::replay_spans(&replay.choices, &replay.spans)));
     world.take_log()
 }

@@ -3,7 +3,7 @@
 use super::args::RunArguments;
 use super::{USAGE, table};
 use crate::campaign::coverage::Coverage;
-use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Summary};
+use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Summary, quoted};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -101,10 +101,20 @@ fn complain(found: &Found, tape: Option<&PathBuf>) {
     if let Some(path) = tape {
         eprintln!("tape:   {}", path.display());
     }
+    let sim = "cargo run --release -p sim --";
     eprintln!(
-        "replay: cargo run --release -p sim -- {}",
+        "replay: {sim} {}",
         found.replay_arguments(tape.map(PathBuf::as_path))
     );
+    if let Some(path) = tape {
+        let small = path.with_extension("min.tape");
+        eprintln!("shrink: {sim} shrink {}", quoted(path));
+        eprintln!(
+            "explain: {sim} explain {} --html {}",
+            quoted(&small),
+            quoted(&path.with_extension("html"))
+        );
+    }
 }
 
 /// What is red besides a failed run.

@@ -134,7 +134,7 @@ fn every_tape(mut run: impl FnMut(&mut Tape)) -> u32 {
             return runs;
         };
         last.k += 1;
-        tape.restart_replay(&log);
+        tape.restart_replay(&log, &[]);
     }
 }
 

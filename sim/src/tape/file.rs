@@ -12,13 +12,18 @@
 //! ```
 //! A line `kind n: k k k*times` holds consecutive choices of one kind and range. Empty lines and lines that start
 //! with `#` are skipped. Unknown header keys are refused: they belong to a version this reader does not know.
+//!
+//! Version 2 has the run's events as well: a line `[name]` stands before the choices of each (see [`Label`]). A replay
+//! finds them again after the code has changed, and a person sees what the choices are about.
 
-use super::{Choice, Kind};
+use super::{Choice, Kind, Label, Span};
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
-/// First line of a file of this version.
+/// First line of a file without events.
 const MAGIC: &str = "ploop-sim tape 1";
+/// First line of a file with events.
+const MAGIC_SPANS: &str = "ploop-sim tape 2";
 /// Most choices a file may hold: a run-length bomb must not eat the memory.
 const MOST_CHOICES: usize = 1 << 26;
 /// Where a line of choices is broken, in characters.
@@ -37,6 +42,8 @@ pub struct TapeFile {
     pub failure: String,
     /// The choices.
     pub choices: Vec<Choice>,
+    /// Where events begin in them; none in a file of version 1.
+    pub spans: Vec<Span>,
 }
 
 /// Why a tape file could not be read.
@@ -86,7 +93,12 @@ impl From<io::Error> for TapeError {
 impl TapeFile {
     /// Writes the file.
     pub fn save(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{MAGIC}")?;
+        let magic = if self.spans.is_empty() {
+            MAGIC
+        } else {
+            MAGIC_SPANS
+        };
+        writeln!(out, "{magic}")?;
         writeln!(out, "profile: {}", one_line(&self.profile))?;
         if let Some(seed) = self.seed {
             writeln!(out, "seed: {seed}")?;
@@ -96,25 +108,14 @@ impl TapeFile {
         }
         writeln!(out, "failure: {}", one_line(&self.failure))?;
         writeln!(out, "choices: {}", self.choices.len())?;
-        let mut line = String::new();
-        for group in self.choices.chunk_by(|a, b| a.kind == b.kind && a.n == b.n) {
-            for run in group.chunk_by(|a, b| a.k == b.k) {
-                if line.len() > WIDTH {
-                    writeln!(out, "{line}")?;
-                    line.clear();
-                }
-                if line.is_empty() {
-                    line = format!("{} {}:", run[0].kind.name(), run[0].n);
-                }
-                line += &match run.len() {
-                    1 => format!(" {}", run[0].k),
-                    times => format!(" {}*{times}", run[0].k),
-                };
-            }
-            writeln!(out, "{line}")?;
-            line.clear();
+        let mut from = 0;
+        for span in &self.spans {
+            let at = span.at.clamp(from, self.choices.len());
+            save_choices(&self.choices[from..at], out)?;
+            writeln!(out, "[{}]", span.label)?;
+            from = at;
         }
-        Ok(())
+        save_choices(&self.choices[from..], out)
     }
 
     /// Reads a file.
@@ -122,6 +123,7 @@ impl TapeFile {
         let mut tape = TapeFile::default();
         let mut announced = None;
         let mut begun = false;
+        let mut named = false;
         let mut last = 0;
         for (index, line) in input.lines().enumerate() {
             let line = line?;
@@ -129,13 +131,17 @@ impl TapeFile {
             let at = At(index + 1);
             last = at.0;
             if !begun {
-                if text != MAGIC {
+                if text != MAGIC && text != MAGIC_SPANS {
                     return Err(at.bad("version", format!("expected \"{MAGIC}\", found {text:?}")));
                 }
+                named = text == MAGIC_SPANS;
                 begun = true;
             } else if text.is_empty() || text.starts_with('#') {
             } else if announced.is_some() {
-                tape.read_choices(at, text)?;
+                match text.strip_prefix('[').filter(|_| named) {
+                    Some(name) => tape.read_span(at, name)?,
+                    None => tape.read_choices(at, text)?,
+                }
             } else {
                 announced = tape.read_header(at, text)?;
             }
@@ -184,6 +190,22 @@ impl TapeFile {
         Ok(None)
     }
 
+    /// Reads the name of an event, without the bracket before it.
+    fn read_span(&mut self, at: At, text: &str) -> Result<(), TapeError> {
+        let name = text
+            .strip_suffix(']')
+            .ok_or_else(|| at.bad("event", format!("expected \"[name]\", found \"[{text}\"")))?;
+        let label: Label = name.parse().map_err(|problem| at.bad("event", problem))?;
+        if self.spans.len() >= MOST_CHOICES {
+            return Err(at.bad("event", format!("more than {MOST_CHOICES} events")));
+        }
+        self.spans.push(Span {
+            at: self.choices.len(),
+            label,
+        });
+        Ok(())
+    }
+
     /// Reads one line of choices.
     fn read_choices(&mut self, at: At, text: &str) -> Result<(), TapeError> {
         let shape = || {
@@ -216,6 +238,29 @@ impl TapeFile {
         }
         Ok(())
     }
+}
+
+/// Writes choices, consecutive ones of one kind and range on one line.
+fn save_choices(choices: &[Choice], out: &mut impl Write) -> io::Result<()> {
+    let mut line = String::new();
+    for group in choices.chunk_by(|a, b| a.kind == b.kind && a.n == b.n) {
+        for run in group.chunk_by(|a, b| a.k == b.k) {
+            if line.len() > WIDTH {
+                writeln!(out, "{line}")?;
+                line.clear();
+            }
+            if line.is_empty() {
+                line = format!("{} {}:", run[0].kind.name(), run[0].n);
+            }
+            line += &match run.len() {
+                1 => format!(" {}", run[0].k),
+                times => format!(" {}*{times}", run[0].k),
+            };
+        }
+        writeln!(out, "{line}")?;
+        line.clear();
+    }
+    Ok(())
 }
 
 /// A line number, for errors.

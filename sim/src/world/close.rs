@@ -10,7 +10,7 @@ use crate::check::image::Left;
 use crate::check::in_use::Mark;
 use crate::disk::{Change, Effect, SimFile, SyncEffect};
 use crate::report::Failure;
-use crate::tape::{Kind, Tape};
+use crate::tape::{Event, Kind, Tape};
 use crate::world::crash::Survivor;
 use crate::world::cycle::Over;
 use crate::world::{Canary, Run, hang};
@@ -107,6 +107,7 @@ impl Run<'_> {
     /// Suspends, drains, closes.
     pub(super) fn close(&mut self, device: &Device, within: Within) -> Result<Over, Failure> {
         self.say(|_| format!("close, within it: {within:?}"));
+        self.tape.begin(Event::Close);
         self.suspended = true;
         device.suspend(&mut self.world.out);
         self.carry_out()?;

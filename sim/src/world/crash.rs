@@ -6,7 +6,9 @@ use crate::check::in_use::Mark;
 use crate::disk::{CrashReport, Effect, SyncEffect};
 use crate::profile::Profile;
 use crate::report::Failure;
-use crate::tape::{Kind, Tape};
+use crate::tape::{Event, Kind, Tape};
+use crate::world::flight::Flight;
+use crate::world::log::Happening;
 use crate::world::{Run, World};
 
 /// Which of the crash images lives on.
@@ -53,12 +55,10 @@ impl Run<'_> {
     fn fall(&mut self) {
         self.stats.crashes += 1;
         self.trace.push(0x74 << 56);
-        self.say(|run| {
-            format!(
-                "power cut, {} changes pending; {} in flight",
-                run.world.top.pending(),
-                run.world.flights.len()
-            )
+        self.tape.begin(Event::Cut);
+        self.note(|run| Happening::Cut {
+            pending: run.world.top.pending(),
+            in_flight: run.world.flights.iter().map(Flight::io).collect(),
         });
         self.world.model.crash();
     }
@@ -79,7 +79,7 @@ impl Run<'_> {
                 | u64::from(report.lost) << 16
                 | u64::from(report.torn),
         );
-        self.say(|_| format!("  survived: {report:?}"));
+        self.note(|_| Happening::Survived(report));
         self.judge(left)?;
         let world = &mut *self.world;
         let restarted = world.model.restart(&world.images.seen);

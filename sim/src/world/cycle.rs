@@ -5,13 +5,22 @@ use ploop_core::units::{Millis, QueueId, Tag};
 use ploop_core::{Device, Origin};
 
 use crate::report::Failure;
-use crate::tape::Kind;
+use crate::tape::{Event, Kind, Label};
 use crate::world::close::Within;
 use crate::world::crash::Survivor;
+use crate::world::log::Happening;
 use crate::world::{Power, Run, hang};
 
 /// More events than any run needs.
 const MOST_EVENTS: u32 = 200_000;
+/// What an event may be.
+const EVENTS: [Event; 5] = [
+    Event::Submit,
+    Event::Deliver,
+    Event::Turn,
+    Event::Tick,
+    Event::Suspend,
+];
 
 /// How a power cycle ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +103,7 @@ impl Run<'_> {
     }
 
     fn draw_plan(&mut self) -> Plan {
+        self.tape.begin(Event::Plan);
         let most = 6 * self.swarm.budget;
         if self.kills > 0 && self.tape.choose(Kind::Crash, 4) != 0 {
             return match self.tape.choose(Kind::Crash, 6) {
@@ -112,6 +122,10 @@ impl Run<'_> {
 
     /// One event. False: everything has ended.
     fn event(&mut self, device: &Device, budget: &mut u32) -> Result<bool, Failure> {
+        if *budget > 0 && self.tape.stops() {
+            *budget = 0;
+        }
+        self.tape.begin(Event::Any);
         let mut weights = self.swarm.events;
         if *budget == 0 {
             weights[0] = 0;
@@ -125,7 +139,7 @@ impl Run<'_> {
         if weights[0] + weights[1] + weights[2] == 0 {
             return self.idle(device);
         }
-        match self.tape.weighted(Kind::Event, &weights) {
+        match self.tape.weighted_event(Kind::Event, &weights, &EVENTS) {
             0 => {
                 // All tags busy: what is under way goes on, or a tape of zeros would never end.
                 if self.submit_some(device)? {
@@ -197,8 +211,16 @@ impl Run<'_> {
         self.owes_turn = false;
         self.stats.steps += 1;
         self.trace.push(0x70 << 56 | u64::from(queue.0));
+        self.tape.name(|| Label {
+            event: Event::Turn,
+            queue: Some(queue.0),
+            ..Label::default()
+        });
+        self.note(|_| Happening::Turn(queue.0));
         device.turn(queue, &mut self.world.out);
-        self.carry_out()
+        self.carry_out()?;
+        self.watch(device);
+        Ok(())
     }
 
     pub(super) fn tick(&mut self, device: &Device, now: Millis) -> Result<(), Failure> {
@@ -206,9 +228,12 @@ impl Run<'_> {
         self.stats.steps += 1;
         self.owes_turn = true;
         self.trace.push(0x71 << 56 | now.0);
-        self.say(|_| format!("tick     {}", now.0));
+        self.tape.name(|| Event::Tick.into());
+        self.note(|_| Happening::Tick(now.0));
         device.tick(now, &mut self.world.out);
-        self.carry_out()
+        self.carry_out()?;
+        self.watch(device);
+        Ok(())
     }
 
     pub(super) fn suspend_or_resume(&mut self, device: &Device) -> Result<(), Failure> {
@@ -216,23 +241,29 @@ impl Run<'_> {
         self.owes_turn = true;
         self.trace.push(0x72 << 56 | u64::from(self.suspended));
         self.suspended = !self.suspended;
-        self.say(|run| (if run.suspended { "suspend" } else { "resume" }).to_owned());
+        let event = [Event::Resume, Event::Suspend][usize::from(self.suspended)];
+        self.tape.name(|| event.into());
+        self.note(|run| Happening::Suspend(run.suspended));
         if self.suspended {
             device.suspend(&mut self.world.out);
         } else {
             device.resume(&mut self.world.out);
         }
-        self.carry_out()
+        self.carry_out()?;
+        self.watch(device);
+        Ok(())
     }
 
     /// Delivers everything, in order, until nothing is in flight.
     pub(super) fn drain(&mut self, device: &Device) -> Result<(), Failure> {
         for _ in 0..MOST_EVENTS {
+            self.tape.begin(Event::Any);
             self.turn(device)?;
             if self.world.flights.is_empty() {
                 return Ok(());
             }
             while !self.world.flights.is_empty() {
+                self.tape.begin(Event::Any);
                 self.deliver_some(device)?;
             }
         }
@@ -242,6 +273,7 @@ impl Run<'_> {
     /// Reads the whole disk as a client, and checks the core's own invariants.
     pub(super) fn read_all(&mut self, device: &Device) -> Result<(), Failure> {
         self.world.faults.cease();
+        self.tape.begin(Event::Read);
         let op = Op {
             kind: OpKind::Read,
             start: 0,

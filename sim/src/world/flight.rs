@@ -3,7 +3,7 @@
 use std::fmt;
 
 use model::op::Value;
-use ploop_core::units::Level;
+use ploop_core::units::{Level, QueueId};
 use ploop_core::{ActionKind, Buf, Device, Failure as CoreFailure, IoOp, Origin, Outcome, Ticket};
 
 use crate::check::in_use::Mark;
@@ -11,7 +11,8 @@ use crate::check::{clusters, extension, failure, in_use};
 use crate::disk::fault::{Fault, IoKind};
 use crate::disk::{Change, Effect, IoId, SyncEffect, SyncId};
 use crate::report::Failure;
-use crate::tape::{Choice, Kind, Tape};
+use crate::tape::{Choice, Event, Kind, Label, Object, Tape};
+use crate::world::log::{Happening, describe};
 use crate::world::{Canary, Run, World};
 
 /// What is under way in the top file.
@@ -38,6 +39,10 @@ pub enum Applied {
 /// An I/O in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
+    /// Its number in this run.
+    io: u32,
+    /// Who carries it out.
+    queue: QueueId,
     ticket: Ticket,
     op: IoOp,
     doing: Doing,
@@ -54,6 +59,10 @@ impl Flight {
 
     pub(super) fn doing(&self) -> Doing {
         self.doing
+    }
+
+    pub(super) fn io(&self) -> u32 {
+        self.io
     }
 
     pub(super) fn op(&self) -> &IoOp {
@@ -93,21 +102,33 @@ impl Run<'_> {
         let mut actions = std::mem::take(&mut self.world.out);
         let result = actions.drain().try_for_each(|action| match action.kind {
             ActionKind::Finish { tag, outcome } => self.finished(action.queue, tag, outcome),
-            ActionKind::Io { ticket, op } => self.begin(ticket, op),
+            ActionKind::Io { ticket, op } => self.begin(action.queue, ticket, op),
         });
         self.world.out = actions;
         result
     }
 
-    fn begin(&mut self, ticket: Ticket, op: IoOp) -> Result<(), Failure> {
-        self.say(|_| format!("  begin  {}", describe(&op)));
+    fn begin(&mut self, queue: QueueId, ticket: Ticket, op: IoOp) -> Result<(), Failure> {
+        self.ios += 1;
+        let io = self.ios;
+        self.note(|_| Happening::Begin {
+            io,
+            queue: queue.0,
+            op: op.clone(),
+        });
         let top = Level(self.shape.levels - 1);
         let len = self.world.top.len_sectors();
         clusters::check(&op, top, &self.layout, self.shape.options.granule, len)?;
         in_use::check(&op, self.mark)?;
         extension::check(&op, &self.world.content.kept)?;
         let doing = self.start(&op)?;
-        self.world.flights.push(Flight { ticket, op, doing });
+        self.world.flights.push(Flight {
+            io,
+            queue,
+            ticket,
+            op,
+            doing,
+        });
         Ok(())
     }
 
@@ -176,7 +197,10 @@ impl Run<'_> {
 
     /// Delivers the completion of some I/O in flight.
     pub(super) fn deliver_some(&mut self, device: &Device) -> Result<(), Failure> {
-        let index = self.tape.index(Kind::Event, self.world.flights.len());
+        let flights = &self.world.flights;
+        let index = self
+            .tape
+            .index_named(Kind::Event, flights.len(), |index| object(&flights[index]));
         self.deliver(device, index)
     }
 
@@ -185,6 +209,9 @@ impl Run<'_> {
         let op = &self.world.flights[index].op;
         let (kind, bytes, step) = size_of(op, self.shape.options.granule);
         let fault = kind.and_then(|kind| self.world.faults.next(kind, bytes, step, self.tape));
+        if fault.is_some() {
+            self.tape.name_fault();
+        }
         let outcome = match fault {
             None => Outcome::Done,
             Some(Fault::Io) => Outcome::Failed(CoreFailure::Io),
@@ -203,14 +230,34 @@ impl Run<'_> {
         outcome: Outcome,
         applied: Applied,
     ) -> Result<(), Failure> {
-        let Flight { ticket, op, doing } = self.world.flights.remove(index);
+        let flight = self.world.flights.remove(index);
+        self.tape.name(|| Label {
+            event: Event::Deliver,
+            queue: Some(flight.queue.0),
+            object: object(&flight),
+            ..Label::default()
+        });
+        let Flight {
+            io,
+            queue,
+            ticket,
+            op,
+            doing,
+        } = flight;
         let (_, bytes, _) = size_of(&op, 1);
         self.stats.steps += 1;
         self.trace.push(0xC0 << 56 | (index as u64) << 32 | bytes);
-        self.say(|_| format!("deliver  {} {outcome:?}", describe(&op)));
+        self.note(|_| Happening::Deliver {
+            io,
+            queue: queue.0,
+            op: op.clone(),
+            outcome,
+        });
         self.take_effect(&op, doing, outcome, applied)?;
         device.complete(ticket, outcome, &mut self.world.out);
-        self.carry_out()
+        self.carry_out()?;
+        self.watch(device);
+        Ok(())
     }
 
     /// What the completion does to the file, or brings from it.
@@ -339,22 +386,19 @@ fn size_of(op: &IoOp, granule: u32) -> (Option<IoKind>, u64, u64) {
     }
 }
 
-fn describe(op: &IoOp) -> String {
-    match op {
-        IoOp::WriteIndex {
-            page, at, image, ..
-        } => {
-            let slots = image
-                .chunks_exact(4)
-                .map(|slot| u32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]]));
-            let skip = if *at == 0 { 16 } else { 0 };
-            let slots: Vec<u32> = slots.skip(skip).take(40).collect();
-            format!(
-                "WriteIndex page {} in-use {} {slots:?}",
-                page.0,
-                in_use::carries_mark(op)
-            )
-        }
-        op => format!("{op:?}"),
+/// The name of an I/O in flight.
+fn object(flight: &Flight) -> Object {
+    let short = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let of = |buf: &Buf| (buf.origin.queue.0, buf.origin.tag.0);
+    match &flight.op {
+        IoOp::Read { buf, .. } => Object::Fetch(of(buf).0, of(buf).1),
+        IoOp::ReadHole { buf, .. } => Object::Hole(of(buf).0, of(buf).1),
+        IoOp::Write { buf, .. } => Object::Data(of(buf).0, of(buf).1),
+        IoOp::Zero { at, .. } => Object::Zero(short(at.0)),
+        IoOp::Copy { to, .. } => Object::Copy(short(to.0)),
+        IoOp::SetLen { .. } => Object::Length,
+        IoOp::WriteIndex { page, .. } => Object::Index(page.0),
+        IoOp::PunchHole { at, .. } => Object::Punch(short(at.0)),
+        IoOp::Sync { .. } => Object::Sync,
     }
 }

@@ -16,8 +16,9 @@ use ploop_core::{Device, Origin, VisibleMap};
 use crate::check::in_use::{self, Mark};
 use crate::disk::{Effect, SyncEffect};
 use crate::report::Failure;
-use crate::tape::Kind;
+use crate::tape::{Event, Kind};
 use crate::world::flight::Doing;
+use crate::world::log::Happening;
 use crate::world::{Canary, Run};
 
 /// The visible slots of a device, outside of it.
@@ -66,12 +67,19 @@ impl Run<'_> {
     pub(super) fn kill(&mut self) {
         self.stats.kills += 1;
         self.trace.push(0x6B << 56);
-        self.say(|run| format!("server killed, {} in flight", run.world.flights.len()));
+        self.tape.begin(Event::Kill);
+        self.note(|run| Happening::Kill {
+            in_flight: run.world.flights.len(),
+        });
         while !self.world.flights.is_empty() {
             let index = self.tape.index(Kind::Event, self.world.flights.len());
             let flight = self.world.flights.remove(index);
             let whole = self.tape.choose(Kind::Crash, 2) == 0;
-            self.say(|_| format!("  {}: {flight}", if whole { "done" } else { "cut short" }));
+            self.note(|_| Happening::Orphan {
+                io: flight.io(),
+                op: flight.op().clone(),
+                whole,
+            });
             let top = &mut self.world.top;
             match flight.doing() {
                 Doing::Nothing => {}
@@ -107,7 +115,12 @@ impl Run<'_> {
             self.mark = mark;
         }
         for (origin, op) in self.unended() {
-            self.say(|_| format!("again    q{} t{} {op:?}", origin.queue.0, origin.tag.0));
+            self.note(|_| Happening::Submit {
+                origin,
+                op,
+                write: 0,
+                again: true,
+            });
             self.request(&device, origin, op)?;
         }
         Ok(device)

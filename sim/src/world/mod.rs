@@ -18,6 +18,7 @@ mod cycle;
 pub mod extension;
 pub mod flight;
 mod kill;
+pub mod log;
 pub mod shape;
 pub mod stage;
 mod submit;
@@ -36,12 +37,13 @@ use crate::disk::SimFile;
 use crate::disk::fault::FaultPlan;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
-use crate::tape::Tape;
+use crate::tape::{Event, Tape};
 use crate::trace::TraceHash;
 use chain::Content;
 use cycle::Over;
 use flight::Flight;
 use kill::{Shared, Slots};
+use log::{Entry, Happening, Log};
 use shape::{Shape, Swarm};
 
 /// What goes wrong when the canary lives.
@@ -95,7 +97,7 @@ struct TagState {
 pub struct World {
     profile: Profile,
     canary: Canary,
-    log: Option<Vec<String>>,
+    log: Option<Log>,
     lowers: Vec<SimFile>,
     top: SimFile,
     spare: SimFile,
@@ -139,6 +141,8 @@ struct Run<'a> {
     suspended: bool,
     /// The device owes a turn since the last event.
     owes_turn: bool,
+    /// Number of the last I/O.
+    ios: u32,
 }
 
 impl World {
@@ -175,14 +179,15 @@ impl World {
         };
     }
 
-    /// From now on every event is noted as a line; see [`World::take_log`].
+    /// From now on everything that happens is noted; see [`World::take_log`].
     pub fn set_logging(&mut self, on: bool) {
-        self.log = on.then(Vec::new);
+        self.log = on.then(Log::default);
     }
 
-    /// The events of the last run, if they were noted.
-    pub fn take_log(&mut self) -> Vec<String> {
-        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    /// What happened since it was taken last, if it was noted.
+    pub fn take_log(&mut self) -> Vec<Entry> {
+        let log = self.log.as_mut().map(std::mem::take);
+        log.unwrap_or_default().entries
     }
 
     /// The profile.
@@ -206,13 +211,16 @@ impl World {
     pub fn run_as(&mut self, tape: &mut Tape, script: &Script) -> Result<RunStats, Failure> {
         // A panic may have left work behind.
         self.out = Actions::new();
+        tape.begin(Event::Shape);
         let shape = Shape::draw(self.profile, tape);
+        tape.begin(Event::Swarm);
         let mut swarm = Swarm::draw(self.profile, tape);
         match script.power {
             Power::Drawn => {}
             Power::Lasts => swarm.cycles = 1,
             Power::CutAfter(_) | Power::CutInClose(_) => swarm.cycles = 2,
         }
+        tape.begin(Event::Chain);
         chain::draw(
             &shape,
             &mut self.lowers,
@@ -221,6 +229,7 @@ impl World {
             &mut self.content,
         );
         self.model.reset(&self.content.all);
+        tape.begin(Event::Faults);
         self.faults.draw(&swarm.faults, tape);
         if let Some(faults) = &script.faults {
             self.faults.clone_from(faults);
@@ -233,7 +242,7 @@ impl World {
             enumerate: script.enumerate,
             ..Run::new(self, tape, shape)
         };
-        run.say(|run| format!("{:?}", run.shape));
+        run.note(|run| Happening::Begun(Box::new(run.shape.clone())));
         let result = run.cycles();
         run.finish(result)
     }
@@ -261,6 +270,7 @@ impl<'a> Run<'a> {
             overlaps: true,
             suspended: false,
             owes_turn: false,
+            ios: 0,
         }
     }
 
@@ -324,8 +334,13 @@ impl Run<'_> {
         self.mark = Mark::Unmarked;
         self.suspended = false;
         self.owes_turn = false;
-        Device::open_kept(chain, self.shape.options, kept)
-            .map_err(|error| refused(error.to_string()))
+        let device = Device::open_kept(chain, self.shape.options, kept)
+            .map_err(|error| refused(error.to_string()))?;
+        let step = self.tape.spans().len();
+        if let Some(log) = &mut self.world.log {
+            log.opened(step, &device.dump().to_string());
+        }
+        Ok(device)
     }
 
     /// Index of a tag in the world's table.
@@ -343,13 +358,28 @@ impl Run<'_> {
             .count()
     }
 
-    /// Notes an event for a person, if anybody reads.
-    fn say(&mut self, line: impl FnOnce(&Self) -> String) {
+    /// Notes what happened, if anybody reads.
+    #[inline]
+    fn note(&mut self, what: impl FnOnce(&Self) -> Happening) {
         if self.world.log.is_some() {
-            let line = line(self);
+            let what = what(self);
+            let step = self.tape.spans().len();
             if let Some(log) = &mut self.world.log {
-                log.push(line);
+                log.push(step, what);
             }
+        }
+    }
+
+    /// Notes a line for a person, if anybody reads.
+    fn say(&mut self, line: impl FnOnce(&Self) -> String) {
+        self.note(|run| Happening::Note(line(run)));
+    }
+
+    /// Notes what has changed in the device, if anybody reads.
+    #[inline]
+    fn watch(&mut self, device: &Device) {
+        if let Some(log) = &mut self.world.log {
+            log.watch(self.tape.spans().len(), &device.dump().to_string());
         }
     }
 

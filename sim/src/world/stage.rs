@@ -21,6 +21,7 @@ use crate::world::chain::{self, Level, Plan};
 use crate::world::close::Within;
 use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
+use crate::world::log::Happening;
 use crate::world::shape::Shape;
 use crate::world::{Run, World, hang};
 
@@ -111,7 +112,7 @@ impl<'a> Stage<'a> {
             enumerate: Some(MOST_IMAGES),
             ..Run::new(world, tape, shape)
         };
-        run.say(|run| format!("{:?}", run.shape));
+        run.note(|run| Happening::Begun(Box::new(run.shape.clone())));
         Stage {
             run,
             device: None,

@@ -6,8 +6,9 @@ use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request};
 
 use crate::check::{failure, tickets};
 use crate::report::Failure;
-use crate::tape::Kind;
+use crate::tape::{Event, Kind, Label, Object};
 use crate::world::Run;
+use crate::world::log::Happening;
 
 /// An idle tag's buffer holds this where nothing was read.
 const UNREAD: Value = Value(u64::MAX - 1);
@@ -104,6 +105,13 @@ impl Run<'_> {
         if !self.overlaps && self.is_overlapped(op) {
             return Ok(false);
         }
+        let clu = (op.start / self.shape.cluster) as u32;
+        self.tape.name(|| Label {
+            event: Event::Submit,
+            queue: Some(origin.queue.0),
+            object: object(op, clu),
+            ..Label::default()
+        });
         self.submit(device, origin, op)?;
         Ok(true)
     }
@@ -139,11 +147,11 @@ impl Run<'_> {
                 | op.start << 8
                 | op.len,
         );
-        self.say(|_| {
-            format!(
-                "submit   q{} t{} {:?} {}+{} (write {write})",
-                origin.queue.0, origin.tag.0, op.kind, op.start, op.len
-            )
+        self.note(|_| Happening::Submit {
+            origin,
+            op,
+            write,
+            again: false,
         });
         self.request(device, origin, op)
     }
@@ -161,7 +169,9 @@ impl Run<'_> {
             len: Sectors(op.len),
         };
         device.submit(origin, request, &mut self.world.out);
-        self.carry_out()
+        self.carry_out()?;
+        self.watch(device);
+        Ok(())
     }
 
     /// A request has ended.
@@ -200,32 +210,30 @@ impl Run<'_> {
             self.trace.push(value.0);
         }
         let judged = self.world.model.complete(id, end, read);
-        self.say(|run| {
-            let read: Vec<String> = run.world.tags[index]
-                .buffer
-                .iter()
-                .map(|value| name(*value))
-                .collect();
-            let read = if op.kind == OpKind::Read {
-                read.join(" ")
+        self.note(|run| Happening::Finish {
+            origin,
+            op,
+            end,
+            read: if op.kind == OpKind::Read {
+                run.world.tags[index].buffer.clone()
             } else {
-                String::new()
-            };
-            format!(
-                "finish   q{} t{} {:?} {end:?} {read}",
-                queue.0, tag.0, op.kind
-            )
+                Vec::new()
+            },
         });
         judged.map_err(|violation| failure("linear", violation.to_string()))
     }
 }
 
-/// A value in a few characters: who wrote it.
-fn name(value: Value) -> String {
-    if value == Value::ZERO {
-        "0".to_owned()
-    } else {
-        format!("w{}", value.write())
+/// The name of an operation that begins in this guest cluster.
+fn object(op: Op, clu: u32) -> Object {
+    match op.kind {
+        OpKind::Read => Object::Read(clu),
+        OpKind::Write { preflush: true, .. } => Object::Preflush(clu),
+        OpKind::Write { fua: true, .. } => Object::Fua(clu),
+        OpKind::Write { .. } => Object::Write(clu),
+        OpKind::WriteZeroes { .. } => Object::Zeroes(clu),
+        OpKind::Discard => Object::Discard(clu),
+        OpKind::Flush => Object::Flush,
     }
 }
 

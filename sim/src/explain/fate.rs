@@ -1,0 +1,96 @@
+//! From when on was it inevitable? Each prefix of the tape is continued by chance, many times; the share of
+//! continuations that fail in the same way is the fate of the run at that step.
+
+use crate::campaign::Make;
+use crate::profile::Profile;
+use crate::report::Failure;
+use crate::shrink::trial::{Signature, run};
+use crate::tape::{Event, Tape, TapeFile};
+use serde::Serialize;
+
+/// Prefixes that are looked at, at the most; of longer tapes, evenly spread ones.
+const MOST_PREFIXES: usize = 400;
+/// From here on a failure counts as certain.
+const CERTAIN: f64 = 0.98;
+
+/// The fate after one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fate {
+    /// Events of the tape that are kept; 0: none, not even the shape of the image.
+    pub step: usize,
+    /// The name of the last of them.
+    pub name: String,
+    /// Continuations.
+    pub runs: u32,
+    /// Those that failed in the same way.
+    pub failed: u32,
+}
+
+impl Fate {
+    /// The share of continuations that failed.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        f64::from(self.failed) / f64::from(self.runs.max(1))
+    }
+}
+
+/// The fates of a tape, step by step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Fates {
+    /// One for each prefix that was looked at, rising.
+    pub list: Vec<Fate>,
+    /// The step after which practically every continuation fails.
+    pub inevitable: Option<usize>,
+}
+
+impl Fates {
+    /// The fate after a step: that of the longest prefix up to it.
+    #[must_use]
+    pub fn after(&self, step: usize) -> Option<&Fate> {
+        self.list.iter().rev().find(|fate| fate.step <= step)
+    }
+}
+
+/// Continues each prefix of a failing tape (with named events) `samples` times.
+pub(super) fn fates(
+    file: &TapeFile,
+    profile: Profile,
+    make: Make,
+    failure: &Failure,
+    samples: u32,
+) -> Fates {
+    let wanted = Signature::of(failure);
+    let every = file.spans.len().div_ceil(MOST_PREFIXES).max(1);
+    let mut subject = None;
+    let mut tape = Tape::from_seed(0);
+    let mut list = Vec::new();
+    for step in (0..=file.spans.len()).filter(|step| step % every == 0 || *step == file.spans.len())
+    {
+        let stops = step > 0 && file.spans[step - 1].label.event == Event::Stop;
+        if stops {
+            // Chance submits again: no event that can be inevitable.
+            continue;
+        }
+        let end = file.spans.get(step).map_or(file.choices.len(), |s| s.at);
+        let mut failed = 0;
+        for sample in 0..samples {
+            let seed = (step as u64) << 32 | u64::from(sample);
+            tape.restart_prefix(&file.choices[..end], &file.spans[..step], seed);
+            let result = run(make, profile, &mut subject, &mut tape);
+            let same = result.is_err_and(|failure| Signature::of(&failure) == wanted);
+            failed += u32::from(same);
+        }
+        list.push(Fate {
+            step,
+            name: match step {
+                0 => "nothing".to_owned(),
+                _ => file.spans[step - 1].label.to_string(),
+            },
+            runs: samples,
+            failed,
+        });
+    }
+    let certain = list.iter().rev().take_while(|fate| fate.rate() >= CERTAIN);
+    let inevitable = certain.last().map(|fate| fate.step);
+    Fates { list, inevitable }
+}
