@@ -4,6 +4,7 @@
 mod compact;
 mod grow;
 mod merge;
+mod repair;
 
 use sim::disk::SimFile;
 use sim::disk::fault::FaultKind;

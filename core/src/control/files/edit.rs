@@ -33,7 +33,7 @@ pub(super) struct Edit<'a> {
     /// Clusters of the extension, sorted.
     pub(super) reserved: Vec<DstClu>,
     /// The extension was sound and vouched for when the image was opened.
-    vouched: bool,
+    pub(super) vouched: bool,
 }
 
 impl<'a> Edit<'a> {
@@ -57,6 +57,29 @@ impl<'a> Edit<'a> {
             reserved: image.reserved.clone(),
             vouched: image.extension == ExtensionState::Valid,
         }
+    }
+
+    /// Reads the entries as they stand on disk.
+    pub(super) fn read_bat(&mut self) -> Result<(), ControlError> {
+        let mut at = HEADER_BYTES;
+        let mut bytes = [0; 4096];
+        for chunk in self.bat.chunks_mut(1024) {
+            let piece = &mut bytes[..chunk.len() * 4];
+            self.io.read(at, piece, "reading the BAT")?;
+            for (entry, word) in chunk.iter_mut().zip(piece.as_chunks::<4>().0) {
+                *entry = u32::from_le_bytes(*word);
+            }
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// True if the extension is where the header says: in the file, and in no slot.
+    pub(super) fn extension_is_there(&self) -> bool {
+        let mut own = self
+            .layout
+            .hosts_touching(self.header.ext_off, self.layout.cluster);
+        own.all(|host| self.reserved.binary_search(&DstClu(host)).is_ok())
     }
 
     /// Guest sectors of a cluster.

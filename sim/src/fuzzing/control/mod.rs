@@ -6,8 +6,10 @@ pub mod drill;
 pub mod grow;
 pub mod judge;
 pub mod merge;
+pub mod repair;
 
 pub use compact::{Compact, Index};
 pub use drill::{Drill, Ground, Stage, Stats};
 pub use grow::Grow;
 pub use merge::Merge;
+pub use repair::Repair;
