@@ -96,6 +96,13 @@ impl Model {
         self.crashed = false;
     }
 
+    /// The disk becomes so many sectors larger. They read as zeros, durably.
+    pub fn grow(&mut self, sectors: u64) {
+        let len = self.initial.len() + usize::try_from(sectors).unwrap_or(usize::MAX);
+        self.initial.resize(len, Value::ZERO);
+        self.sectors.resize_with(len, Sector::default);
+    }
+
     /// Number of sectors.
     #[must_use]
     pub fn sectors(&self) -> u64 {

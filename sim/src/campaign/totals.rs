@@ -70,6 +70,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         steps,
         crashes,
         kills,
+        switches,
         recovery_crashes,
         complete_cuts,
         crash_images,
@@ -83,6 +84,9 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.steps += steps;
     sum.crashes += crashes;
     sum.kills += kills;
+    for (all, some) in sum.switches.iter_mut().zip(switches) {
+        *all += some;
+    }
     sum.recovery_crashes += recovery_crashes;
     sum.complete_cuts += complete_cuts;
     sum.crash_images += crash_images;

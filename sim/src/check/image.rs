@@ -115,6 +115,34 @@ impl Images {
         })
     }
 
+    /// Puts what one level maps over what the levels below it show, with the model's naive reader.
+    pub fn lay_over(&mut self, view: View<'_>, raw: bool, cluster: u64, content: &mut [Value]) {
+        let bytes = Bytes { view, meta: &[] };
+        let mut values = std::mem::take(&mut self.seen);
+        let size = content.len() as u64;
+        let mut put = |content: &mut [Value], at: u64, start: u64, end: u64| {
+            values.clear();
+            view.read_values(at, end - start, &mut values);
+            content[start as usize..end as usize].copy_from_slice(&values);
+        };
+        if raw {
+            put(content, 0, 0, size.min(view.len_sectors()));
+        } else if let Ok(image) = Image::open(&bytes) {
+            let size = size.min(image.header().size_sectors);
+            let mut start = 0;
+            while start < size {
+                if let Some(at) = image.lookup(start) {
+                    // What lies behind this level's disk is zeros.
+                    let end = (start + cluster).min(content.len() as u64);
+                    content[start as usize..end as usize].fill(Value::ZERO);
+                    put(content, at, start, end.min(size));
+                }
+                start += cluster;
+            }
+        }
+        self.seen = values;
+    }
+
     /// Reads the image with the model's naive reader.
     fn read(&mut self, bytes: &Bytes<'_>, below: &[Value], cluster: u64) {
         self.seen.clear();

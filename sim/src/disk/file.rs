@@ -120,6 +120,24 @@ impl SimFile {
         self.syncs.clear();
     }
 
+    /// From now on it may become so long.
+    pub fn set_limit(&mut self, sectors: u64) {
+        let units = (self.layout.meta_units() as u64).saturating_add(sectors);
+        assert!(units < u64::from(u32::MAX), "a limit of {sectors} sectors");
+        self.limit = sectors;
+    }
+
+    /// The same bytes, all durable, under another geometry: the metadata area has another size now.
+    ///
+    /// # Panics
+    /// If anything is pending.
+    pub fn relay(&mut self, geometry: Geometry) {
+        assert_eq!(self.pending(), 0, "changes are pending");
+        let mut bytes = vec![0; usize::try_from(self.len_bytes()).unwrap_or(usize::MAX)];
+        self.view().read_bytes(0, &mut bytes);
+        self.reset_bytes(geometry, &bytes);
+    }
+
     /// Becomes a copy of `other` with all its changes in flight, keeping its memory.
     pub fn copy_from(&mut self, other: &SimFile) {
         self.layout = other.layout;

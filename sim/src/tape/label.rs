@@ -44,6 +44,8 @@ pub enum Event {
     Cut,
     /// The server is killed.
     Kill,
+    /// The chain is changed.
+    Switch,
     /// The whole disk is read.
     Read,
     /// The image is closed.
@@ -51,7 +53,7 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [Event; 17] = [
+    const ALL: [Event; 18] = [
         Event::Any,
         Event::Shape,
         Event::Chain,
@@ -67,6 +69,7 @@ impl Event {
         Event::Stop,
         Event::Cut,
         Event::Kill,
+        Event::Switch,
         Event::Read,
         Event::Close,
     ];
@@ -90,6 +93,7 @@ impl Event {
             Event::Stop => "stop",
             Event::Cut => "cut",
             Event::Kill => "kill",
+            Event::Switch => "switch",
             Event::Read => "read",
             Event::Close => "close",
         }

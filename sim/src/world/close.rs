@@ -24,6 +24,8 @@ pub(super) enum Within {
     Cut(u32),
     /// The server is killed.
     Kill(u32),
+    /// Nothing, and the disk goes on afterwards: requests that are held back stay.
+    Switch,
 }
 
 /// The top file as the control plane sees it.
@@ -125,7 +127,7 @@ impl Run<'_> {
             file: &mut world.top,
             tape: self.tape,
             left: match within {
-                Within::Nothing => None,
+                Within::Nothing | Within::Switch => None,
                 Within::Cut(calls) | Within::Kill(calls) => Some(calls),
             },
             kills: matches!(within, Within::Kill(_)),
@@ -138,7 +140,13 @@ impl Run<'_> {
         self.trace.push(0x73 << 56 | u64::from(closed.is_ok()));
         self.say(|_| format!("closed: {closed:?}"));
         match closed {
-            Ok(()) => self.closed(if changed { Left::Closed } else { Left::Either })?,
+            Ok(()) => {
+                let left = if changed { Left::Closed } else { Left::Either };
+                self.settled(left)?;
+                if within != Within::Switch {
+                    self.end_of_all()?;
+                }
+            }
             Err(CloseError::Failed { .. }) if over && matches!(within, Within::Kill(_)) => {
                 if wrote {
                     self.mark = Mark::Unmarked;
@@ -154,6 +162,11 @@ impl Run<'_> {
                 self.world.closed = None;
                 judged?;
             }
+            Err(CloseError::NotDurable { .. })
+                if within == Within::Switch && !self.world.faults.untouched() =>
+            {
+                return Ok(Over::GoesOn);
+            }
             Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
                 self.cut(Survivor::Drawn)?;
             }
@@ -168,13 +181,17 @@ impl Run<'_> {
     }
 
     /// Everything is durable: the image reads as the disk did.
-    fn closed(&mut self, left: Left) -> Result<(), Failure> {
+    fn settled(&mut self, left: Left) -> Result<(), Failure> {
         flush(&mut self.world.model)?;
         let world = &mut *self.world;
         if world.canary != Canary::Off {
             world.top.crash(self.tape);
         }
-        self.judge(left)?;
+        self.judge(left)
+    }
+
+    /// The power is off, and what the image that was judged last shows is all that is left.
+    fn end_of_all(&mut self) -> Result<(), Failure> {
         let world = &mut *self.world;
         world.model.crash();
         let restarted = world.model.restart(&world.images.seen);

@@ -29,6 +29,8 @@ enum Plan {
     KillAfter(u32),
     /// Cut after so many events.
     CutAfter(u32),
+    /// The chain is changed after so many events.
+    SwitchAfter(u32),
     /// Close; something may happen within it.
     Close(Within),
 }
@@ -40,6 +42,10 @@ pub(super) enum Over {
     Down,
     /// It did not: the server is to be killed now.
     Killed,
+    /// It did not: the chain is to be changed now.
+    Switched,
+    /// It did not: the device goes on as it was.
+    GoesOn,
 }
 
 impl Run<'_> {
@@ -68,6 +74,10 @@ impl Run<'_> {
                 self.kills -= 1;
                 return Ok(Over::Killed);
             }
+            if plan == Plan::SwitchAfter(events) {
+                self.switches -= 1;
+                return Ok(Over::Switched);
+            }
             events += 1;
             if events > MOST_EVENTS {
                 return Err(hang(format!(
@@ -91,6 +101,12 @@ impl Run<'_> {
                 self.kills -= 1;
                 return Ok(Over::Killed);
             }
+            Plan::SwitchAfter(_) => {
+                self.switches -= 1;
+                // So that the next device has something to do.
+                *budget += 2;
+                return Ok(Over::Switched);
+            }
         };
         self.read_all(device)?;
         let over = self.close(device, within)?;
@@ -110,6 +126,9 @@ impl Run<'_> {
                 5 => Plan::Close(Within::Kill(self.tape.choose(Kind::Crash, 6))),
                 _ => Plan::KillAfter(self.tape.choose(Kind::Crash, most)),
             };
+        }
+        if self.switches > 0 && self.tape.choose(Kind::Crash, 4) != 0 {
+            return Plan::SwitchAfter(self.tape.choose(Kind::Crash, most));
         }
         match self.tape.choose(Kind::Crash, 8) {
             0..=2 => Plan::Close(Within::Nothing),

@@ -114,6 +114,12 @@ impl Run<'_> {
         if mark == Mark::Durable {
             self.mark = mark;
         }
+        self.again(&device)?;
+        Ok(device)
+    }
+
+    /// Everything that was submitted and has not ended is submitted again.
+    pub(super) fn again(&mut self, device: &Device) -> Result<(), Failure> {
         for (origin, op) in self.unended() {
             self.note(|_| Happening::Submit {
                 origin,
@@ -121,9 +127,9 @@ impl Run<'_> {
                 write: 0,
                 again: true,
             });
-            self.request(&device, origin, op)?;
+            self.request(device, origin, op)?;
         }
-        Ok(device)
+        Ok(())
     }
 
     /// What has been submitted and has not ended, by queue and tag.

@@ -5,6 +5,7 @@
 //!
 //!   power cycle: load, open ──▶ events: submit │ deliver a completion │ turn │ tick │ suspend, resume
 //!                   │                └─ all operations ended ──▶ clean close, image checked and compared
+//!                   ├─ chain changed (snapshot, merge, ...) ──▶ opened anew ──▶ events
 //!                   ├─ server killed at any event ──▶ opened again on the slots that were kept ──▶ events
 //!                   └─ power cut at any event, or inside the close ──▶ crash images opened, checked, compared; one lives on
 //! ```
@@ -22,6 +23,7 @@ pub mod log;
 pub mod shape;
 pub mod stage;
 mod submit;
+pub mod switch;
 
 use std::sync::Arc;
 
@@ -133,6 +135,8 @@ struct Run<'a> {
     cycle: u32,
     /// How often the server may still be killed.
     kills: u32,
+    /// How often the chain may still be changed.
+    switches: u32,
     mark: Mark,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
@@ -237,6 +241,11 @@ impl World {
         let mut run = Run {
             overlaps: !self.faults.causes_retries() && swarm.kills == 0,
             kills: swarm.kills,
+            switches: if script.power == Power::Drawn {
+                swarm.switches
+            } else {
+                0
+            },
             swarm,
             power: script.power,
             enumerate: script.enumerate,
@@ -266,6 +275,7 @@ impl<'a> Run<'a> {
             now: Millis(0),
             cycle: 0,
             kills: 0,
+            switches: 0,
             mark: Mark::Unmarked,
             overlaps: true,
             suspended: false,
@@ -294,10 +304,21 @@ impl Run<'_> {
             self.cycle = cycle;
             let mut device = self.open()?;
             let mut budget = self.swarm.budget;
-            while self.power_cycle(&device, &mut budget)? == Over::Killed {
-                self.kill();
-                drop(device);
-                device = self.recover()?;
+            loop {
+                match self.power_cycle(&device, &mut budget)? {
+                    Over::Down => break,
+                    Over::Killed => {
+                        self.kill();
+                        drop(device);
+                        device = self.recover()?;
+                    }
+                    Over::Switched => {
+                        if let Some(next) = self.switch(&device)? {
+                            device = next;
+                        }
+                    }
+                    Over::GoesOn => {}
+                }
             }
         }
         Ok(())

@@ -44,6 +44,8 @@ pub struct Swarm {
     pub cycles: u32,
     /// How often the server may be killed and taken over, at the most.
     pub kills: u32,
+    /// How often the chain may be changed (snapshot, merge, grow, ...), at the most.
+    pub switches: u32,
     /// Faults.
     pub faults: FaultRates,
 }
@@ -228,8 +230,14 @@ impl Swarm {
             _ => [0, 0, 0, 0, 0, 1, 1, 2],
         };
         let kills = kills[tape.choose(Kind::Crash, 8) as usize];
+        let switches = match profile {
+            Profile::Tiny => [0, 0, 0, 0, 0, 0, 0, 1],
+            _ => [0, 0, 0, 0, 1, 1, 2, 3],
+        };
+        let switches = switches[tape.choose(Kind::Crash, 8) as usize];
         Swarm {
             kills,
+            switches,
             ops,
             events,
             hot,
