@@ -3,7 +3,17 @@
 
 use super::{Plan, Summary};
 use crate::profile::Profile;
+use crate::world::switch::Switch;
 use std::time::Duration;
+
+const SWITCHES: [&str; Switch::SORTS] = [
+    "reload",
+    "snapshot",
+    "merge up",
+    "merge down",
+    "grow",
+    "compaction",
+];
 
 /// From this many guest operations on a campaign is large (some 200,000 runs of the profile `tiny`).
 pub const LARGE_OPS: u64 = 2_000_000;
@@ -56,6 +66,11 @@ impl Coverage {
         }
         if sum.kills == 0 {
             others.push("a server killed and taken over".into());
+        }
+        for (count, sort) in sum.switches.iter().zip(SWITCHES) {
+            if *count == 0 {
+                others.push(format!("a chain changed by {sort}"));
+            }
         }
         if sum.recovery_crashes == 0 {
             others.push("a crash inside a recovery".into());

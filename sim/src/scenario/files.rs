@@ -1,5 +1,5 @@
 //! The operations of a scenario, one after the other, on files, through the core's blocking driver; judged by the model.
-//! What a line says about completions, faults and power cuts is left out.
+//! What a line says about completions, faults and power cuts is left out, and of the changes of a chain all but growth: they change no content.
 //!
 //! After the last operation: the whole disk is read, the image is closed, checked by the model's fsck, opened anew and
 //! read again.
@@ -15,7 +15,7 @@ use model::op::{End, Kind, Op, Value};
 use ploop_core::drive::file::read_padded;
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
-use ploop_core::{Failure as CoreFailure, load};
+use ploop_core::{Failure as CoreFailure, control, load};
 
 use crate::check::failure;
 use crate::disk::SimFile;
@@ -23,6 +23,7 @@ use crate::disk::sector::{fill_pattern, recognise};
 use crate::report::Failure;
 use crate::scenario::{Scenario, Step};
 use crate::world::chain::{self, Content};
+use crate::world::switch::Switch;
 
 /// Files to run on, one a level, bottom to top.
 pub trait Files {
@@ -142,6 +143,7 @@ pub fn run_on_files(scenario: &Scenario, files: &mut dyn Files) -> Result<FilesR
                 run.disk()?.tick(now);
             }
             Step::Close(_) => run.close()?,
+            Step::Switch(Switch::Grow(more)) => run.grow(more)?,
             _ => {}
         }
     }
@@ -157,6 +159,8 @@ struct FilesRun<'a> {
     files: &'a mut dyn Files,
     disk: Option<Disk>,
     model: Model,
+    /// Sectors of the disk now.
+    size: u64,
     writes: u32,
     changed: bool,
     now: ploop_core::units::Millis,
@@ -192,6 +196,7 @@ impl<'a> FilesRun<'a> {
             files,
             disk: None,
             model,
+            size: scenario.shape.size,
             writes: 0,
             changed: false,
             now: ploop_core::units::Millis(0),
@@ -275,11 +280,23 @@ impl<'a> FilesRun<'a> {
         result.map_err(|error| failure("files", format!("{op:?} failed: {error:?}")))
     }
 
+    /// The disk becomes larger: closed, grown, opened by whatever comes next.
+    fn grow(&mut self, more: u64) -> Result<(), Failure> {
+        self.close()?;
+        let top = usize::from(self.scenario.shape.levels) - 1;
+        let file = self.files.open(top).map_err(io_failed)?;
+        let grown = control::files::grow(&*file, "image", Sectors(self.size + more));
+        grown.map_err(|error| failure("control", error.to_string()))?;
+        self.model.grow(more);
+        self.size += more;
+        Ok(())
+    }
+
     fn read_all(&mut self) -> Result<(), Failure> {
         self.operate(Op {
             kind: Kind::Read,
             start: 0,
-            len: self.scenario.shape.size,
+            len: self.size,
         })
     }
 

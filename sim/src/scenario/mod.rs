@@ -27,6 +27,8 @@
 //! close [cut 3]           clean close; power cut after 3 calls of it, if there are so many. Steps that follow open it again
 //! cut [keep-all|keep-none|seed 7]   power cut: all distinct crash images are examined, one lives on and is opened again
 //! kill                    the server is killed: what is in flight ends somehow, the next server recovers, requests come again
+//! snapshot | merge up | merge down | grow 6 | compact | reload   the chain is changed: closed, changed, opened, held requests
+//!                         come again. up: the level below goes into the top; down: the top into the level below; 6 sectors
 //! ```
 //! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.
 
@@ -43,6 +45,7 @@ use crate::world::chain::{Level, Plan};
 use crate::world::crash::Survivor;
 use crate::world::shape::Shape;
 use crate::world::stage::{Ending, Pick};
+use crate::world::switch::Switch;
 
 pub use error::ScenarioError;
 pub use files::{Files, FilesReport, MemoryFiles, run_on_files};
@@ -99,6 +102,8 @@ pub enum Step {
     Cut(Survivor),
     /// The server is killed and taken over.
     Kill,
+    /// The chain is changed.
+    Switch(Switch),
     /// What sectors must read as.
     Expect {
         /// First guest sector.

@@ -13,6 +13,7 @@ use crate::world::chain::{Level, Owner, Plan};
 use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
 use crate::world::stage::{Ending, Pick, Sort};
+use crate::world::switch::Switch;
 use chain::{default_shape, geometry, plan};
 use words::{Result, Words, bad};
 
@@ -129,6 +130,18 @@ impl Scenario {
                 Some(other) => return Err(words.bad(other, "must be cut or nothing")),
             },
             "kill" => Step::Kill,
+            "snapshot" => Step::Switch(Switch::Snapshot),
+            "compact" => Step::Switch(Switch::Compact),
+            "reload" => Step::Switch(Switch::Reload),
+            "grow" => match words.number("sectors")? {
+                0 => return Err(words.bad("0", "must be at least one sector")),
+                more => Step::Switch(Switch::Grow(more)),
+            },
+            "merge" => Step::Switch(match words.next("up or down")? {
+                "up" => Switch::Forward,
+                "down" => Switch::Backward,
+                other => return Err(words.bad(other, "must be up or down")),
+            }),
             "cut" => Step::Cut(match words.rest.next() {
                 None => Survivor::Seed(1),
                 Some("keep-all") => Survivor::KeepAll,
@@ -222,11 +235,20 @@ impl Scenario {
             None => (words.parse(word, rule)?, 1),
             Some((start, len)) => (words.parse(start, rule)?, words.parse(len, rule)?),
         };
-        let size = self.shape.size;
+        let size = self.size_now();
         if len == 0 || start >= size || len > size - start {
             return Err(words.bad(word, &format!("must be inside the disk of {size} sectors")));
         }
         Ok((start, len))
+    }
+
+    /// The size of the disk after the steps so far.
+    fn size_now(&self) -> u64 {
+        let grown = self.steps.iter().map(|line| match line.step {
+            Step::Switch(Switch::Grow(more)) => more,
+            _ => 0,
+        });
+        grown.fold(self.shape.size, u64::saturating_add)
     }
 
     fn client(&self, words: &mut Words<'_>) -> Result<Origin> {

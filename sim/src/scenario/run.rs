@@ -86,6 +86,7 @@ fn play(stage: &mut Stage<'_>, step: &Step) -> Result<(), Failure> {
         Step::Suspend(on) => stage.suspend(*on),
         Step::Close(power) => stage.close(*power),
         Step::Kill => stage.kill(),
+        Step::Switch(switch) => stage.switch(*switch),
         Step::Cut(survivor) => stage.cut(*survivor),
         Step::Expect { start, len, wanted } => {
             (*start..start + len).try_for_each(|sector| expect(stage, sector, wanted))

@@ -23,6 +23,7 @@ use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
 use crate::world::log::Happening;
 use crate::world::shape::Shape;
+use crate::world::switch::Switch;
 use crate::world::{Run, World, hang};
 
 /// Most crash images of one cut.
@@ -299,6 +300,33 @@ impl<'a> Stage<'a> {
         // The old one is gone before the new one looks.
         self.device = None;
         self.device = Some(Arc::new(self.run.recover()?));
+        Ok(())
+    }
+
+    /// The chain is changed, and opened anew.
+    pub fn switch(&mut self, switch: Switch) -> Result<(), Failure> {
+        let device = self.device()?;
+        let (levels, raw) = (self.run.shape.levels, self.run.shape.raw_base);
+        match switch {
+            Switch::Forward | Switch::Backward if levels < 2 => {
+                return Err(impossible("there is no level below the top".to_owned()));
+            }
+            Switch::Backward if levels == 2 && raw => {
+                return Err(impossible("a raw file cannot be the top".to_owned()));
+            }
+            Switch::Snapshot if levels == u8::MAX => {
+                return Err(impossible("there are 255 levels".to_owned()));
+            }
+            _ => {}
+        }
+        match self.run.switch_to(&device, switch)? {
+            Some(next) => self.device = Some(Arc::new(next)),
+            None => {
+                return Err(impossible(
+                    "not everything is durable: the chain is as it was".to_owned(),
+                ));
+            }
+        }
         Ok(())
     }
 

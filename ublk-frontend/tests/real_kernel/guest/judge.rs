@@ -102,6 +102,11 @@ impl Judge {
         Judge::new(&vec![Value::ZERO; sectors as usize])
     }
 
+    /// The disk became so many sectors larger.
+    pub(crate) fn grow(&self, sectors: u64) {
+        self.state().model.grow(sectors);
+    }
+
     /// Keeps what happens from now on.
     pub(crate) fn record(&self) {
         self.state().events = Some(Vec::new());

@@ -6,9 +6,13 @@ use std::time::Duration;
 use model::fsck::fsck;
 use model::image::{ImageBytes, InUse};
 use model::op::{End, Kind, Op, Value};
+use ploop_core::units::Sectors;
 use rustix::io::Errno;
 use sim::scenario::{Scenario, Step, Wanted};
 use sim::world::stage::Ending;
+use sim::world::switch::Switch;
+
+use ublk_frontend::files::RealFile;
 
 use super::super::buffer::Buffer;
 use super::super::judge::{Judge, values};
@@ -24,6 +28,8 @@ pub(super) struct Play<'a> {
     scenario: &'a Scenario,
     built: Built,
     judge: Arc<Judge>,
+    /// Sectors of the disk now.
+    size: u64,
     clients: Clients,
     up: Option<(Device, Arc<Target>)>,
     /// The author's expectations still hold.
@@ -43,6 +49,7 @@ impl<'a> Play<'a> {
             built,
             clients: Clients::new(Arc::clone(&judge)),
             judge,
+            size: scenario.shape.size * SCALE,
             up: None,
             as_written: true,
             changed: false,
@@ -126,6 +133,13 @@ impl<'a> Play<'a> {
                 self.close()
             }
             Step::Close(Some(_)) | Step::Cut(_) | Step::Kill => self.kill(),
+            Step::Switch(Switch::Grow(more)) => self.grow(more * SCALE),
+            Step::Switch(_) => {
+                self.clients.settle()?;
+                self.target()?;
+                self.close()?;
+                self.leave_out("change of the chain")
+            }
         }
     }
 
@@ -145,7 +159,7 @@ impl<'a> Play<'a> {
                 .collect();
             let device = server::add(&self.built.options, &images)?;
             let target = Arc::new(device.open()?);
-            let (size, wanted) = (target.sectors()?, self.scenario.shape.size * SCALE);
+            let (size, wanted) = (target.sectors()?, self.size);
             demand(size == wanted, || {
                 format!("the device has {size} sectors, not {wanted}")
             })?;
@@ -158,8 +172,7 @@ impl<'a> Play<'a> {
     fn settle_and_read(&mut self) -> Result<(), Trouble> {
         self.clients.settle()?;
         let (_, target) = self.target()?;
-        self.judge
-            .read_everything(&target, self.scenario.shape.size * SCALE)
+        self.judge.read_everything(&target, self.size)
     }
 
     fn expect(&mut self, start: u64, len: u64, wanted: &[Wanted]) -> Result<(), Trouble> {
@@ -177,12 +190,31 @@ impl<'a> Play<'a> {
             let is = |wanted: &Wanted| match wanted {
                 Wanted::Write(number) => Value::of(*number, sector) == found,
                 Wanted::Zero => Value::ZERO == found,
-                Wanted::Base => self.built.content[sector as usize] == found,
+                Wanted::Base => {
+                    let base = self.built.content.get(sector as usize);
+                    base.copied().unwrap_or(Value::ZERO) == found
+                }
             };
             demand(wanted.iter().any(is), || {
                 format!("sector {sector} holds {found:?}, not {wanted:?}")
             })?;
         }
+        Ok(())
+    }
+
+    /// The device goes, its image grows, and the next one is larger.
+    fn grow(&mut self, more: u64) -> Result<(), Trouble> {
+        self.clients.settle()?;
+        self.target()?;
+        self.close()?;
+        let top = self.built.images.last().ok_or("no image")?;
+        let file = RealFile::open_write(top).map_err(|error| error.to_string())?;
+        let size = Sectors(self.size + more);
+        let grown = ploop_core::control::files::grow(&file, &top.display().to_string(), size);
+        grown.map_err(|error| error.to_string())?;
+        self.judge.grow(more);
+        self.size += more;
+        self.changed = true;
         Ok(())
     }
 
@@ -192,8 +224,7 @@ impl<'a> Play<'a> {
         let (device, _) = self.up.as_ref().ok_or("no device")?;
         device.kill()?;
         device.recover()?;
-        self.judge
-            .read_everything(&target, self.scenario.shape.size * SCALE)?;
+        self.judge.read_everything(&target, self.size)?;
         self.as_written = false;
         self.tally.kills += 1;
         Ok(())
