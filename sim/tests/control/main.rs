@@ -5,6 +5,7 @@ mod compact;
 mod grow;
 mod merge;
 mod repair;
+mod session;
 
 use sim::disk::SimFile;
 use sim::disk::fault::FaultKind;

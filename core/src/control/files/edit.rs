@@ -129,10 +129,13 @@ impl<'a> Edit<'a> {
     /// So all of its table is written anew, and a tail that no entry points into is cut: an extension of the file that
     /// is there already would not be made again.
     pub(super) fn mark(&mut self) -> Result<(), ControlError> {
-        if self.header.is_dirty() {
+        let found = self.header.is_dirty();
+        self.mark_with_tail()?;
+        if found {
+            // Only now: until the table was durable, what it names in the tail may have been elsewhere.
             self.cut_tail()?;
         }
-        self.mark_with_tail()
+        Ok(())
     }
 
     /// As [`Edit::mark`], for an image in whose free tail there is something: nothing is cut.

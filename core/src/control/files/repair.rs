@@ -300,6 +300,11 @@ impl<'a> Work<'a> {
         }
         let mut fixes = Vec::new();
         if entries > needed {
+            // The disk's last cluster may be cut where the disk ends; it will not be the last one any more.
+            let end = self.edit.image_end();
+            if self.found.delta.file_len < end.bytes() {
+                self.extend(end)?;
+            }
             fixes.push(Fix::Header {
                 field: Field::VirtualSize,
                 from: layout.size.0,

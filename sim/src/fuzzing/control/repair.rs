@@ -146,14 +146,15 @@ impl Drill for Repair {
         if stage == Stage::Midway {
             return Ok(());
         }
-        judge::writable(view, "image")?;
+        // A start of data that is too late, but possible, cannot be told from a right one.
+        judge::writable_but(view, "image", self.header)?;
         let report = fsck(&judge::Bytes(view));
         let ends = report
             .leaks
             .last()
             .is_some_and(|leak| leak.sector + leak.clusters * self.cluster >= report.file_sectors);
         if stage == Stage::Done {
-            if ends && report.extension != Extension::Damaged && !self.header {
+            if ends && report.extension == Extension::None && !self.header {
                 let message = format!("repaired, but the file ends in {:?}", report.leaks);
                 return Err(failure("leaks", message));
             }
