@@ -61,7 +61,7 @@ fn inputs_of_open_image() {
 }
 
 fn replay(profile: Profile, file: &TapeFile) -> Result<RunStats, Failure> {
-    World::new(profile).run(&mut Tape::replay(file.choices.clone()))
+    World::new(profile).run(&mut Tape::replay_spans(&file.choices, &file.spans))
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod table;
 mod tests;
 mod tree;
 
+use crate::shrink::Counts;
 use cache::Cache;
 use patch::{Expected, Patch};
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,24 @@ pub struct Verdict {
     pub cpu_seconds: f64,
     /// The budget that was not enough, in seconds.
     pub budget: f64,
+    /// The shrunk tape of what was found, if the engine has tapes.
+    #[serde(default)]
+    pub small: Option<Small>,
+}
+
+/// A shrunk tape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Small {
+    /// Figures of the tape that was found.
+    pub before: Counts,
+    /// Figures of the small one.
+    pub after: Counts,
+    /// Runs that it took.
+    pub runs: u64,
+    /// Time that it took, in seconds.
+    pub seconds: f64,
+    /// The file.
+    pub output: String,
 }
 
 /// Something that fired, but not as it should have.

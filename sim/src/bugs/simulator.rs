@@ -4,9 +4,9 @@
 
 use super::patch::Expected;
 use super::tree::Tree;
-use super::{Options, Trouble, Verdict, process};
+use super::{Options, Small, Trouble, Verdict, process};
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ struct Failed {
     checker: String,
     message: String,
     seed: u64,
+    tape: Option<PathBuf>,
 }
 
 pub(super) fn run(
@@ -63,6 +64,7 @@ pub(super) fn run(
                 expected.is_some_and(|expected| expected.is(&failed.checker, &failed.message));
             if named {
                 verdict.found = Some(message);
+                verdict.small = failed.tape.and_then(|tape| shrink(tree, &simulator, &tape));
                 break 'rounds;
             }
             verdict.other(&failed.checker, message);
@@ -108,6 +110,18 @@ fn campaign(
                 process::tail(&ended.output, 5)
             ))
         })
+}
+
+/// Makes the tape small, beside it. `None` if that did not work: what was found stays found.
+fn shrink(tree: &Tree, simulator: &Path, tape: &Path) -> Option<Small> {
+    let mut command = Command::new(simulator);
+    command
+        .args(["shrink", "--json", "--time", "5s"])
+        .arg(tape)
+        .current_dir(tree.folder());
+    let ended = process::run(&mut command, Some(Duration::from_secs(120))).ok()?;
+    let mut lines = ended.output.lines().rev();
+    serde_json::from_str(lines.find(|line| line.starts_with('{'))?).ok()
 }
 
 pub(super) fn first_line(message: &str) -> String {

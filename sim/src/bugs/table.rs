@@ -1,6 +1,6 @@
 //! What is printed: a line a bug while it goes on, then the table or a line of JSON a bug.
 
-use super::{Cell, Options, Other, Row};
+use super::{Cell, Options, Other, Row, Small};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -24,6 +24,7 @@ struct JsonCell<'a> {
     others: &'a [Other],
     trouble: Option<String>,
     cached: bool,
+    small: Option<&'a Small>,
 }
 
 /// The last row, as soon as it is known.
@@ -72,6 +73,22 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{ok} {} {:4} {}", row.number, row.id, row.name)?;
     for cell in &row.cells {
         writeln!(out, "      {:11}{}", cell.engine.name(), describe(cell))?;
+        if let Some(small) = cell.result.as_ref().ok().and_then(|v| v.small.as_ref()) {
+            let Small { before, after, .. } = small;
+            writeln!(
+                out,
+                "{:17}shrunk in {:.1} s: operations {} > {}, crashes {} > {}, switches {} > {}: {}",
+                "",
+                small.seconds,
+                before.operations,
+                after.operations,
+                before.crashes,
+                after.crashes,
+                before.switches,
+                after.switches,
+                small.output
+            )?;
+        }
         let others = cell
             .result
             .as_ref()
@@ -129,6 +146,7 @@ fn json(row: &Row) -> JsonRow<'_> {
             others: verdict.map_or(&[], |verdict| &verdict.others),
             trouble: cell.result.as_ref().err().map(ToString::to_string),
             cached: cell.cached,
+            small: verdict.and_then(|verdict| verdict.small.as_ref()),
         }
     });
     JsonRow {

@@ -32,6 +32,11 @@ fn what_is_not_understood_is_a_usage_error() {
         "run --jobs 0",
         "replay",
         "replay /no/such/tape",
+        "shrink",
+        "shrink /no/such/tape",
+        "shrink x.tape --time never",
+        "explain /no/such/tape",
+        "explain x.tape --samples -1",
         "run extra",
     ] {
         assert_eq!(sim(line), (1, String::new()), "{line}");
@@ -42,7 +47,7 @@ fn what_is_not_understood_is_a_usage_error() {
 fn help_is_no_error() {
     let (code, text) = sim("--help");
     assert_eq!(code, 0);
-    for word in ["run", "replay", "bench", "Exit codes"] {
+    for word in ["run", "replay", "shrink", "explain", "bench", "Exit codes"] {
         assert!(text.contains(word), "{word}");
     }
 }

@@ -44,6 +44,17 @@ pub struct Fates {
 }
 
 impl Fates {
+    /// The step before it was inevitable that raised the share most, if one raised it by a tenth or more.
+    #[must_use]
+    pub fn largest_rise(&self) -> Option<(&Fate, &Fate)> {
+        let open = |fate: &Fate| self.inevitable.is_none_or(|step| fate.step < step);
+        let pairs = self.list.iter().zip(self.list.iter().skip(1));
+        let rise = |(before, after): &(&Fate, &Fate)| after.rate() - before.rate();
+        pairs
+            .filter(|pair| open(pair.1) && rise(pair) >= 0.1)
+            .max_by(|a, b| rise(a).total_cmp(&rise(b)))
+    }
+
     /// The fate after a step: that of the longest prefix up to it.
     #[must_use]
     pub fn after(&self, step: usize) -> Option<&Fate> {

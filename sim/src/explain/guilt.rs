@@ -10,15 +10,18 @@ use ploop_core::{Buf, IoOp, Origin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// The sector that a failure is about: the first number behind "sector", or behind "start:" (what is waited for).
-pub(super) fn wrong_sector(message: &str) -> Option<u64> {
+/// The sector that a failure is about: the first number behind "sector" or "start:" (what is waited for), or the first
+/// sector of the cluster of a BAT slot.
+pub(super) fn wrong_sector(message: &str, cluster: u64) -> Option<u64> {
     let line = message.lines().next()?;
-    ["sector ", "start: "].iter().find_map(|mark| {
+    let marks = [("sector ", 1), ("start: ", 1), ("BAT[", cluster)];
+    marks.iter().find_map(|(mark, unit)| {
         let (_, rest) = line.split_once(mark)?;
         let digits = rest
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len());
-        rest[..digits].parse().ok()
+        let number: u64 = rest[..digits].parse().ok()?;
+        number.checked_mul(*unit)
     })
 }
 

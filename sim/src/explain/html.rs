@@ -1,5 +1,6 @@
 //! The story as one page of HTML: nothing is loaded from elsewhere. Style and script stand beside this file.
 
+use super::names;
 use super::story::{Row, Story};
 use super::svg::{self, Picture, escape};
 use std::fmt::Write;
@@ -69,6 +70,8 @@ fn head(html: &mut String, story: &Story) {
     }
     *html += "<ul class=\"figures\">\n";
     for (name, count) in story.counts.rows() {
+        let counted = names::counted(count, name);
+        let name = counted.split_once(' ').map_or(name, |(_, name)| name);
         let _ = writeln!(html, "<li><b>{count}</b><span>{name}</span></li>");
     }
     let seed = story.seed.map_or("-".to_owned(), |seed| seed.to_string());
@@ -102,11 +105,16 @@ fn fate(html: &mut String, story: &Story) {
         }
         None => "No step makes it certain".to_owned(),
     };
+    let rise = story.fates.largest_rise();
+    let rise = rise.map_or(String::new(), |(before, after)| {
+        format!(" {}", names::rise(before, after))
+    });
     let _ = write!(
         html,
         "<section class=\"fate\">\n<h2>{sentence}</h2>\n<p>Each prefix of the tape was continued by chance {} times. \
-         The curve is the share of continuations that fail in the same way.</p>\n{}\n</section>\n",
+         The curve is the share of continuations that fail in the same way.{}</p>\n{}\n</section>\n",
         first.runs,
+        escape(&rise),
         svg::plot(story)
     );
 }

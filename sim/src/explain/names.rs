@@ -1,6 +1,7 @@
 //! Short names of operations, I/Os and values.
 
-use crate::world::log::value_name;
+use super::fate::Fate;
+use crate::world::chain;
 use crate::world::shape::Shape;
 use model::op::{End, Kind, Op, Value};
 use ploop_core::{IoOp, Outcome};
@@ -53,12 +54,53 @@ pub(super) fn end(end: End) -> &'static str {
     }
 }
 
+fn value(value: Value) -> String {
+    match (value, chain::origin(value.write())) {
+        (Value::ZERO, _) => "0".to_owned(),
+        (_, Some(origin)) => origin,
+        (_, None) => format!("w{}", value.write()),
+    }
+}
+
+/// A checker's message, with names for what was there before the run began: those writes have huge numbers.
+pub(super) fn plain(message: &str) -> String {
+    let mut words = Vec::new();
+    let mut list = message.split(' ').peekable();
+    while let Some(word) = list.next() {
+        let digits = |word: &&str| {
+            word.trim_end_matches(|c: char| !c.is_ascii_digit())
+                .parse()
+                .ok()
+        };
+        let number: Option<u32> = list.peek().and_then(digits);
+        match number.and_then(chain::origin).filter(|_| word == "write") {
+            Some(origin) => {
+                let next = list.next().unwrap_or("");
+                let tail = next.trim_start_matches(|c: char| c.is_ascii_digit());
+                words.push(format!("{origin}{tail}"));
+            }
+            None => words.push(word.to_owned()),
+        }
+    }
+    words.join(" ")
+}
+
+/// "1 crash", "2 crashes".
+pub(super) fn counted(count: u32, name: &str) -> String {
+    let one = match name {
+        "crashes" => "crash",
+        "switches" => "switch",
+        name => name.trim_end_matches('s'),
+    };
+    format!("{count} {}", if count == 1 { one } else { name })
+}
+
 /// What was read, runs of the same write together.
 pub(super) fn values(read: &[Value]) -> String {
     let runs = read.chunk_by(|a, b| a.write() == b.write());
     let names = runs.map(|run| match run.len() {
-        1 => value_name(run[0]),
-        times => format!("{}×{times}", value_name(run[0])),
+        1 => value(run[0]),
+        times => format!("{}×{times}", value(run[0])),
     });
     names.collect::<Vec<_>>().join(" ")
 }
@@ -110,4 +152,15 @@ pub(super) fn outcome(outcome: Outcome) -> String {
         Outcome::Short { bytes } => format!("SHORT, {bytes} bytes"),
         Outcome::Failed(failure) => format!("FAILED, {failure:?}"),
     }
+}
+
+/// The step that made a failure much more likely.
+pub(super) fn rise(before: &Fate, after: &Fate) -> String {
+    format!(
+        "The largest rise before that: step {}, {}, from {:.0} % to {:.0} %.",
+        after.step,
+        after.name,
+        100.0 * before.rate(),
+        100.0 * after.rate()
+    )
 }

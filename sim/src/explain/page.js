@@ -70,6 +70,8 @@
       if (row) { row.scrollIntoView({ block: "center" }); row.classList.add("hot"); }
     });
   });
+  // For a test: the script has run.
+  document.documentElement.dataset.rows = String(rows.length);
   const focus = document.getElementById("focus");
   focus.addEventListener("click", function () {
     const on = focus.getAttribute("aria-pressed") !== "true";

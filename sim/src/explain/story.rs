@@ -9,7 +9,7 @@ use super::{Noted, names};
 use crate::shrink::Counts;
 use crate::world::log::{Change, Happening, Slot, State};
 use crate::world::shape::Shape;
-use ploop_core::{IoOp, Origin, Outcome};
+use ploop_core::{IoOp, Origin, Outcome, WriteBack};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -172,15 +172,15 @@ impl Story {
             Ok(stats) => stats.trace,
             Err(failure) => failure.trace,
         };
+        let message = names::plain(&message);
         let (verdict, details) = match message.split_once('\n') {
             Some((first, rest)) => (first.to_owned(), rest.to_owned()),
             None => (message, String::new()),
         };
         let mut teller = Teller::default();
         let mut suspect = match (&shape, checker) {
-            (Some(shape), checker) if !checker.is_empty() => {
-                wrong_sector(&verdict).map(|sector| Suspect::new(sector, shape, &noted.entries))
-            }
+            (Some(shape), checker) if !checker.is_empty() => wrong_sector(&verdict, shape.cluster)
+                .map(|sector| Suspect::new(sector, shape, &noted.entries)),
             _ => None,
         };
         if let Some(shape) = &shape {
@@ -234,16 +234,24 @@ fn verdict_line(checker: &str, verdict: &str) -> String {
 
 fn in_words(shape: &Shape) -> String {
     let options = &shape.options;
+    let count = |count: u64, name| names::counted(count as u32, name);
+    let write_back = match options.write_back {
+        WriteBack::Immediate => "immediate write-back".to_owned(),
+        WriteBack::Delayed(delay) => format!("write-back delayed by {} ms", delay.0),
+    };
     format!(
-        "{} clusters of {} sectors, {} metadata slots a page, {} queues of depth {}, {} deltas{}, {:?}",
-        shape.entries,
-        shape.cluster,
+        "{} of {}, {} metadata slots a page, {} of depth {}, {}{}, {write_back}",
+        count(shape.entries.into(), "clusters"),
+        count(shape.cluster, "sectors"),
         options.page_bytes / 4,
-        options.queues,
+        count(options.queues.into(), "queues"),
         options.depth,
-        shape.levels,
-        if shape.raw_base { " on a raw base" } else { "" },
-        options.write_back
+        count(shape.levels.into(), "files"),
+        if shape.raw_base {
+            ", the lowest one raw"
+        } else {
+            ""
+        },
     )
 }
 

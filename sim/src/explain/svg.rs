@@ -318,10 +318,10 @@ fn tracks(story: &Story) -> (BTreeMap<u32, usize>, usize) {
 /// The plot: the share of failing continuations over the steps.
 pub(super) fn plot(story: &Story) -> String {
     const WIDTH: f64 = 1000.0;
-    const HEIGHT: f64 = 150.0;
-    const LEFT: f64 = 44.0;
-    const BOTTOM: f64 = 26.0;
-    const TOP: f64 = 12.0;
+    const HEIGHT: f64 = 116.0;
+    const LEFT: f64 = 34.0;
+    const BOTTOM: f64 = 18.0;
+    const TOP: f64 = 8.0;
     let list = &story.fates.list;
     let most = list.last().map_or(1, |fate| fate.step.max(1)) as f64;
     let x = |step: usize| LEFT + (WIDTH - LEFT - 14.0) * step as f64 / most;
@@ -347,7 +347,7 @@ pub(super) fn plot(story: &Story) -> String {
             svg,
             "<text class=\"tick\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{step}</text>",
             x(step),
-            HEIGHT - 8.0
+            HEIGHT - 5.0
         );
     }
     if let Some(step) = story.fates.inevitable {
@@ -380,7 +380,7 @@ pub(super) fn plot(story: &Story) -> String {
     for fate in list {
         let _ = write!(
             svg,
-            "<circle class=\"fate\" data-step=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"><title>after step {} ({}): {} of {} \
+            "<circle class=\"fate\" data-step=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>after step {} ({}): {} of {} \
              continuations fail</title></circle>",
             fate.step,
             x(fate.step),

@@ -1,1 +1,199 @@
+use super::guilt::{cluster_of, page_of, wrong_sector};
+use super::story::Lane;
+use super::*;
+use crate::campaign::world;
+use crate::report::Class;
+use crate::tape::{Event, Kind};
+use crate::world::log::{Happening, State};
+use crate::world::shape::Shape;
 
+/// Worlds on a disk that lies about its syncs.
+fn lying(profile: Profile, _: bool) -> Box<dyn crate::campaign::Subject> {
+    world(profile, true)
+}
+
+/// The first tapes that fail on a lying disk with this checker.
+fn failing(checker: &'static str) -> impl Iterator<Item = TapeFile> {
+    (0..).filter_map(move |seed| {
+        let mut tape = Tape::from_seed(seed);
+        let mut subject = lying(Profile::Tiny, true);
+        let failure = catch(|| subject.run(&mut tape)).flatten().err()?;
+        (failure.checker == checker).then(|| TapeFile {
+            profile: "tiny".into(),
+            seed: Some(seed),
+            failure: failure.checker.into(),
+            choices: tape.choices().to_vec(),
+            ..TapeFile::default()
+        })
+    })
+}
+
+#[test]
+fn noting_changes_nothing() {
+    for seed in 0..40 {
+        for profile in [Profile::Tiny, Profile::Default] {
+            let mut tape = Tape::from_seed(seed);
+            let plain = World::new(profile).run(&mut tape);
+            let file = TapeFile {
+                choices: tape.choices().to_vec(),
+                ..TapeFile::default()
+            };
+            let noted = note(&file, profile, false);
+            assert_eq!((noted.result, &noted.tape.choices), (plain, &file.choices));
+            let again = note(&noted.tape, profile, false);
+            assert_eq!(again.entries, noted.entries, "with its events by name");
+            assert_eq!(again.tape, noted.tape);
+        }
+    }
+}
+
+#[test]
+fn every_operation_and_every_io_has_a_life_that_ends() {
+    for seed in 0..60 {
+        let mut tape = Tape::from_seed(seed);
+        let stats = World::new(Profile::Tiny)
+            .run(&mut tape)
+            .expect("a healthy core");
+        let file = TapeFile {
+            choices: tape.choices().to_vec(),
+            ..TapeFile::default()
+        };
+        let story = explain(&file, Profile::Tiny, world, false, 0);
+        assert_eq!(story.ops.len() as u64, stats.ops);
+        assert_eq!(u64::from(story.counts.crashes), stats.crashes);
+        assert_eq!(u64::from(story.counts.kills), stats.kills);
+        assert!(story.rows.iter().all(|row| !row.guilty), "nothing is wrong");
+        for life in &story.ios {
+            let ended = life.completed.or(life.cut).expect("it ends");
+            assert!(ended > life.begun, "{life:?}");
+            if let Some(durable) = life.durable {
+                assert!(life.changes && life.completed.is_some_and(|done| done <= durable));
+            }
+        }
+        for life in &story.pages {
+            assert!(life.from <= life.to && life.to < story.rows.len());
+            assert!(story.lanes.contains(&Lane::Page(life.page)));
+        }
+    }
+}
+
+#[test]
+fn the_fate_of_a_failure_ends_in_certainty() {
+    for file in failing("durable").take(3) {
+        let story = explain(&file, Profile::Tiny, lying, true, 50);
+        assert_eq!(story.checker, "durable");
+        let last = story.fates.list.last().expect("fates");
+        assert_eq!((last.runs, last.failed), (50, 50), "the whole tape");
+        assert!(
+            story.fates.list[0].rate() < 1.0,
+            "chance alone does not find it every time"
+        );
+        let step = story.fates.inevitable.expect("certain in the end");
+        assert!(
+            story
+                .fates
+                .list
+                .iter()
+                .filter(|fate| fate.step >= step)
+                .all(|fate| fate.rate() > 0.9)
+        );
+        assert!(story.suspect.is_some());
+        assert!(story.rows.iter().filter(|row| row.guilty).count() > 1);
+        assert!(story.ios.iter().any(|life| life.guilty && life.changes));
+    }
+}
+
+#[test]
+fn the_sector_is_found_in_the_message() {
+    assert_eq!(wrong_sector("sector 18: durable data lost", 4), Some(18));
+    assert_eq!(
+        wrong_sector("waited for: Op { kind: Discard, start: 4, len: 2 }", 4),
+        Some(4)
+    );
+    assert_eq!(wrong_sector("cluster held twice\nsector 3", 4), None);
+    assert_eq!(wrong_sector("", 4), None);
+    assert_eq!(wrong_sector("top: BAT[3] = 13: must point", 4), Some(12));
+}
+
+#[test]
+fn what_was_there_before_has_a_name() {
+    let base = crate::world::chain::FIRST_BASE_WRITE;
+    assert_eq!(
+        names::plain(&format!(
+            "saw write {} of sector 2, legal: write 3 | write {base}",
+            base + 100
+        )),
+        "saw rubbish of sector 2, legal: write 3 | old data (raw base)"
+    );
+    assert_eq!(names::plain("a  b\nwrite 7"), "a  b\nwrite 7");
+    assert_eq!(
+        names::counted(1, "crashes") + &names::counted(2, "operations"),
+        "1 crash2 operations"
+    );
+}
+
+#[test]
+fn pages_and_slots_are_those_of_the_core() {
+    for seed in 0..20 {
+        let mut tape = Tape::from_seed(seed);
+        tape.choose(Kind::Geometry, 2);
+        let shape = Shape::draw(Profile::Default, &mut tape);
+        for cluster in 0..shape.entries {
+            let (page, slot) = page_of(cluster, &shape);
+            assert_eq!(cluster_of(page, slot, &shape), cluster);
+        }
+    }
+    // A device that is opened says which slots are mapped: as many as it has pages for.
+    let noted = (0..).find_map(|seed| {
+        let mut tape = Tape::from_seed(seed);
+        let _ = World::new(Profile::Tiny).run(&mut tape);
+        let file = TapeFile {
+            choices: tape.choices().to_vec(),
+            ..TapeFile::default()
+        };
+        let noted = note(&file, Profile::Tiny, false);
+        let shape = noted.entries.iter().find_map(|entry| match &entry.what {
+            Happening::Begun(shape) => Some((**shape).clone()),
+            _ => None,
+        })?;
+        let full = noted.entries.iter().find_map(|entry| match &entry.what {
+            Happening::Opened(state) if state.slots.len() == shape.entries as usize => {
+                Some(state.clone())
+            }
+            _ => None,
+        })?;
+        Some((shape, full))
+    });
+    let (shape, state): (Shape, State) = noted.expect("some image is full");
+    let clusters: Vec<u32> = state
+        .slots
+        .keys()
+        .map(|(page, slot)| cluster_of(*page, *slot, &shape))
+        .collect();
+    assert_eq!(clusters, (0..shape.entries).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_stop_is_no_event_of_the_story() {
+    let file = failing("durable").next().expect("one");
+    let small = crate::shrink::shrink(
+        &file,
+        Profile::Tiny,
+        lying,
+        crate::shrink::Effort {
+            runs: 3000,
+            time: std::time::Duration::from_secs(60),
+        },
+    )
+    .expect("it fails");
+    assert_eq!(small.failure.class, Class::Wrong);
+    let story = explain(&small.file, Profile::Tiny, lying, true, 50);
+    let stops = small
+        .file
+        .spans
+        .iter()
+        .filter(|span| span.label.event == Event::Stop)
+        .count();
+    assert_eq!(story.fates.list.len() + stops, small.file.spans.len() + 1);
+    assert!(story.counts.operations <= 8);
+}

@@ -1,5 +1,6 @@
 //! The story as text: one line an event, the legend behind it.
 
+use super::names;
 use super::story::Story;
 use std::io::{self, Write};
 
@@ -22,7 +23,7 @@ pub fn write(story: &Story, out: &mut dyn Write) -> io::Result<()> {
         .counts
         .rows()
         .iter()
-        .map(|(name, count)| format!("{count} {name}"))
+        .map(|(name, count)| names::counted(*count, name))
         .collect();
     writeln!(out, "{}", counts.join(", "))?;
     if let Some(suspect) = &story.suspect {
@@ -69,10 +70,7 @@ fn legend(story: &Story, out: &mut dyn Write) -> io::Result<()> {
             "*",
             "touched the sector that is wrong: its data, its slot, or a host cluster that was ever its own",
         ),
-        (
-            "w3",
-            "what write number 3 wrote; 0 is zeros; large numbers were there before",
-        ),
+        ("w3", "what write number 3 wrote; 0 is zeros"),
         (
             "#5",
             "an I/O: it begins (in flight, any part of it may survive), is done (volatile), is durable (after a sync or FUA)",
@@ -84,6 +82,9 @@ fn legend(story: &Story, out: &mut dyn Write) -> io::Result<()> {
         ),
     ] {
         writeln!(out, "  {sign:11}{meaning}")?;
+    }
+    if let Some((before, after)) = story.fates.largest_rise() {
+        writeln!(out, "  {}", names::rise(before, after))?;
     }
     if !story.fates.list.is_empty() && story.fates.inevitable.is_none() {
         writeln!(out, "  no step makes it certain")?;

@@ -1,10 +1,10 @@
 //! How large a run is: what a person has to follow, and what the tape has to say.
 
 use crate::tape::{Choice, Event, Span};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// See the module.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Operations that clients submit. The read of the whole disk before a close is none of them.
     pub operations: u32,

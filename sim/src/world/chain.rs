@@ -17,6 +17,19 @@ pub(crate) const FIRST_BASE_WRITE: u32 = 0xF000_0000;
 const RUBBISH: u32 = FIRST_BASE_WRITE + 100;
 const BITMAP: u32 = FIRST_BASE_WRITE + 101;
 
+/// Where content comes from that was there before the run began; `None` for the write of a client.
+pub(crate) fn origin(write: u32) -> Option<String> {
+    Some(match write {
+        RUBBISH => "rubbish".to_owned(),
+        BITMAP => "a bitmap".to_owned(),
+        FIRST_BASE_WRITE => "old data (raw base)".to_owned(),
+        _ => format!(
+            "old data (file {})",
+            write.checked_sub(FIRST_BASE_WRITE + 1)?
+        ),
+    })
+}
+
 /// What lies under the top, and in all.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
