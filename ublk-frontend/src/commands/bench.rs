@@ -203,6 +203,7 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
         mail: Mailboxes::new(1).map_err(|e| refused(format!("eventfd: {e}")))?,
         ticker: Ticker::new(delay.max(Duration::from_millis(1)), None),
         counters: vec![Counters::default()],
+        held: Vec::new(),
         broken: false.into(),
     });
     let (done, told) = channel();

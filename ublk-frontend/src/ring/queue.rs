@@ -42,6 +42,9 @@ pub struct Shared {
     pub ticker: Ticker,
     /// One for each queue.
     pub counters: Vec<Counters>,
+    /// Locks that must not be free before the last I/O of a killed process has ended, on whatever file system the images
+    /// are: each ring holds them, and lives as long as its I/O.
+    pub held: Vec<std::fs::File>,
     /// Set when a queue has ended by an error.
     pub broken: AtomicBool,
 }
@@ -132,6 +135,8 @@ impl<F: Front> Queue<F> {
                 shared.mail.bell(id),
             ];
             files.extend(shared.files.iter().map(AsFd::as_fd));
+            // Never read or written: behind the others.
+            files.extend(shared.held.iter().map(AsFd::as_fd));
             let fixed = match front.guest() {
                 Guest::Memory => 0,
                 Guest::Fixed => u32::from(depth),

@@ -422,7 +422,10 @@ impl Ready {
         }
         let node = setup::open_node(&char_node(id))?;
         let direct = opened.direct;
-        let shared = Arc::new(setup::share(&record, opened)?);
+        let mut shared = setup::share(&record, opened)?;
+        let again = lock.again().map_err(|e| refused(format!("lock: {e}")))?;
+        shared.held.push(again);
+        let shared = Arc::new(shared);
         let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
         let alarm = Arc::new(alarm);
         let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;

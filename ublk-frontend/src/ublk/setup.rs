@@ -127,6 +127,7 @@ pub(super) fn share(record: &Record, opened: Opened) -> Result<Shared, ToolError
         mail: Mailboxes::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?,
         ticker: Ticker::new(delay, patience),
         counters: (0..record.queues).map(|_| Counters::default()).collect(),
+        held: Vec::new(),
         broken: false.into(),
     })
 }

@@ -96,7 +96,14 @@ pub struct Folder {
 /// Held by the server of a device.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// The same lock once more: it is held until both are gone.
+    pub fn again(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
 }
 
 impl Folder {
@@ -198,7 +205,7 @@ impl Folder {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // A file that has lost its name meanwhile is nobody's lock any more.
             Ok(()) if !has_name(&file, &path) => Ok(None),
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(ToolError::io(&path, "lock")(errno.into())),
         }
