@@ -42,6 +42,8 @@ pub enum Command {
     Quiesce(Quiesce),
     Bench(Bench),
     Resize(Resize),
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// List what this kernel's ublk driver can do.
     Features,
     Completions(Completions),
@@ -97,9 +99,14 @@ pub struct Add {
     /// Serve in the foreground, and tell systemd when ready.
     #[arg(long)]
     pub foreground: bool,
-    /// If a device with these images has lost its server, serve that one instead of making a new one.
+    /// If a device that was made with these words, or serves these images, has lost its server, serve that one instead
+    /// of making a new one.
     #[arg(long)]
     pub or_recover: bool,
+    /// Write to an image although a snapshot was made of it: the disk goes back to that moment, and what was written
+    /// since, to the newer file, is lost.
+    #[arg(long)]
+    pub ignore_snapshot: bool,
 }
 
 /// Measure reads or writes of an image, without a block device: one queue of the server on io_uring.
@@ -199,6 +206,30 @@ pub struct Recover {
 pub struct Quiesce {
     /// Number of the device.
     pub id: u32,
+}
+
+/// Snapshots of a disk that is in use.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Keep what the disk holds now: from now on it is written to a new file.
+    ///
+    /// Prints the images, oldest first, as they are to be given to `add` the next time.
+    Create {
+        /// Number of the device.
+        #[arg(long, value_name = "N")]
+        id: u32,
+        /// The new file. Must not exist.
+        #[arg(long, value_name = "NEW.hdd")]
+        file: Option<PathBuf>,
+    },
+    /// Put the newest file's content into the one below, and go on without it.
+    ///
+    /// Prints the images that are left.
+    Merge {
+        /// Number of the device.
+        #[arg(long, value_name = "N")]
+        id: u32,
+    },
 }
 
 /// Make a device larger while it is in use.

@@ -20,6 +20,7 @@ use ploop_core::drive::DeltaFile;
 use rustix::fs::{self, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
 
+pub mod child;
 pub mod new_file;
 mod permissions;
 

@@ -14,7 +14,7 @@ pub mod namespace;
 pub mod notify;
 pub mod report;
 pub mod server;
-mod setup;
+pub(crate) mod setup;
 pub mod shape;
 pub mod socket;
 pub mod state;

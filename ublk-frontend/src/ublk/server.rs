@@ -4,6 +4,7 @@
 //!   open image ─▶ ADD_DEV │ START_USER_RECOVERY ─▶ queues ─▶ START_DEV │ END_USER_RECOVERY ─▶ ready
 //!                                                                                              │
 //!      exit, device stays ◀─ close image ◀─ drain ◀── QUIESCE_DEV ◀── quiesce ◀───────────────┤
+//!      exit, device stays ◀─ close image ◀─ drain ◀────────────────── step aside ◀────────────┤
 //!      exit, device gone ◀─ DEL_DEV ◀─ close image ◀─ drain ◀── STOP_DEV ◀── signal, stop ◀───┘
 //! ```
 //! * The queues serve until STOP_DEV has returned: it waits for the requests in flight.
@@ -20,6 +21,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::files::child;
 use crate::ring::mailbox::Letter;
 use crate::ring::open::Opened;
 use crate::ring::queue::Shared;
@@ -124,8 +126,16 @@ fn driver(error: CtrlError) -> ToolError {
 enum End {
     /// The device goes.
     Remove { force: bool },
-    /// The device stays, for the next server.
+    /// The device stays, for the next server; the kernel was told, and sends no more requests.
     Keep,
+    /// The same, and the kernel finds out. The requests that it sends meanwhile are held back, and issued again.
+    Aside,
+}
+
+impl End {
+    fn device_stays(self) -> bool {
+        !matches!(self, End::Remove { .. })
+    }
 }
 
 struct Server<'a> {
@@ -167,14 +177,16 @@ impl<'a> Server<'a> {
             false => Some(setup::lock(folder, record.id)?),
         };
         let map = NewMap::open(folder, &record, is_new)?;
-        let opened = setup::open_images(&record, map.survives())?;
-        notes.extend(opened.notes.iter().cloned());
-        let shape = Shape {
-            geometry: opened.device.geometry(),
-            read_only: record.read_only,
-            block: opened.block,
-            lends_pages: record.zero_copy && opened.direct,
-        };
+        let mut opened = setup::open_images(&record, map.survives(), is_new)?;
+        let mut shape = setup::shape(&record, &opened);
+        if !is_new {
+            setup::fit_memory(&mut control, record.id, &mut opened, &mut shape)?;
+        }
+        if let (Some(top), false) = (opened.files.last(), record.read_only) {
+            // Whoever starts a server knows of it: the record says that this is the top, or a person did.
+            child::forget(top).map_err(ToolError::io(top.path(), "write"))?;
+        }
+        notes.append(&mut opened.notes);
         if is_new {
             record.request_bytes = shape.request_bytes();
             record.block = shape.block;
@@ -245,13 +257,19 @@ impl<'a> Server<'a> {
     fn attend(mut self) -> Result<(), ToolError> {
         let (end, asker) = self.wait()?;
         let result = self.finish(end);
+        let supervised = self.systemd.is_there();
         if let Some(asker) = asker {
-            asker.answer(&match &result {
-                Ok(()) => Answer::Done,
-                Err(error) => Answer::Refused(error.to_string()),
+            asker.answer(&match (&result, end) {
+                (Ok(()), End::Aside) => Answer::Aside { supervised },
+                (Ok(()), _) => Answer::Done,
+                (Err(error), End::Aside) => Answer::NotClosed(error.to_string()),
+                (Err(error), _) => Answer::Refused(error.to_string()),
             });
         }
-        result
+        match end {
+            End::Aside if supervised => Err(ToolError::SteppedAside),
+            _ => result,
+        }
     }
 
     fn wait(&mut self) -> Result<(End, Option<socket::Asker>), ToolError> {
@@ -319,10 +337,16 @@ impl<'a> Server<'a> {
                 Ok(()) => Ok(End::Keep),
                 Err(error) => no(error.to_string()),
             },
-            Question::Resize { .. } => no(
-                "the image cannot be grown while it is in use, in this version: the mapping core has no grow yet"
-                    .into(),
-            ),
+            Question::StepAside => {
+                let device = &self.shared.device;
+                if device.is_starving() {
+                    return no("requests wait for space in the file system of the image".into());
+                }
+                if device.stats().poisoned {
+                    return no("a sync has failed: remove the device and check the image".into());
+                }
+                Ok(End::Aside)
+            }
         }
     }
 
@@ -343,7 +367,7 @@ impl<'a> Server<'a> {
                 other => other.map_err(driver)?,
             }
         }
-        let closed = closing::close(&self.shared, matches!(end, End::Keep));
+        let closed = closing::close(&self.shared, end.device_stays());
         self.shared.mail.send_all(|| Letter::End);
         for thread in self.threads.drain(..) {
             // The kernel may keep commands of a device that stays: they end with this process. A request that came meanwhile is
@@ -430,6 +454,11 @@ impl Ready {
         let alarm = Arc::new(alarm);
         let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
         let pid = std::process::id();
+        if record.closed {
+            // From the first request on the map counts.
+            record.closed = false;
+            folder.save(&record)?;
+        }
         let started = match is_new {
             true => control.start(id, pid),
             false => control.end_recovery(id, pid),
