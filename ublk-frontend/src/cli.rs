@@ -233,6 +233,9 @@ pub enum Snapshot {
 }
 
 /// Make a device larger while it is in use.
+///
+/// Its image grows, and the kernel is told (Linux 6.16; an older one shows the new size after `del` and `add`). If it fails
+/// half way, the same command once more does what is left. Prints the new size in bytes.
 #[derive(Debug, clap::Args)]
 pub struct Resize {
     /// Number of the device.

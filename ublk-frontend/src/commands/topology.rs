@@ -17,15 +17,19 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ploop_core::control::files::grow;
+
 use super::tell::question;
 use super::{detach, folder, refused};
-use crate::cli::Snapshot;
-use crate::files::child;
+use crate::cli::{Resize, Snapshot};
+use crate::files::{RealFile, child};
 use crate::tool::ToolError;
-use crate::tool::output::Output;
-use crate::ublk::setup;
+use crate::tool::load::name_of;
+use crate::tool::output::{Output, complain};
+use crate::ublk::ctrl::{Control, disk_node};
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::{Folder, Record};
+use crate::ublk::{setup, sys};
 
 /// How long systemd may take to start the next server. Then the command does.
 const SYSTEMD: Duration = Duration::from_secs(20);
@@ -57,7 +61,6 @@ impl Change<'_> {
     pub fn commit(&mut self, images: Vec<PathBuf>) -> Result<(), ToolError> {
         let record = Record {
             images,
-            closed: true,
             ..self.record.clone()
         };
         setup::try_images(&record)?;
@@ -112,6 +115,12 @@ pub fn with_server_aside<T>(
     let outcome = aside.and_then(|_| {
         // The last of the old server is gone when its lock is.
         let _lock = setup::lock(folder, id)?;
+        // Its map is no newer than the image, and older than what is done now.
+        let record = Record {
+            closed: true,
+            ..record
+        };
+        folder.save(&record)?;
         work(&mut Change { folder, record })
     });
     drop(changing);
@@ -207,6 +216,37 @@ pub fn snapshot(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), To
         Snapshot::Merge { id } => Err(refused(format!("{id}"))),
     }
 }
-pub fn resize(asked: &crate::cli::Resize, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    Err(refused(format!("{asked:?}")))
+
+/// `resize`: the image grows while the server stands aside, then the kernel is told.
+///
+/// If it is killed in between, the same command once more does what is left.
+pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let (folder, size) = (folder()?, asked.size.0);
+    let record = with_server_aside(&folder, asked.id, |change| {
+        let top = RealFile::open_write(change.top()?)?;
+        let grown = grow(&top, &name_of(top.path()), size);
+        drop(top);
+        grown.map_err(|error| refused(error.to_string()))?;
+        change.commit(change.images().to_vec())?;
+        Ok(change.record.clone())
+    })?;
+    let block = u64::from(record.block / 512).max(1);
+    if record.flags & sys::F_UPDATE_SIZE == 0 {
+        complain(
+            "note",
+            format_args!(
+                "the image has grown; this kernel cannot change the size of a disk in use (Linux 6.16): {} shows it after `del` and `add`",
+                disk_node(asked.id).display()
+            ),
+        );
+    } else {
+        let mut control = Control::open().map_err(|error| refused(error.to_string()))?;
+        let updated = control.update_size(asked.id, size.0 / block * block);
+        updated.map_err(|error| {
+            refused(format!(
+                "the image has grown, but the kernel was not told: {error}; the same command once more tells it"
+            ))
+        })?;
+    }
+    out.line(size.bytes())
 }
