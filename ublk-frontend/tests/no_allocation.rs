@@ -140,6 +140,7 @@ fn mapped_requests_allocate_nothing() {
         ticker: Ticker::new(Duration::from_millis(50), None),
         counters: vec![Counters::default()],
         held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     });
     let memory = Memory::new(DEPTH, 65536, 65536, 4096).expect("memory");

@@ -208,6 +208,7 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
         ticker: Ticker::new(delay.max(Duration::from_millis(1)), None),
         counters: vec![Counters::default()],
         held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     });
     let (done, told) = channel();

@@ -121,6 +121,7 @@ fn share(images: &[&Path], queues: u16, direct: Direct, delay: WriteBack) -> Arc
         ticker: Ticker::new(Duration::from_millis(5), None),
         counters: (0..queues).map(|_| Counters::default()).collect(),
         held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     })
 }

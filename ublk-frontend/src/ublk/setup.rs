@@ -132,6 +132,7 @@ pub(super) fn share(record: &Record, opened: Opened) -> Result<Shared, ToolError
         ticker: Ticker::new(delay, patience),
         counters: (0..record.queues).map(|_| Counters::default()).collect(),
         held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     })
 }

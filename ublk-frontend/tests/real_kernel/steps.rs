@@ -2,7 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    errors, filesystems, harness, kill, loads, manners, planned, power, scenario, space,
+    aside, errors, filesystems, harness, kill, loads, manners, planned, power, scenario, service,
+    space,
 };
 
 /// A kernel that guests boot.
@@ -98,6 +99,11 @@ pub(crate) const STEPS: &[Step] = &[
     step("io-error", OLD, 60, errors::io_error),
     step("lower-lost", NEW, 60, errors::lower_lost),
     step("resize", BOTH, 60, planned::resize),
+    step("snapshots-under-load", BOTH, 120, aside::under_load),
+    step("snapshots-under-ext4", BOTH, 120, aside::under_ext4),
+    step("change-killed", BOTH, 120, aside::killed),
+    step("service", BOTH, 120, service::service),
+    step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 240, power::cuts),
     step("quiesce", BOTH, 60, planned::quiesce),
 ];

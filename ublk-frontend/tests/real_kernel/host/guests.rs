@@ -167,7 +167,7 @@ fn pin(kernel: Kernel, line: Line, board: &Board) {
 
 /// What is known to be missing: from a kernel, or from the device itself.
 fn may_lack(kernel: Kernel, step: &str) -> bool {
-    matches!((kernel, step), (_, "resize") | (Kernel::V6_12, "quiesce"))
+    matches!((kernel, step), (Kernel::V6_12, "quiesce"))
 }
 
 fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
