@@ -91,11 +91,26 @@ fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     let mut ids = Vec::new();
     for id in folder.ids()? {
+        wait_for_the_dead(folder, id)?;
         if is_needy(&mut control, folder, id)? {
             ids.push(id);
         }
     }
     Ok(ids)
+}
+
+/// A server that was just killed holds its lock until its last I/O has ended.
+fn wait_for_the_dead(folder: &Folder, id: u32) -> Result<(), ToolError> {
+    let until = Instant::now() + PATIENCE;
+    let Some(record) = folder.load(id)? else {
+        return Ok(());
+    };
+    let process = PathBuf::from(format!("/proc/{}/exe", record.pid));
+    // Of a process that is dead and not yet buried there is no program.
+    while std::fs::read_link(&process).is_err() && folder.is_served(id)? && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// It has a disk, and no server. One that is being changed has a server as good as.

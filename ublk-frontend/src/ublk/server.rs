@@ -47,6 +47,8 @@ pub enum ZeroCopy {
     Auto,
     /// Or not at all.
     On,
+    /// Or not at all; the server lends the pages of each request itself, as it has to on Linux 6.15.
+    ByHand,
     /// Data is copied once more.
     Off,
 }
@@ -162,7 +164,13 @@ impl<'a> Server<'a> {
         let features = control.features().map_err(driver)?;
         let (mut record, wish) = match &task {
             Task::Add(record, zero_copy) => ((**record).clone(), *zero_copy),
-            Task::Recover(record) if record.zero_copy => ((**record).clone(), ZeroCopy::On),
+            Task::Recover(record) if record.zero_copy => {
+                let wish = match record.flags & sys::F_AUTO_BUF_REG {
+                    0 => ZeroCopy::ByHand,
+                    _ => ZeroCopy::On,
+                };
+                ((**record).clone(), wish)
+            }
             Task::Recover(record) => ((**record).clone(), ZeroCopy::Off),
         };
         let is_new = matches!(task, Task::Add(..));
@@ -190,7 +198,8 @@ impl<'a> Server<'a> {
         if is_new {
             record.request_bytes = shape.request_bytes();
             record.block = shape.block;
-            setup::add(&mut control, &mut record, features)?;
+            let by_hand = wish == ZeroCopy::ByHand;
+            setup::add(&mut control, &mut record, features, by_hand)?;
         } else {
             setup::check_same(&record, &shape)?;
         }

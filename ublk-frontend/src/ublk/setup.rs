@@ -82,7 +82,7 @@ fn cpus(list: &str) -> Option<u16> {
 pub(super) fn decide_zero_copy(wish: ZeroCopy, features: u64, notes: &mut Vec<String>) -> bool {
     let needed = sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG;
     match wish {
-        ZeroCopy::On => true,
+        ZeroCopy::On | ZeroCopy::ByHand => true,
         ZeroCopy::Off => false,
         ZeroCopy::Auto if features & needed == needed => true,
         ZeroCopy::Auto => {
@@ -142,9 +142,11 @@ pub(super) fn add(
     control: &mut Control,
     record: &mut Record,
     features: u64,
+    by_hand: bool,
 ) -> Result<(), ToolError> {
     let must = sys::F_USER_RECOVERY | sys::F_USER_RECOVERY_REISSUE | sys::F_CMD_IOCTL_ENCODE;
     let zero_copy = match record.zero_copy {
+        true if by_hand => sys::F_SUPPORT_ZERO_COPY,
         true => sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG,
         false => 0,
     };

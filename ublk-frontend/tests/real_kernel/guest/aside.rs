@@ -198,7 +198,7 @@ pub(crate) fn killed() -> Outcome {
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())
                     .spawn()?;
-                std::thread::sleep(Duration::from_millis(random.below(120)));
+                std::thread::sleep(Duration::from_millis(random.below(1500)));
                 command.kill()?;
                 command.wait()?;
                 // It may have been done, or not begun: then there is a server.

@@ -9,10 +9,11 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `aside` `service` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `aside` `blocks` `service` `space` `errors` `planned` `power` | the steps |
 
 pub(crate) mod agent;
 pub(crate) mod aside;
+pub(crate) mod blocks;
 mod buffer;
 pub(crate) mod disks;
 mod dm;
