@@ -1,7 +1,9 @@
 //! The control plane's operations on files: a power cut in every call, with its crash images, and a fault at every I/O.
 //! Images and sizes are drawn; seeds are fixed.
 
+mod compact;
 mod grow;
+mod merge;
 
 use sim::disk::SimFile;
 use sim::disk::fault::FaultKind;

@@ -38,4 +38,50 @@ impl Copier {
         }
         Ok(())
     }
+
+    /// True if `len` sectors read as zeros.
+    pub(super) fn is_zero(
+        &mut self,
+        source: Io<'_>,
+        at: Sector,
+        len: Sectors,
+    ) -> Result<bool, ControlError> {
+        self.pieces(len, |piece, offset| {
+            source.read(at.bytes() + offset, piece, "reading a cluster")?;
+            Ok(piece.iter().all(|&byte| byte == 0))
+        })
+    }
+
+    /// True if `len` sectors are the same in two places of a file.
+    pub(super) fn is_same(
+        &mut self,
+        file: Io<'_>,
+        (one, other): (Sector, Sector),
+        len: Sectors,
+    ) -> Result<bool, ControlError> {
+        self.pieces(len, |piece, offset| {
+            let mut second = vec![0; piece.len()];
+            file.read(one.bytes() + offset, piece, "reading a cluster")?;
+            file.read(other.bytes() + offset, &mut second, "reading a cluster")?;
+            Ok(*piece == *second)
+        })
+    }
+
+    /// Goes through `len` sectors piece by piece as long as it is true.
+    fn pieces(
+        &mut self,
+        len: Sectors,
+        mut check: impl FnMut(&mut [u8], u64) -> Result<bool, ControlError>,
+    ) -> Result<bool, ControlError> {
+        let (mut done, len) = (0, len.bytes());
+        while done < len {
+            let step = (len - done).min(PIECE);
+            self.0.resize(step as usize, 0);
+            if !check(&mut self.0, done)? {
+                return Ok(false);
+            }
+            done += step;
+        }
+        Ok(true)
+    }
 }

@@ -9,12 +9,14 @@
 
 use super::error::ControlError;
 use super::io::Io;
+use super::space::Space;
 use crate::delta::{ExtensionState, chain};
 use crate::drive::file::DeltaFile;
 use crate::format::geometry::HEADER_BYTES;
 use crate::format::{Header, InUse, Layout};
 use crate::load::{self, Expanded};
 use crate::units::{Clu, DstClu, SECTOR_BYTES, Sector, Sectors};
+use std::ops::Range;
 
 /// Sectors of the table written at a time.
 const PIECE: u64 = 128;
@@ -32,8 +34,6 @@ pub(super) struct Edit<'a> {
     pub(super) reserved: Vec<DstClu>,
     /// The extension was sound and vouched for when the image was opened.
     vouched: bool,
-    /// Length of the file in bytes when it was read.
-    file_len: u64,
 }
 
 impl<'a> Edit<'a> {
@@ -44,13 +44,12 @@ impl<'a> Edit<'a> {
             unreachable!("the loader of images makes no raw deltas");
         };
         chain::check_writable(image).map_err(|problem| problem.refuse(name))?;
-        Ok(Edit::of(Io { file, name }, image, delta.file_len))
+        Ok(Edit::of(Io { file, name }, image))
     }
 
-    /// An image that was read from a file of so many bytes.
-    pub(super) fn of(io: Io<'a>, image: &Expanded, file_len: u64) -> Edit<'a> {
+    /// An image that was read.
+    pub(super) fn of(io: Io<'a>, image: &Expanded) -> Edit<'a> {
         Edit {
-            file_len,
             io,
             header: image.header,
             layout: image.layout,
@@ -75,24 +74,50 @@ impl<'a> Edit<'a> {
         last.map_or(layout.data_start, |last| last.after(layout.cluster))
     }
 
+    /// Free host clusters before [`Edit::image_end`], as ascending ranges.
+    pub(super) fn gaps(&self) -> Vec<Range<DstClu>> {
+        let layout = self.layout;
+        let end = layout.hosts_in(self.image_end().bytes());
+        let mut space = Space::new(layout, &self.bat, &self.reserved, layout.first_host());
+        let mut gaps: Vec<Range<DstClu>> = Vec::new();
+        while let Some((host, _)) = space.take().filter(|(host, _)| host.0 < end) {
+            let behind = DstClu(host.0 + 1);
+            match gaps.last_mut() {
+                Some(last) if last.end == host => last.end = behind,
+                _ => gaps.push(host..behind),
+            }
+        }
+        gaps
+    }
+
+    /// Cuts the file behind the last cluster that belongs to somebody. The slots that say so must be durable.
+    pub(super) fn cut_tail(&mut self) -> Result<u64, ControlError> {
+        let end = self.image_end().bytes();
+        let cut = self.io.len()?.saturating_sub(end);
+        if cut > 0 {
+            self.io.cut(end, "cutting the tail")?;
+        }
+        Ok(cut)
+    }
+
     /// Sets the in-use mark, durably. Header fields changed before go with it.
     ///
     /// An image that is found in use may have been left by a sync that failed: what is read of it may not be durable.
     /// So all of its table is written anew, and a tail that no entry points into is cut: an extension of the file that
     /// is there already would not be made again.
     pub(super) fn mark(&mut self) -> Result<(), ControlError> {
+        if self.header.is_dirty() {
+            self.cut_tail()?;
+        }
+        self.mark_with_tail()
+    }
+
+    /// As [`Edit::mark`], for an image in whose free tail there is something: nothing is cut.
+    pub(super) fn mark_with_tail(&mut self) -> Result<(), ControlError> {
         let found = self.header.is_dirty();
         self.header.in_use = InUse::InUse;
-        if found {
-            let end = self.image_end().bytes();
-            if self.file_len > end {
-                self.io.cut(end, "cutting the tail")?;
-                self.file_len = end;
-            }
-            self.write_table(0, self.table_sectors(), "setting the in-use mark")?;
-        } else {
-            self.write_table(0, 1, "setting the in-use mark")?;
-        }
+        let sectors = if found { self.table_sectors() } else { 1 };
+        self.write_table(0, sectors, "setting the in-use mark")?;
         self.io.sync("the sync of the in-use mark")
     }
 

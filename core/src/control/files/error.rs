@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::error::{LoadError, Problem};
-use crate::units::{Sector, Sectors};
+use crate::units::{Clu, DstClu, Sector, Sectors};
 
 /// Why an operation ended early.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,47 @@ pub enum Refusal {
     NoHost {
         /// Where the cluster would have been.
         at: Sector,
+    },
+    /// The lower of two deltas has the larger disk: what lies behind the end of the upper would be lost, or found again.
+    #[error("m_SizeInSectors = {}: larger than that of the delta above it, {}", lower.0, upper.0)]
+    LowerIsLarger {
+        /// Virtual size of the lower delta.
+        lower: Sectors,
+        /// Virtual size of the upper one.
+        upper: Sectors,
+    },
+    /// The operation has ended, or failed before: make a new one.
+    #[error("the operation is over")]
+    Over,
+    /// A slot to be moved does not hold what it was said to hold.
+    #[error("BAT[{}] = {entry}: must be {} or, if this was tried before, {}", clu.0, from.0, to.0)]
+    SlotDiffers {
+        /// Guest cluster.
+        clu: Clu,
+        /// What it holds, as it stands on disk.
+        entry: u32,
+        /// The host cluster that was named.
+        from: DstClu,
+        /// Where it was to go.
+        to: DstClu,
+    },
+    /// There is no such slot, or it is named twice.
+    #[error("BAT[{}]: {rule}", clu.0)]
+    Slot {
+        /// Guest cluster.
+        clu: Clu,
+        /// What is wrong.
+        rule: &'static str,
+    },
+    /// A slot cannot be moved there.
+    #[error("BAT[{}], new host cluster = {}: {rule}", clu.0, to.0)]
+    Host {
+        /// Guest cluster.
+        clu: Clu,
+        /// Where it was to go.
+        to: DstClu,
+        /// What is wrong.
+        rule: &'static str,
     },
 }
 

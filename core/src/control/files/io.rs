@@ -45,19 +45,27 @@ impl Io<'_> {
         Ok(())
     }
 
-    /// Writes all of it.
+    /// Writes all of it, in sectors: one that was written in part is written again from its beginning, so that no
+    /// sector is put together from two calls, unless there is no other way.
     pub(super) fn write(
         &self,
         at: u64,
         bytes: &[u8],
         what: &'static str,
     ) -> Result<(), ControlError> {
-        let mut done = 0;
+        let (mut done, mut again) = (0, false);
         while done < bytes.len() {
-            match self.file.write_at(at + done as u64, &bytes[done..]) {
+            let written = match self.file.write_at(at + done as u64, &bytes[done..]) {
                 Ok(0) => return Err(self.failed(what)(ErrorKind::WriteZero.into())),
-                Ok(n) => done += n,
+                Ok(n) => done + n,
                 Err(source) => return Err(self.failed(what)(source)),
+            };
+            let torn = ((at + written as u64) % SECTOR_BYTES) as usize;
+            let whole = written.saturating_sub(torn).max(done);
+            if written >= bytes.len() || (again && whole == done) {
+                (done, again) = (written, false);
+            } else {
+                (done, again) = (whole, whole == done);
             }
         }
         Ok(())
@@ -99,6 +107,25 @@ impl Io<'_> {
     /// Makes the file shorter.
     pub(super) fn cut(&self, bytes: u64, what: &'static str) -> Result<(), ControlError> {
         self.file.set_len(bytes).map_err(self.failed(what))
+    }
+
+    /// Makes the length that is there durable with the next sync, even if an earlier sync of it failed: the file becomes
+    /// longer, and as long as before. A file that cannot become longer has had its length all along.
+    pub(super) fn assert_len(&self) -> Result<(), ControlError> {
+        const WHAT: &str = "setting the file's length anew";
+        let len = self.len()?;
+        match self.file.set_len(len.saturating_add(SECTOR_BYTES)) {
+            Err(_) => Ok(()),
+            Ok(()) => self.cut(len, WHAT),
+        }
+    }
+
+    /// Gives the space of sectors back that lie inside the file. Not every file can.
+    pub(super) fn punch(&self, at: Sector, len: Sectors) -> Result<(), ControlError> {
+        match self.file.zero_at(at.bytes(), len.bytes(), true) {
+            Err(source) if source.kind() == ErrorKind::Unsupported => Ok(()),
+            done => done.map_err(self.failed("giving space back")),
+        }
     }
 
     /// Makes everything so far durable.

@@ -21,14 +21,20 @@
 //!
 //! They need to be alone with the files that they write; the file of a chain that is only read may be read by others.
 
+mod compact;
 mod copy;
 mod edit;
 mod error;
 mod grow;
+mod index;
 mod io;
+mod merge;
 mod space;
 #[cfg(test)]
 mod tests;
 
+pub use compact::Compact;
 pub use error::{ControlError, Refusal};
 pub use grow::{Grown, grow};
+pub use index::{SlotMove, update_index};
+pub use merge::{Merge, Progress, Source};
