@@ -222,9 +222,10 @@ pub enum Snapshot {
         #[arg(long, value_name = "NEW.hdd")]
         file: Option<PathBuf>,
     },
-    /// Put the newest file's content into the one below, and go on without it.
+    /// Put the newest file's content into the one below, remove the newest file, and go on without it.
     ///
-    /// Prints the images that are left.
+    /// The disk waits meanwhile, for as long as it takes to copy what the newest file holds; an interrupt gives it up. No
+    /// other disk may have the file below as its base. Prints the images that are left.
     Merge {
         /// Number of the device.
         #[arg(long, value_name = "N")]

@@ -13,7 +13,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Change<'a> {
     folder: &'a Folder,
     record: Record,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Change<'_> {
@@ -47,6 +48,18 @@ impl Change<'_> {
     #[must_use]
     pub fn images(&self) -> &[PathBuf] {
         &self.record.images
+    }
+
+    /// The first image is a raw disk, whatever it looks like.
+    #[must_use]
+    pub fn raw_base(&self) -> bool {
+        self.record.raw_base
+    }
+
+    /// Somebody wants the command to end: what takes long is given up.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// The image that is written.
@@ -121,7 +134,11 @@ pub fn with_server_aside<T>(
             ..record
         };
         folder.save(&record)?;
-        work(&mut Change { folder, record })
+        work(&mut Change {
+            folder,
+            record,
+            interrupted,
+        })
     });
     drop(changing);
     match (outcome, bring_back(folder, id, supervised)) {
@@ -202,18 +219,38 @@ pub fn snapshot_create(
         super::snapshot::plain(change, &new)?;
         Ok(change.images().to_vec())
     })?;
+    list(&images, out)
+}
+
+/// The images as `add` wants them.
+fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let images: Vec<String> = images
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    out.line(format_args!("{}", images.join(" ")))
+    out.line(images.join(" "))
+}
+
+/// `snapshot merge --id`: the newest file goes, its content is in the one below.
+pub fn snapshot_merge(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let folder = folder()?;
+    if writable(&folder, id)?.images.len() < 2 {
+        return Err(refused(format!(
+            "device {id} has one image: there is no snapshot to merge"
+        )));
+    }
+    let images = with_server_aside(&folder, id, |change| {
+        super::snapshot::merge(change)?;
+        Ok(change.images().to_vec())
+    })?;
+    list(&images, out)
 }
 
 /// `snapshot ... --id`.
 pub fn snapshot(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     match asked {
         Snapshot::Create { id, file } => snapshot_create(*id, file.as_deref(), out),
-        Snapshot::Merge { id } => Err(refused(format!("{id}"))),
+        Snapshot::Merge { id } => snapshot_merge(*id, out),
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::judge::Judge;
 use super::load::{Load, during};
 use super::loads::Judged;
 use super::random::Random;
@@ -93,6 +94,7 @@ pub(crate) fn under_load() -> Outcome {
     drop(target);
     device.del()?;
     check_all(&images)?;
+    merge_all(&mut images, &disk.judge)?;
     for (number, image) in images.iter().enumerate() {
         disks::export(image, &format!("aside-{number}.hdd"))?;
     }
@@ -101,6 +103,39 @@ pub(crate) fn under_load() -> Outcome {
         "{SNAPSHOTS} snapshots, {slowest:?} at most; {} operations, {} sectors compared",
         judged.ops, judged.sectors
     ))
+}
+
+/// All snapshots but one are merged again, under load; each merged file is gone, and the one below is not refused any more.
+fn merge_all(images: &mut Vec<PathBuf>, judge: &Judge) -> Result<(), Trouble> {
+    let device = add("--queues 4 --depth 16", &as_paths(images)).during("to merge")?;
+    let target = device.open()?;
+    let sectors = 16 << 11;
+    during(&Load::mixed(sectors, 27), judge, &target, &[], |running| {
+        while images.len() > 2 && !running.stopped() {
+            running.for_a_while(Duration::from_millis(300));
+            let printed = ok(&format!("snapshot merge --id {}", device.id))?;
+            let gone = images.pop().ok_or("no image")?;
+            demand(!gone.exists(), || format!("{} is there", gone.display()))?;
+            let left: Vec<String> = images.iter().map(|p| p.display().to_string()).collect();
+            demand(printed == left.join(" "), || {
+                format!("merge printed {printed:?}")
+            })?;
+        }
+        running.for_a_while(Duration::from_millis(300));
+        Ok(())
+    })?;
+    judge.read_everything(&target, sectors).during("merged")?;
+    drop(target);
+    device.del()?;
+    check_all(images)?;
+    let device = add("", &as_paths(images)).during("merged")?;
+    let target = device.open()?;
+    judge
+        .read_everything(&target, sectors)
+        .during("merged, and added again")?;
+    drop(target);
+    device.del()?;
+    check_all(images)
 }
 
 /// The old list would be the old disk: it is refused, unless a person wants that.
@@ -185,8 +220,9 @@ pub(crate) fn killed() -> Outcome {
                 if running.stopped() {
                     break;
                 }
-                let words = match number % 3 {
+                let words = match number % 4 {
                     0 => format!("resize {} {}M", disk.device.id, 17 + number),
+                    3 => format!("snapshot merge --id {}", disk.device.id),
                     _ => format!(
                         "snapshot create --id {} --file {}",
                         disk.device.id,
@@ -218,6 +254,14 @@ pub(crate) fn killed() -> Outcome {
         "no command was ever killed while the server was aside".to_owned()
     })?;
     disk.judge.read_everything(&disk.target, disk.sectors)?;
+    let most = images_of(&disk.device)?.len();
+    // A merge that was killed leaves the lower image marked as in use; one that ends clears it.
+    while images_of(&disk.device)?.len() > 1 {
+        ok(&format!("snapshot merge --id {}", disk.device.id))?;
+    }
+    disk.judge
+        .read_everything(&disk.target, disk.sectors)
+        .during("merged")?;
     let images = images_of(&disk.device)?;
     drop(disk.target);
     disk.device.del()?;
@@ -230,8 +274,7 @@ pub(crate) fn killed() -> Outcome {
     check_all(&images)?;
     let judged = disk.judge.judged();
     Ok(format!(
-        "{KILLS} commands killed, {recovered} recoveries, {} images in the end; {} operations",
-        images.len(),
+        "{KILLS} commands killed, {recovered} recoveries, {most} images in the end, merged; {} operations",
         judged.ops
     ))
 }
