@@ -5,6 +5,7 @@
 //!                    shape (parameters)         state, socket, notify, namespace
 //! ```
 
+mod begin;
 pub(crate) mod closing;
 pub mod ctrl;
 pub mod farewell;

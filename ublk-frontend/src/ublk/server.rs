@@ -23,11 +23,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::files::child;
 use crate::ring::mailbox::Letter;
-use crate::ring::open::Opened;
 use crate::ring::queue::Shared;
 use crate::tool::ToolError;
 use crate::tool::output::complain;
-use crate::ublk::ctrl::{Control, CtrlError, char_node, disk_node};
+use crate::ublk::begin::Ready;
+use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::front::Alarm;
 use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
@@ -35,7 +35,7 @@ use crate::ublk::shape::Shape;
 use crate::ublk::socket::{self, Answer, Question};
 use crate::ublk::state::{Folder, Lock, Record};
 use crate::ublk::sys::{self, state};
-use crate::ublk::{closing, namespace, notify, setup, workers};
+use crate::ublk::{closing, namespace, notify, setup};
 
 /// How long requests in flight may take when the disk is quiesced, in milliseconds.
 const QUIESCE_MS: u64 = 30_000;
@@ -119,7 +119,7 @@ pub(super) fn refused(why: impl Into<String>) -> ToolError {
     ToolError::Refused(why.into())
 }
 
-fn driver(error: CtrlError) -> ToolError {
+pub(super) fn driver(error: CtrlError) -> ToolError {
     ToolError::Refused(error.to_string())
 }
 
@@ -414,89 +414,4 @@ pub fn busy(id: u32) -> String {
         "{} is in use: unmount it first, or give --force",
         disk_node(id).display()
     )
-}
-
-/// Everything that is needed before the kernel is told.
-struct Ready {
-    record: Record,
-    shape: Shape,
-    opened: Opened,
-    /// Held already if a device is recovered.
-    lock: Option<Lock>,
-    map: NewMap,
-}
-
-impl Ready {
-    /// From a device without a disk to a disk that is served.
-    fn begin(
-        self,
-        folder: &Folder,
-        control: &mut Control,
-        notes: &mut Vec<String>,
-    ) -> Result<Parts, ToolError> {
-        let Ready {
-            mut record,
-            shape,
-            opened,
-            lock,
-            map,
-        } = self;
-        let id = record.id;
-        let is_new = lock.is_none();
-        let lock = match lock {
-            Some(lock) => lock,
-            None => setup::lock(folder, id)?,
-        };
-        map.keep(folder, id)?;
-        if is_new {
-            setup::set_params(control, id, &shape)?;
-        } else {
-            setup::take_over(control, &record)?;
-        }
-        let node = setup::open_node(&char_node(id))?;
-        let direct = opened.direct;
-        let mut shared = setup::share(&record, opened)?;
-        let again = lock.again().map_err(|e| refused(format!("lock: {e}")))?;
-        shared.held.push(again);
-        let shared = Arc::new(shared);
-        let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
-        let alarm = Arc::new(alarm);
-        let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
-        let pid = std::process::id();
-        if record.closed {
-            // From the first request on the map counts.
-            record.closed = false;
-            folder.save(&record)?;
-        }
-        let started = match is_new {
-            true => control.start(id, pid),
-            false => control.end_recovery(id, pid),
-        };
-        started.map_err(driver)?;
-        record.pid = pid;
-        let path = folder.file(id, "sock");
-        let listener = socket::listen(&path).map_err(ToolError::io(&path, "listen at"))?;
-        Ok(Parts {
-            record,
-            direct,
-            shared,
-            alarm,
-            threads,
-            node,
-            listener,
-            lock,
-        })
-    }
-}
-
-/// What `begin` made.
-struct Parts {
-    record: Record,
-    direct: bool,
-    shared: Arc<Shared>,
-    alarm: Arc<Alarm>,
-    threads: Vec<JoinHandle<()>>,
-    node: Arc<File>,
-    listener: UnixListener,
-    lock: Lock,
 }
