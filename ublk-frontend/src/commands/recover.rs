@@ -91,7 +91,6 @@ fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     let mut ids = Vec::new();
     for id in folder.ids()? {
-        wait_for_the_dead(folder, id)?;
         if is_needy(&mut control, folder, id)? {
             ids.push(id);
         }
@@ -116,7 +115,11 @@ fn wait_for_the_dead(folder: &Folder, id: u32) -> Result<(), ToolError> {
 /// It has a disk, and no server. One that is being changed has a server as good as.
 fn is_needy(control: &mut Control, folder: &Folder, id: u32) -> Result<bool, ToolError> {
     let waits = control.info(id).is_ok_and(|info| info.state != state::DEAD);
-    Ok(waits && !folder.is_changing(id)? && !folder.is_served(id)?)
+    if !waits || folder.is_changing(id)? {
+        return Ok(false);
+    }
+    wait_for_the_dead(folder, id)?;
+    Ok(!folder.is_served(id)?)
 }
 
 /// Why these images are not given to a new device: one that has lost its server writes to one of them, and has yet to be
