@@ -111,18 +111,24 @@ pub fn with_server_aside<T>(
         let kept = signal_hook::flag::register(signal, Arc::clone(&interrupted));
         kept.map_err(|error| refused(format!("signals: {error}")))?;
     }
-    let aside = match question(folder, id, Question::StepAside)? {
-        None => {
+    let aside = match question(folder, id, Question::StepAside) {
+        // It may have died of it.
+        Err(error) => Err(error),
+        Ok(None) => {
             return Err(refused(format!(
                 "device {id} has no server (`ploop-ublk recover {id}` starts one)"
             )));
         }
-        Some(Answer::Aside { supervised }) => Ok(supervised),
-        Some(Answer::NotClosed(why)) => Err(refused(format!(
+        Ok(Some(Answer::Aside { supervised })) => Ok(supervised),
+        Ok(Some(Answer::NotClosed(why))) => Err(refused(format!(
             "device {id}: its image could not be closed: {why}"
         ))),
-        Some(Answer::Refused(why)) => return Err(refused(format!("device {id}: {why}"))),
-        Some(other) => return Err(refused(format!("device {id}: a strange answer: {other:?}"))),
+        Ok(Some(Answer::Refused(why))) => {
+            return Err(refused(format!("device {id}: {why}")));
+        }
+        Ok(Some(other)) => {
+            return Err(refused(format!("device {id}: a strange answer: {other:?}")));
+        }
     };
     let supervised = *aside.as_ref().unwrap_or(&false);
     let outcome = aside.and_then(|_| {
@@ -259,6 +265,15 @@ pub fn snapshot(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), To
 /// If it is killed in between, the same command once more does what is left.
 pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let (folder, size) = (folder()?, asked.size.0);
+    if let Some(Answer::Info(now)) = question(&folder, asked.id, Question::Info)?
+        && now.size > size.bytes()
+    {
+        // Nobody has to wait for that.
+        return Err(refused(format!(
+            "device {}: it has {} bytes, and a disk does not become smaller",
+            asked.id, now.size
+        )));
+    }
     let record = with_server_aside(&folder, asked.id, |change| {
         let top = RealFile::open_write(change.top()?)?;
         let grown = grow(&top, &name_of(top.path()), size);
