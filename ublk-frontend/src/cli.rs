@@ -42,6 +42,8 @@ pub enum Command {
     Quiesce(Quiesce),
     Bench(Bench),
     Resize(Resize),
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// List what this kernel's ublk driver can do.
     Features,
     Completions(Completions),
@@ -97,9 +99,14 @@ pub struct Add {
     /// Serve in the foreground, and tell systemd when ready.
     #[arg(long)]
     pub foreground: bool,
-    /// If a device with these images has lost its server, serve that one instead of making a new one.
+    /// If a device that was made with these words, or serves these images, has lost its server, serve that one instead
+    /// of making a new one.
     #[arg(long)]
     pub or_recover: bool,
+    /// Write to an image although a snapshot was made of it: the disk goes back to that moment, and what was written
+    /// since, to the newer file, is lost.
+    #[arg(long)]
+    pub ignore_snapshot: bool,
 }
 
 /// Measure reads or writes of an image, without a block device: one queue of the server on io_uring.
@@ -201,7 +208,35 @@ pub struct Quiesce {
     pub id: u32,
 }
 
+/// Snapshots of a disk that is in use.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Keep what the disk holds now: from now on it is written to a new file.
+    ///
+    /// Prints the images, oldest first, as they are to be given to `add` the next time.
+    Create {
+        /// Number of the device.
+        #[arg(long, value_name = "N")]
+        id: u32,
+        /// The new file. Must not exist.
+        #[arg(long, value_name = "NEW.hdd")]
+        file: Option<PathBuf>,
+    },
+    /// Put the newest file's content into the one below, remove the newest file, and go on without it.
+    ///
+    /// The disk waits meanwhile, for as long as it takes to copy what the newest file holds; an interrupt gives it up. No
+    /// other disk may have the file below as its base. Prints the images that are left.
+    Merge {
+        /// Number of the device.
+        #[arg(long, value_name = "N")]
+        id: u32,
+    },
+}
+
 /// Make a device larger while it is in use.
+///
+/// Its image grows, and the kernel is told (Linux 6.16; an older one shows the new size after `del` and `add`). If it fails
+/// half way, the same command once more does what is left. Prints the new size in bytes.
 #[derive(Debug, clap::Args)]
 pub struct Resize {
     /// Number of the device.

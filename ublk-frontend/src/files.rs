@@ -4,7 +4,9 @@
 //! 1. Positional I/O only; interruptions are retried here; short results are passed on.
 //! 2. A file opened for reading cannot be written through this type: its descriptor is `O_RDONLY`.
 //! 3. Only regular files and block devices are opened; a pipe or a directory is refused without waiting for it.
-//! 4. An advisory lock is held as long as the file is open: shared by readers, exclusive for a writer.
+//! 4. Advisory locks are held as long as the file is open: shared by readers, exclusive for a writer; and QEMU's beside
+//!    them (`permissions`). Where the file system has none of the first kind the file is used without, and
+//!    [`RealFile::is_locked`] says so.
 //! 5. A block device has the length that it has: a shorter one is granted and changes nothing, a longer one is "no space".
 //! 6. [`RealFile::zero_at`] never changes the length, whatever the file system can or cannot do.
 
@@ -18,9 +20,12 @@ use ploop_core::drive::DeltaFile;
 use rustix::fs::{self, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
 
+pub mod child;
 pub mod new_file;
+mod permissions;
 
 pub use new_file::{NewFile, NewFileError};
+use permissions::Taken;
 
 /// Bytes of zeros written at a time where the file system can neither punch nor zero.
 const ZERO_BLOCK: usize = 64 << 10;
@@ -61,6 +66,8 @@ pub struct RealFile {
     path: PathBuf,
     /// True for a block device: its length is found by seeking and cannot be set.
     device: bool,
+    /// False if the file system has no locks.
+    locked: bool,
     id: FileId,
 }
 
@@ -75,6 +82,16 @@ pub struct FileId {
 #[must_use]
 pub fn id_of(path: &Path) -> Option<FileId> {
     fs::stat(path).ok().map(|stat| file_id(&stat))
+}
+
+/// Whether a lock is held: `None` if somebody else's excludes it. Any other error means that this file system has no locks.
+/// They are advice, we go on without.
+fn is_held(outcome: Result<(), Errno>) -> Option<bool> {
+    match outcome {
+        Ok(()) => Some(true),
+        Err(Errno::WOULDBLOCK) => None,
+        Err(_) => Some(false),
+    }
 }
 
 fn file_id(stat: &fs::Stat) -> FileId {
@@ -170,22 +187,33 @@ impl RealFile {
         } else {
             FlockOperation::NonBlockingLockShared
         };
-        // Any other error: this file system has no locks. They are advice, we go on without.
-        if let Err(Errno::WOULDBLOCK) = retry_on_intr(|| fs::flock(&fd, lock)) {
-            return Err(OpenError::Locked { path, writing });
-        }
-        Ok(RealFile {
+        let locked = is_held(retry_on_intr(|| fs::flock(&fd, lock)));
+        let refused = locked.is_none() || permissions::take(&fd, writing) == Taken::Refused;
+        let file = RealFile {
             fd,
             path,
             device,
+            locked: locked == Some(true),
             id: file_id(&stat),
-        })
+        };
+        if refused {
+            // What was taken is given up with the file.
+            let path = file.path.clone();
+            return Err(OpenError::Locked { path, writing });
+        }
+        Ok(file)
     }
 
     /// True for a block device.
     #[must_use]
     pub fn is_device(&self) -> bool {
         self.device
+    }
+
+    /// False if the file system has no locks: nothing keeps others from the file.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// Switches direct I/O, past the page cache, on or off. An error if the file cannot do it.
@@ -284,6 +312,7 @@ impl Drop for RealFile {
     /// there.
     fn drop(&mut self) {
         // If there was no lock, there is nothing to give up.
+        permissions::give_up(&self.fd);
         let _ = retry_on_intr(|| fs::flock(&self.fd, FlockOperation::Unlock));
     }
 }

@@ -23,6 +23,8 @@ use tool::output::complain;
 
 /// Exit status of everything that did not work.
 const FAILED: u8 = 1;
+/// Exit status of a server under systemd that has stepped aside: it is to be started again.
+const AGAIN: u8 = 75;
 
 /// The whole program: reads the command line, does what it says, reports a failure in one line.
 pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -32,6 +34,7 @@ pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match tool::run(&cli.command, BufWriter::new(stdout().lock())) {
         Ok(verdict) => ExitCode::from(verdict as u8),
+        Err(ToolError::SteppedAside) => ExitCode::from(AGAIN),
         Err(ToolError::Told) => ExitCode::from(FAILED),
         Err(error) => {
             complain("error", error);

@@ -139,6 +139,8 @@ fn mapped_requests_allocate_nothing() {
         mail: Mailboxes::new(1).expect("boxes"),
         ticker: Ticker::new(Duration::from_millis(50), None),
         counters: vec![Counters::default()],
+        held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     });
     let memory = Memory::new(DEPTH, 65536, 65536, 4096).expect("memory");

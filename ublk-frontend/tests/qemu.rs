@@ -6,6 +6,9 @@
 )]
 mod support;
 
+#[path = "qemu/locks.rs"]
+mod locks;
+
 use std::path::Path;
 
 use support::{qemu, snapshot, tool};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{detach, folder, recover, refused};
 use crate::cli::Add;
+use crate::files::child;
 use crate::tool::ToolError;
 use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::disk_node;
@@ -22,14 +23,15 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder()?;
     let record = record(asked)?;
     if asked.or_recover
-        && let Some(left) = recover::left_behind(&folder, &record.images)?
+        && let Some(left) = recover::left_behind(&folder, &record.source, &record.images)?
     {
         return work(&folder, Task::Recover(Box::new(left)), out);
     }
-    if let Some(id) = recover::claims(&folder, &record.images)? {
-        return Err(refused(format!(
-            "device {id} has lost its server, and writes to this image: `recover {id}`, or remove it with `del {id}`"
-        )));
+    if let Some(why) = recover::claims(&folder, &record.images)? {
+        return Err(refused(why));
+    }
+    if !asked.read_only && !asked.ignore_snapshot {
+        refuse_lower(&record.images)?;
     }
     work(&folder, Task::Add(Box::new(record), asked.zero_copy), out)
 }
@@ -57,6 +59,22 @@ pub(crate) fn work(
     })
 }
 
+/// Refuses to write to an image that a snapshot was made of.
+pub(crate) fn refuse_lower(images: &[PathBuf]) -> Result<(), ToolError> {
+    let Some(top) = images.last() else {
+        return Ok(());
+    };
+    let child = child::of(top).map_err(ToolError::io(top, "read the attributes of"))?;
+    child.map_or(Ok(()), |child| {
+        Err(refused(format!(
+            "{}: a snapshot was made of it, the disk goes on in {}: give both, oldest first; or --ignore-snapshot to go back and \
+             lose what came later",
+            top.display(),
+            child.display()
+        )))
+    })
+}
+
 fn record(asked: &Add) -> Result<Record, ToolError> {
     let real = |path: &PathBuf| -> Result<PathBuf, ToolError> {
         fs::canonicalize(path).map_err(ToolError::io(path, "open"))
@@ -78,6 +96,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         version: Record::version(),
         id: asked.id.unwrap_or(u32::MAX),
         pid: 0,
+        source: images.clone(),
         images,
         raw_base: asked.raw_base,
         read_only: asked.read_only,
@@ -96,6 +115,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
             },
         },
         symlink: asked.symlink.as_deref().map(absolute).transpose()?,
+        closed: false,
     })
 }
 

@@ -16,6 +16,7 @@ use ploop_core::{Failure, NoSpace, Op, Options, Request, WriteBack};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use super::add::refuse_lower;
 use super::refused;
 use crate::cli::Bench;
 use crate::ring::event::Event;
@@ -179,6 +180,9 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
         no_space: NoSpace::Fail,
         ..Options::default()
     };
+    if bench.write {
+        refuse_lower(&bench.images)?;
+    }
     let opened = open(&chain, options, Survives::No)?;
     let direct = opened.direct;
     let geometry = opened.device.geometry();
@@ -203,6 +207,8 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
         mail: Mailboxes::new(1).map_err(|e| refused(format!("eventfd: {e}")))?,
         ticker: Ticker::new(delay.max(Duration::from_millis(1)), None),
         counters: vec![Counters::default()],
+        held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     });
     let (done, told) = channel();

@@ -3,8 +3,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::tell::question;
+use super::topology::being_changed;
 use super::{folder, refused};
 use crate::cli::Del;
 use crate::tool::ToolError;
@@ -14,6 +16,9 @@ use crate::ublk::farewell;
 use crate::ublk::server::busy;
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::Folder;
+
+/// How long a server that was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Removes one device, or all of ours.
 pub fn run(asked: &Del) -> Result<(), ToolError> {
@@ -35,6 +40,9 @@ fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
     if !force && (is_mounted(id) || is_open(id)) {
         return Err(refused(busy(id)));
     }
+    if folder.is_changing(id)? {
+        return Err(refused(being_changed(id)));
+    }
     match question(folder, id, Question::Stop { force })? {
         Some(Answer::Refused(why)) => Err(refused(why)),
         Some(_) => Ok(()),
@@ -45,7 +53,12 @@ fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
 /// Removes a device that has no server.
 fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
     let record = folder.load(id)?;
-    if record.is_some() && folder.is_served(id)? {
+    // Nobody recovers it meanwhile.
+    let lock = match &record {
+        Some(_) => folder.lock_within(id, PATIENCE)?,
+        None => None,
+    };
+    if record.is_some() && lock.is_none() {
         return Err(refused(format!(
             "device {id} has a server that does not answer"
         )));

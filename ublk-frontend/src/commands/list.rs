@@ -36,6 +36,7 @@ pub fn run(asked: &List, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         let state = match control.info(id).map(|info| info.state) {
             Err(_) => "gone",
             Ok(state::DEAD) => "stopped",
+            Ok(_) if folder.is_changing(id)? => "is being changed",
             Ok(_) if served => "live",
             Ok(_) => "waits for recover",
         };

@@ -9,7 +9,9 @@ pub mod list;
 pub mod manual;
 pub mod recover;
 pub mod show;
+pub mod snapshot;
 pub mod tell;
+pub mod topology;
 
 use std::path::{Path, PathBuf};
 

@@ -5,18 +5,24 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::topology::being_changed;
 use super::{add, detach, folder, refused};
 use crate::cli::Recover;
 use crate::files::id_of;
 use crate::tool::ToolError;
 use crate::tool::output::Output;
 use crate::ublk::ctrl::Control;
+use crate::ublk::notify::Listener;
 use crate::ublk::server::Task;
 use crate::ublk::state::{Folder, Record};
 use crate::ublk::sys::state;
 
 /// How long a server that was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often systemd is told that a start is still waiting, and how much longer it is to wait.
+const STILL: Duration = Duration::from_secs(5);
+const LONGER: &str =
+    "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=waits for a command that changes the device";
 
 /// Recovers one device, or all that need it, and prints their paths.
 pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolError> {
@@ -44,7 +50,22 @@ pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolErro
     failed.map_or(Ok(()), Err)
 }
 
+/// Waits for a command that changes the device, however long it takes.
+fn settled(folder: &Folder, id: u32) -> Result<(), ToolError> {
+    let systemd = Listener::from_env().unwrap_or_else(|_| Listener::nobody());
+    let mut told = None::<Instant>;
+    while folder.is_changing(id)? {
+        if told.is_none_or(|told| told.elapsed() >= STILL) {
+            systemd.tell(LONGER);
+            told = Some(Instant::now());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 fn record(folder: &Folder, id: u32) -> Result<Record, ToolError> {
+    settled(folder, id)?;
     let Some(record) = folder.load(id)? else {
         return Err(refused(format!(
             "device {id}: there is no record of it in {}",
@@ -70,40 +91,80 @@ fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     let mut ids = Vec::new();
     for id in folder.ids()? {
-        let waits = control.info(id).is_ok_and(|info| info.state != state::DEAD);
-        if waits && !folder.is_served(id)? {
+        if is_needy(&mut control, folder, id)? {
             ids.push(id);
         }
     }
     Ok(ids)
 }
 
-/// The device without a server, if there is one, that writes to one of these images. It has yet to be recovered or removed:
-/// its server may have acknowledged what the image does not show.
-pub(crate) fn claims(folder: &Folder, images: &[PathBuf]) -> Result<Option<u32>, ToolError> {
+/// A server that was just killed holds its lock until its last I/O has ended.
+fn wait_for_the_dead(folder: &Folder, id: u32) -> Result<(), ToolError> {
+    let until = Instant::now() + PATIENCE;
+    let Some(record) = folder.load(id)? else {
+        return Ok(());
+    };
+    let process = PathBuf::from(format!("/proc/{}/exe", record.pid));
+    // Of a process that is dead and not yet buried there is no program.
+    while std::fs::read_link(&process).is_err() && folder.is_served(id)? && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// It has a disk, and no server. One that is being changed has a server as good as.
+fn is_needy(control: &mut Control, folder: &Folder, id: u32) -> Result<bool, ToolError> {
+    let waits = control.info(id).is_ok_and(|info| info.state != state::DEAD);
+    if !waits || folder.is_changing(id)? {
+        return Ok(false);
+    }
+    wait_for_the_dead(folder, id)?;
+    Ok(!folder.is_served(id)?)
+}
+
+/// Why these images are not given to a new device: one that has lost its server writes to one of them, and has yet to be
+/// recovered or removed, as its server may have acknowledged what the image does not show; or one is being changed.
+pub(crate) fn claims(folder: &Folder, images: &[PathBuf]) -> Result<Option<String>, ToolError> {
     let ours: Vec<_> = images.iter().filter_map(|image| id_of(image)).collect();
-    for id in needy(folder)? {
+    let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
+    for id in folder.ids()? {
         let Some(record) = folder.load(id)? else {
             continue;
         };
-        let top = record.images.last().and_then(|top| id_of(top));
-        if !record.read_only && top.is_some_and(|top| ours.contains(&top)) {
-            return Ok(Some(id));
+        let has = |path: &PathBuf| id_of(path).is_some_and(|id| ours.contains(&id));
+        if record.read_only || !record.images.iter().any(has) {
+            continue;
+        }
+        if folder.is_changing(id)? {
+            return Ok(Some(being_changed(id)));
+        }
+        if record.images.last().is_some_and(has) && is_needy(&mut control, folder, id)? {
+            return Ok(Some(format!(
+                "device {id} has lost its server, and writes to this image: `recover {id}`, or remove it with `del {id}`"
+            )));
         }
     }
     Ok(None)
 }
 
-/// The record of a device that serves exactly these images, has a disk, and no server.
+/// The record of a device that was made with these words, or serves exactly these images, has a disk, and no server.
 pub(crate) fn left_behind(
     folder: &Folder,
+    source: &[PathBuf],
     images: &[PathBuf],
 ) -> Result<Option<Record>, ToolError> {
-    for id in needy(folder)? {
-        if let Some(record) = folder.load(id)?
-            && record.images == images
-        {
-            return Ok(Some(record));
+    let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
+    for id in folder.ids()? {
+        let Some(record) = folder.load(id)? else {
+            continue;
+        };
+        if record.images != images && record.source != source {
+            continue;
+        }
+        settled(folder, id)?;
+        if is_needy(&mut control, folder, id)? {
+            // The change may have made another of it.
+            return folder.load(id);
         }
     }
     Ok(None)

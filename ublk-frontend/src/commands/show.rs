@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::tell::question;
+use super::topology::being_changed;
 use super::{folder, refused};
 use crate::size::Human;
 use crate::tool::ToolError;
@@ -17,6 +18,7 @@ pub fn run(id: u32, json: bool, out: &mut Output<impl Write>) -> Result<(), Tool
         Some(Answer::Info(report)) if json => out.json(&report),
         Some(Answer::Info(report)) => print(&report, out),
         Some(other) => Err(refused(format!("device {id}: a strange answer: {other:?}"))),
+        None if folder.is_changing(id)? => Err(refused(being_changed(id))),
         None if folder.load(id)?.is_some() => Err(refused(format!(
             "device {id} has no server (`ploop-ublk recover {id}` starts one)"
         ))),

@@ -1,7 +1,7 @@
-//! `quiesce` and `resize`: one word to a server.
+//! One word to a server.
 
 use super::{folder, refused};
-use crate::cli::{Quiesce, Resize};
+use crate::cli::Quiesce;
 use crate::tool::ToolError;
 use crate::ublk::socket::{Answer, Question, ask};
 use crate::ublk::state::Folder;
@@ -27,10 +27,4 @@ fn tell(id: u32, word: Question) -> Result<(), ToolError> {
 /// The disk waits for the next server.
 pub fn quiesce(asked: &Quiesce) -> Result<(), ToolError> {
     tell(asked.id, Question::Quiesce)
-}
-
-/// Makes the disk larger.
-pub fn resize(asked: &Resize) -> Result<(), ToolError> {
-    let sectors = asked.size.0.0;
-    tell(asked.id, Question::Resize { sectors })
 }

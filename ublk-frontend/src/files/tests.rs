@@ -61,6 +61,31 @@ fn a_writer_excludes_everybody_and_readers_share() {
 }
 
 #[test]
+fn a_file_system_without_locks_is_told_from_a_lock_of_somebody_else() {
+    assert_eq!(is_held(Ok(())), Some(true));
+    assert_eq!(is_held(Err(Errno::WOULDBLOCK)), None);
+    for without in [Errno::OPNOTSUPP, Errno::NOLCK, Errno::NOSYS, Errno::INVAL] {
+        assert_eq!(is_held(Err(without)), Some(false));
+    }
+    let (_dir, path) = scratch();
+    std::fs::write(&path, b"x").expect("write");
+    assert!(RealFile::open_read(&path).expect("open").is_locked());
+}
+
+#[test]
+fn a_file_that_was_refused_or_dropped_leaves_no_lock() {
+    let (_dir, path) = scratch();
+    std::fs::write(&path, b"x").expect("write");
+    let reader = RealFile::open_read(&path).expect("reader");
+    assert!(RealFile::open_write(&path).is_err());
+    // A child that was forked has the descriptor still.
+    let _child = rustix::io::fcntl_dupfd_cloexec(&reader.fd, 0).expect("dup");
+    drop(reader);
+    drop(RealFile::open_write(&path).expect("writer"));
+    RealFile::open_read(&path).expect("reader");
+}
+
+#[test]
 fn a_reader_cannot_write() {
     let (_dir, path) = scratch();
     std::fs::write(&path, b"x").expect("write");

@@ -10,6 +10,7 @@
 
 mod arena;
 mod control;
+mod locks;
 mod maps;
 mod ring;
 
@@ -19,6 +20,7 @@ use rustix::thread::UnshareFlags;
 
 pub use arena::{Arena, probe_direct};
 pub use control::ControlRing;
+pub use locks::{is_byte_locked, share_byte, unlock_bytes};
 pub use maps::{Descriptors, SharedWords};
 pub use ring::{Completion, FileIndex, Place, Ring, UblkBuffer};
 

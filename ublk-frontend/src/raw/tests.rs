@@ -65,3 +65,26 @@ fn a_full_submission_queue_is_handed_over() {
     arena.copy_out(0, &mut out);
     assert_eq!(out, [0; 4096]);
 }
+
+#[test]
+fn a_lock_in_the_table_is_held_until_the_ring_is_gone() {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    let again = &file.reopen().expect("another descriptor");
+    let lock = file.reopen().expect("a third");
+    lock.lock().expect("locked");
+    // A thread has its ring until it ends, whatever it drops.
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let arena = Arc::new(Arena::new(1).expect("memory"));
+            let _ring = Ring::new(8, arena, &[lock.as_fd()], 0).expect("io_uring");
+            // As when the process dies: descriptors first, rings when their I/O has ended.
+            drop(lock);
+            assert!(again.try_lock().is_err(), "the ring holds it");
+        });
+    });
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while again.try_lock().is_err() {
+        assert!(std::time::Instant::now() < until, "the ring is gone");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -83,6 +83,12 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
         } else {
             RealFile::open_read(path)?
         };
+        if !file.is_locked() {
+            notes.push(format!(
+                "{}: its file system has no locks: nothing keeps other programs from it",
+                name_of(path)
+            ));
+        }
         let is_image = sniff(&file).map_err(ToolError::io(path, "read"))?;
         let raw = !is_image || (level == 0 && chain.raw_base);
         deltas.push(load_delta(&file, raw, &mut notes)?);

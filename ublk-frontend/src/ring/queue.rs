@@ -42,6 +42,12 @@ pub struct Shared {
     pub ticker: Ticker,
     /// One for each queue.
     pub counters: Vec<Counters>,
+    /// Locks that must not be free before the last I/O of a killed process has ended, on whatever file system the images
+    /// are: each ring holds them, and lives as long as its I/O.
+    pub held: Vec<std::fs::File>,
+    /// Set when the image is about to be closed and its users are to go on with another server: what comes from then on is
+    /// not answered.
+    pub leaving: AtomicBool,
     /// Set when a queue has ended by an error.
     pub broken: AtomicBool,
 }
@@ -132,6 +138,8 @@ impl<F: Front> Queue<F> {
                 shared.mail.bell(id),
             ];
             files.extend(shared.files.iter().map(AsFd::as_fd));
+            // Never read or written: behind the others.
+            files.extend(shared.held.iter().map(AsFd::as_fd));
             let fixed = match front.guest() {
                 Guest::Memory => 0,
                 Guest::Fixed => u32::from(depth),
@@ -304,6 +312,12 @@ impl<F: Front> Queue<F> {
                 if let Some((ticket, outcome)) = self.flights.start(ticket, op, &mut tools) {
                     self.shared.device.complete(ticket, outcome, &mut self.out);
                 }
+            }
+            ActionKind::Finish {
+                outcome: Err(Failure::Closed),
+                ..
+            } if self.shared.leaving.load(Ordering::Acquire) => {
+                // The kernel issues it again to the next server.
             }
             ActionKind::Finish { tag, outcome } => {
                 let took = self.now.duration_since(self.began[usize::from(tag.0)]);

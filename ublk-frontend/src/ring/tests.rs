@@ -120,6 +120,8 @@ fn share(images: &[&Path], queues: u16, direct: Direct, delay: WriteBack) -> Arc
         mail: Mailboxes::new(queues).expect("boxes"),
         ticker: Ticker::new(Duration::from_millis(5), None),
         counters: (0..queues).map(|_| Counters::default()).collect(),
+        held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     })
 }

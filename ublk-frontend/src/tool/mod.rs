@@ -17,7 +17,7 @@ use ploop_core::error::LoadError;
 
 use crate::cli::Command;
 use crate::commands::{
-    add, bench, del, device_number, features, list, manual, recover, show, tell,
+    add, bench, del, device_number, features, list, manual, recover, show, tell, topology,
 };
 use crate::files::{NewFileError, OpenError};
 use output::Output;
@@ -47,6 +47,9 @@ pub enum ToolError {
     /// Somebody else has told why.
     #[error("the server has told why")]
     Told,
+    /// No failure: a server has stepped aside, and asks to be started again.
+    #[error("the server has stepped aside")]
+    SteppedAside,
     /// What was asked for cannot be done; the text says what and why.
     #[error("{0}")]
     Refused(String),
@@ -102,7 +105,8 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         Command::List(asked) => list::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Recover(asked) => recover::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Quiesce(asked) => tell::quiesce(asked).map(|()| Verdict::Fine),
-        Command::Resize(asked) => tell::resize(asked).map(|()| Verdict::Fine),
+        Command::Resize(asked) => topology::resize(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Snapshot(asked) => topology::snapshot(asked, &mut out).map(|()| Verdict::Fine),
         Command::Bench(asked) => bench::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Features => features::run(&mut out).map(|()| Verdict::Fine),
         Command::Completions(asked) => manual::completions(asked, &mut out).map(|()| Verdict::Fine),

@@ -1,6 +1,7 @@
 //! The last words of a server to its image: nothing in flight, everything written back, the mark cleared.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::ublk::server::refused;
 /// `stays`: the device does, and so do its users. What is held back is not answered: the kernel issues it again to the
 /// next server.
 pub(crate) fn close(shared: &Shared, stays: bool) -> Result<(), ToolError> {
+    shared.leaving.store(stays, Ordering::Release);
     let mut out = Actions::new();
     shared.device.suspend(&mut out);
     post(shared, &mut out);

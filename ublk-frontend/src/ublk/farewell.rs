@@ -51,7 +51,7 @@ pub fn write_back(folder: &Folder, record: &Record) -> Result<(), ToolError> {
         return Ok(());
     }
     let map = NewMap::open(folder, record, false)?;
-    let opened = open_images(record, map.survives())?;
+    let opened = open_images(record, map.survives(), false)?;
     let shared = Arc::new(share(record, opened)?);
     let (tell, told) = mpsc::channel();
     let serving = {

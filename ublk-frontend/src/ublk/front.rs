@@ -92,6 +92,17 @@ struct Owned {
     by_hand: bool,
 }
 
+/// Who puts a request's own pages into the ring's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// Nobody: they are copied.
+    No,
+    /// The kernel; where it fails to, the server.
+    ByKernel,
+    /// The server, for each request.
+    ByHand,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct UblkFront {
@@ -99,7 +110,7 @@ pub struct UblkFront {
     /// Mapped when it begins.
     descriptors: Option<Descriptors>,
     queue: u16,
-    guest: Guest,
+    lent: Lent,
     request_bytes: u32,
     owned: Vec<Owned>,
     /// Tags that are not gone.
@@ -114,14 +125,14 @@ impl UblkFront {
         queue: u16,
         depth: u16,
         request_bytes: u32,
-        guest: Guest,
+        lent: Lent,
         alarm: Arc<Alarm>,
     ) -> UblkFront {
         UblkFront {
             descriptors: None,
             file,
             queue,
-            guest,
+            lent,
             request_bytes,
             owned: vec![Owned::default(); usize::from(depth)],
             alive: depth,
@@ -137,12 +148,13 @@ impl UblkFront {
     }
 
     fn buffer(&self, tag: u16, link: &Link<'_>) -> UblkBuffer {
-        match self.guest {
-            Guest::Memory => UblkBuffer::Memory {
+        match self.lent {
+            Lent::No => UblkBuffer::Memory {
                 at: link.memory.guest(tag),
                 len: self.request_bytes,
             },
-            Guest::Fixed => UblkBuffer::Auto { index: tag },
+            Lent::ByKernel => UblkBuffer::Auto { index: tag },
+            Lent::ByHand => UblkBuffer::None,
         }
     }
 
@@ -183,7 +195,10 @@ impl UblkFront {
         let desc = self.descriptor(tag);
         let decoded = decode(&desc, self.request_bytes);
         let (success, by_hand) = match decoded {
-            Ok(request) => (success(&request), needs_registering(&desc, self.guest)),
+            Ok(request) => (
+                success(&request),
+                needs_registering(&desc, &request, self.lent),
+            ),
             Err(_) => (0, false),
         };
         self.owned[usize::from(tag)] = Owned {
@@ -218,8 +233,13 @@ impl UblkFront {
     }
 }
 
-fn needs_registering(desc: &IoDesc, guest: Guest) -> bool {
-    guest == Guest::Fixed && desc.op_flags & sys::IO_F_NEED_REG_BUF != 0
+fn needs_registering(desc: &IoDesc, request: &Request, lent: Lent) -> bool {
+    let has_pages = matches!(request.op, Op::Read | Op::Write { .. });
+    match lent {
+        Lent::No => false,
+        Lent::ByKernel => desc.op_flags & sys::IO_F_NEED_REG_BUF != 0,
+        Lent::ByHand => has_pages,
+    }
 }
 
 /// What a descriptor asks for, or the errno of the answer.
@@ -275,7 +295,10 @@ impl Front for UblkFront {
     }
 
     fn guest(&self) -> Guest {
-        self.guest
+        match self.lent {
+            Lent::No => Guest::Memory,
+            Lent::ByKernel | Lent::ByHand => Guest::Fixed,
+        }
     }
 
     /// Maps the descriptors only now: a server that is killed between this and its fetches leaves a device that Linux

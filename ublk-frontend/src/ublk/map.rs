@@ -13,6 +13,8 @@ pub(super) struct NewMap {
     file: Option<File>,
     /// Its name until it gets the device's.
     path: Option<PathBuf>,
+    /// Nothing in it is of interest.
+    fresh: bool,
 }
 
 impl NewMap {
@@ -22,25 +24,34 @@ impl NewMap {
         is_new: bool,
     ) -> Result<NewMap, ToolError> {
         if record.read_only {
-            let (file, path) = (None, None);
-            return Ok(NewMap { file, path });
+            return Ok(NewMap {
+                file: None,
+                path: None,
+                fresh: true,
+            });
         }
         if is_new {
             let (path, file) = folder.new_map()?;
-            let (file, path) = (Some(file), Some(path));
-            return Ok(NewMap { file, path });
+            return Ok(NewMap {
+                file: Some(file),
+                path: Some(path),
+                fresh: true,
+            });
         }
         let path = folder.file(record.id, "map");
         let file = shadow::file_at(&path).map_err(ToolError::io(&path, "open"))?;
-        let (file, path) = (Some(file), None);
-        Ok(NewMap { file, path })
+        Ok(NewMap {
+            file: Some(file),
+            path: None,
+            fresh: record.closed,
+        })
     }
 
     pub(super) fn survives(&self) -> Survives<'_> {
-        match (&self.file, &self.path) {
+        match (&self.file, self.fresh) {
             (None, _) => Survives::No,
-            (Some(file), Some(_)) => Survives::New(file),
-            (Some(file), None) => Survives::Left(file),
+            (Some(file), true) => Survives::New(file),
+            (Some(file), false) => Survives::Left(file),
         }
     }
 

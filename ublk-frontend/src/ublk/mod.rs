@@ -5,6 +5,7 @@
 //!                    shape (parameters)         state, socket, notify, namespace
 //! ```
 
+mod begin;
 pub(crate) mod closing;
 pub mod ctrl;
 pub mod farewell;
@@ -14,7 +15,7 @@ pub mod namespace;
 pub mod notify;
 pub mod report;
 pub mod server;
-mod setup;
+pub(crate) mod setup;
 pub mod shape;
 pub mod socket;
 pub mod state;

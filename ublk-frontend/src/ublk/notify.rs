@@ -36,6 +36,12 @@ impl Listener {
         })
     }
 
+    /// True if somebody listens.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Nobody.
     #[must_use]
     pub fn nobody() -> Listener {

@@ -4,6 +4,7 @@
 //!   open image ─▶ ADD_DEV │ START_USER_RECOVERY ─▶ queues ─▶ START_DEV │ END_USER_RECOVERY ─▶ ready
 //!                                                                                              │
 //!      exit, device stays ◀─ close image ◀─ drain ◀── QUIESCE_DEV ◀── quiesce ◀───────────────┤
+//!      exit, device stays ◀─ close image ◀─ drain ◀────────────────── step aside ◀────────────┤
 //!      exit, device gone ◀─ DEL_DEV ◀─ close image ◀─ drain ◀── STOP_DEV ◀── signal, stop ◀───┘
 //! ```
 //! * The queues serve until STOP_DEV has returned: it waits for the requests in flight.
@@ -20,12 +21,13 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::files::child;
 use crate::ring::mailbox::Letter;
-use crate::ring::open::Opened;
 use crate::ring::queue::Shared;
 use crate::tool::ToolError;
 use crate::tool::output::complain;
-use crate::ublk::ctrl::{Control, CtrlError, char_node, disk_node};
+use crate::ublk::begin::Ready;
+use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::front::Alarm;
 use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
@@ -33,7 +35,7 @@ use crate::ublk::shape::Shape;
 use crate::ublk::socket::{self, Answer, Question};
 use crate::ublk::state::{Folder, Lock, Record};
 use crate::ublk::sys::{self, state};
-use crate::ublk::{closing, namespace, notify, setup, workers};
+use crate::ublk::{closing, namespace, notify, setup};
 
 /// How long requests in flight may take when the disk is quiesced, in milliseconds.
 const QUIESCE_MS: u64 = 30_000;
@@ -45,6 +47,8 @@ pub enum ZeroCopy {
     Auto,
     /// Or not at all.
     On,
+    /// Or not at all; the server lends the pages of each request itself, as it has to on Linux 6.15.
+    ByHand,
     /// Data is copied once more.
     Off,
 }
@@ -115,7 +119,7 @@ pub(super) fn refused(why: impl Into<String>) -> ToolError {
     ToolError::Refused(why.into())
 }
 
-fn driver(error: CtrlError) -> ToolError {
+pub(super) fn driver(error: CtrlError) -> ToolError {
     ToolError::Refused(error.to_string())
 }
 
@@ -124,8 +128,16 @@ fn driver(error: CtrlError) -> ToolError {
 enum End {
     /// The device goes.
     Remove { force: bool },
-    /// The device stays, for the next server.
+    /// The device stays, for the next server; the kernel was told, and sends no more requests.
     Keep,
+    /// The same, and the kernel finds out. The requests that it sends meanwhile are held back, and issued again.
+    Aside,
+}
+
+impl End {
+    fn device_stays(self) -> bool {
+        !matches!(self, End::Remove { .. })
+    }
 }
 
 struct Server<'a> {
@@ -152,7 +164,13 @@ impl<'a> Server<'a> {
         let features = control.features().map_err(driver)?;
         let (mut record, wish) = match &task {
             Task::Add(record, zero_copy) => ((**record).clone(), *zero_copy),
-            Task::Recover(record) if record.zero_copy => ((**record).clone(), ZeroCopy::On),
+            Task::Recover(record) if record.zero_copy => {
+                let wish = match record.flags & sys::F_AUTO_BUF_REG {
+                    0 => ZeroCopy::ByHand,
+                    _ => ZeroCopy::On,
+                };
+                ((**record).clone(), wish)
+            }
             Task::Recover(record) => ((**record).clone(), ZeroCopy::Off),
         };
         let is_new = matches!(task, Task::Add(..));
@@ -167,18 +185,21 @@ impl<'a> Server<'a> {
             false => Some(setup::lock(folder, record.id)?),
         };
         let map = NewMap::open(folder, &record, is_new)?;
-        let opened = setup::open_images(&record, map.survives())?;
-        notes.extend(opened.notes.iter().cloned());
-        let shape = Shape {
-            geometry: opened.device.geometry(),
-            read_only: record.read_only,
-            block: opened.block,
-            lends_pages: record.zero_copy && opened.direct,
-        };
+        let mut opened = setup::open_images(&record, map.survives(), is_new)?;
+        let mut shape = setup::shape(&record, &opened);
+        if !is_new {
+            setup::fit_memory(&mut control, record.id, &mut opened, &mut shape)?;
+        }
+        if let (Some(top), false) = (opened.files.last(), record.read_only) {
+            // Whoever starts a server knows of it: the record says that this is the top, or a person did.
+            child::forget(top).map_err(ToolError::io(top.path(), "write"))?;
+        }
+        notes.append(&mut opened.notes);
         if is_new {
             record.request_bytes = shape.request_bytes();
             record.block = shape.block;
-            setup::add(&mut control, &mut record, features)?;
+            let by_hand = wish == ZeroCopy::ByHand;
+            setup::add(&mut control, &mut record, features, by_hand)?;
         } else {
             setup::check_same(&record, &shape)?;
         }
@@ -245,13 +266,19 @@ impl<'a> Server<'a> {
     fn attend(mut self) -> Result<(), ToolError> {
         let (end, asker) = self.wait()?;
         let result = self.finish(end);
+        let supervised = self.systemd.is_there();
         if let Some(asker) = asker {
-            asker.answer(&match &result {
-                Ok(()) => Answer::Done,
-                Err(error) => Answer::Refused(error.to_string()),
+            asker.answer(&match (&result, end) {
+                (Ok(()), End::Aside) => Answer::Aside { supervised },
+                (Ok(()), _) => Answer::Done,
+                (Err(error), End::Aside) => Answer::NotClosed(error.to_string()),
+                (Err(error), _) => Answer::Refused(error.to_string()),
             });
         }
-        result
+        match end {
+            End::Aside if supervised => Err(ToolError::SteppedAside),
+            _ => result,
+        }
     }
 
     fn wait(&mut self) -> Result<(End, Option<socket::Asker>), ToolError> {
@@ -319,10 +346,16 @@ impl<'a> Server<'a> {
                 Ok(()) => Ok(End::Keep),
                 Err(error) => no(error.to_string()),
             },
-            Question::Resize { .. } => no(
-                "the image cannot be grown while it is in use, in this version: the mapping core has no grow yet"
-                    .into(),
-            ),
+            Question::StepAside => {
+                let device = &self.shared.device;
+                if device.is_starving() {
+                    return no("requests wait for space in the file system of the image".into());
+                }
+                if device.stats().poisoned {
+                    return no("a sync has failed: remove the device and check the image".into());
+                }
+                Ok(End::Aside)
+            }
         }
     }
 
@@ -343,7 +376,7 @@ impl<'a> Server<'a> {
                 other => other.map_err(driver)?,
             }
         }
-        let closed = closing::close(&self.shared, matches!(end, End::Keep));
+        let closed = closing::close(&self.shared, end.device_stays());
         self.shared.mail.send_all(|| Letter::End);
         for thread in self.threads.drain(..) {
             // The kernel may keep commands of a device that stays: they end with this process. A request that came meanwhile is
@@ -381,81 +414,4 @@ pub fn busy(id: u32) -> String {
         "{} is in use: unmount it first, or give --force",
         disk_node(id).display()
     )
-}
-
-/// Everything that is needed before the kernel is told.
-struct Ready {
-    record: Record,
-    shape: Shape,
-    opened: Opened,
-    /// Held already if a device is recovered.
-    lock: Option<Lock>,
-    map: NewMap,
-}
-
-impl Ready {
-    /// From a device without a disk to a disk that is served.
-    fn begin(
-        self,
-        folder: &Folder,
-        control: &mut Control,
-        notes: &mut Vec<String>,
-    ) -> Result<Parts, ToolError> {
-        let Ready {
-            mut record,
-            shape,
-            opened,
-            lock,
-            map,
-        } = self;
-        let id = record.id;
-        let is_new = lock.is_none();
-        let lock = match lock {
-            Some(lock) => lock,
-            None => setup::lock(folder, id)?,
-        };
-        map.keep(folder, id)?;
-        if is_new {
-            setup::set_params(control, id, &shape)?;
-        } else {
-            setup::take_over(control, &record)?;
-        }
-        let node = setup::open_node(&char_node(id))?;
-        let direct = opened.direct;
-        let shared = Arc::new(setup::share(&record, opened)?);
-        let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
-        let alarm = Arc::new(alarm);
-        let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
-        let pid = std::process::id();
-        let started = match is_new {
-            true => control.start(id, pid),
-            false => control.end_recovery(id, pid),
-        };
-        started.map_err(driver)?;
-        record.pid = pid;
-        let path = folder.file(id, "sock");
-        let listener = socket::listen(&path).map_err(ToolError::io(&path, "listen at"))?;
-        Ok(Parts {
-            record,
-            direct,
-            shared,
-            alarm,
-            threads,
-            node,
-            listener,
-            lock,
-        })
-    }
-}
-
-/// What `begin` made.
-struct Parts {
-    record: Record,
-    direct: bool,
-    shared: Arc<Shared>,
-    alarm: Arc<Alarm>,
-    threads: Vec<JoinHandle<()>>,
-    node: Arc<File>,
-    listener: UnixListener,
-    lock: Lock,
 }

@@ -24,7 +24,7 @@ use crate::ublk::ctrl::{Control, CtrlError};
 use crate::ublk::server::{ZeroCopy, refused};
 use crate::ublk::shape::{Shape, difference};
 use crate::ublk::state::{Folder, Lock, NoSpace, Record};
-use crate::ublk::sys::{self, DevInfo, state};
+use crate::ublk::sys::{self, DevInfo, param, state};
 
 /// How long the kernel may take to make a node, and an old server to let go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,14 +36,18 @@ fn driver(error: CtrlError) -> ToolError {
 }
 
 /// Opens the images of a record.
-pub(super) fn open_images(record: &Record, survives: Survives<'_>) -> Result<Opened, ToolError> {
+///
+/// `is_new`: no server of the device can have them still.
+pub(super) fn open_images(
+    record: &Record,
+    survives: Survives<'_>,
+    is_new: bool,
+) -> Result<Opened, ToolError> {
     let until = Instant::now() + PATIENCE;
     loop {
         match open(&chain(record), options(record), survives) {
             // A server that was killed holds its locks until its last I/O has ended.
-            Err(ToolError::Open(OpenError::Locked { .. }))
-                if matches!(survives, Survives::Left(_)) && Instant::now() < until =>
-            {
+            Err(ToolError::Open(OpenError::Locked { .. })) if !is_new && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(5));
             }
             other => return other,
@@ -78,7 +82,7 @@ fn cpus(list: &str) -> Option<u16> {
 pub(super) fn decide_zero_copy(wish: ZeroCopy, features: u64, notes: &mut Vec<String>) -> bool {
     let needed = sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG;
     match wish {
-        ZeroCopy::On => true,
+        ZeroCopy::On | ZeroCopy::ByHand => true,
         ZeroCopy::Off => false,
         ZeroCopy::Auto if features & needed == needed => true,
         ZeroCopy::Auto => {
@@ -127,6 +131,8 @@ pub(super) fn share(record: &Record, opened: Opened) -> Result<Shared, ToolError
         mail: Mailboxes::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?,
         ticker: Ticker::new(delay, patience),
         counters: (0..record.queues).map(|_| Counters::default()).collect(),
+        held: Vec::new(),
+        leaving: false.into(),
         broken: false.into(),
     })
 }
@@ -136,9 +142,11 @@ pub(super) fn add(
     control: &mut Control,
     record: &mut Record,
     features: u64,
+    by_hand: bool,
 ) -> Result<(), ToolError> {
     let must = sys::F_USER_RECOVERY | sys::F_USER_RECOVERY_REISSUE | sys::F_CMD_IOCTL_ENCODE;
     let zero_copy = match record.zero_copy {
+        true if by_hand => sys::F_SUPPORT_ZERO_COPY,
         true => sys::F_SUPPORT_ZERO_COPY | sys::F_AUTO_BUF_REG,
         false => 0,
     };
@@ -243,16 +251,50 @@ fn process_lives(pid: i32) -> bool {
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
-pub(super) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
-        if let Some(lock) = folder.lock(id)? {
-            return Ok(lock);
-        }
-        // Whoever only looks holds the lock for a moment, and a server that was killed until its last I/O has ended.
-        thread::sleep(Duration::from_millis(5));
+pub(crate) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
+    let lock = folder.lock_within(id, PATIENCE)?;
+    lock.ok_or_else(|| refused(format!("device {id} has a server already")))
+}
+
+/// A chain is recorded only if the next server can open it.
+pub(crate) fn try_images(record: &Record) -> Result<(), ToolError> {
+    let opened = open_images(record, Survives::No, false)?;
+    let shape = shape(record, &opened);
+    check_same(record, &shape)
+}
+
+pub(super) fn shape(record: &Record, opened: &Opened) -> Shape {
+    Shape {
+        geometry: opened.device.geometry(),
+        read_only: record.read_only,
+        block: opened.block,
+        lends_pages: record.zero_copy && opened.direct,
     }
-    Err(refused(format!("device {id} has a server already")))
+}
+
+/// The kernel was told how the guest's memory must lie when the device was made: files that need more than that are read
+/// and written through the page cache.
+pub(super) fn fit_memory(
+    control: &mut Control,
+    id: u32,
+    opened: &mut Opened,
+    shape: &mut Shape,
+) -> Result<(), ToolError> {
+    let told = control.params(id).map_err(driver)?;
+    let needed = shape.params();
+    let is_told = told.types & param::DMA_ALIGN != 0 && told.dma_alignment >= needed.dma_alignment;
+    if needed.types & param::DMA_ALIGN == 0 || is_told {
+        return Ok(());
+    }
+    for file in &opened.files {
+        let failed = ToolError::io(file.path(), "leave direct I/O of");
+        file.set_direct(false).map_err(failed)?;
+    }
+    opened.direct = false;
+    shape.lends_pages = false;
+    let why = "direct I/O is not used: it was not when the device was made";
+    opened.notes.push(why.to_owned());
+    Ok(())
 }
 
 /// Opens the node of a new device, which may take a moment to appear, or to be let go of.

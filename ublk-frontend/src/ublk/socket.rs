@@ -27,11 +27,8 @@ pub enum Question {
     },
     /// Close the image and leave; the disk waits for the next server.
     Quiesce,
-    /// Make the disk larger.
-    Resize {
-        /// New size in sectors.
-        sectors: u64,
-    },
+    /// Close the image and leave; whoever asks brings the next server. On any kernel: to it, the server has died.
+    StepAside,
 }
 
 /// What it says.
@@ -42,6 +39,13 @@ pub enum Answer {
     Info(Box<Report>),
     /// It is done.
     Done,
+    /// It has stepped aside, and its image is closed.
+    Aside {
+        /// Somebody is there who starts the next server: it is a service of systemd.
+        supervised: bool,
+    },
+    /// It had to leave, and could not close its image: the next server has to recover.
+    NotClosed(String),
     /// It is not, and why.
     Refused(String),
 }
@@ -117,12 +121,9 @@ mod tests {
             let (asker, question) = accept(&listener).expect("asked");
             asker.answer(&Answer::Refused(format!("{question:?}")));
         });
-        let answer = ask(&path, Question::Resize { sectors: 8 }).expect("asked");
+        let answer = ask(&path, Question::Stop { force: true }).expect("asked");
         server.join().expect("served");
-        assert_eq!(
-            answer,
-            Some(Answer::Refused("Resize { sectors: 8 }".into()))
-        );
+        assert_eq!(answer, Some(Answer::Refused("Stop { force: true }".into())));
         assert_eq!(ask(&path, Question::Info).expect("asked"), None);
         listen(&path).expect("a dead server's socket is replaced");
     }

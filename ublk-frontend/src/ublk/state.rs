@@ -3,7 +3,8 @@
 //! | file | is |
 //! |---|---|
 //! | `N.json` | the record: what `recover` needs to serve device N again |
-//! | `N.lock` | locked by the server as long as it lives |
+//! | `N.lock` | locked by the server as long as it lives, and by a command while the server has stepped aside for it |
+//! | `N.change` | locked by a command that changes the device: no new server until it is done |
 //! | `N.map` | the map that outlives the server |
 //! | `N.sock` | where the server can be asked |
 //! | `N.log` | what a server in the background has to say |
@@ -15,6 +16,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
@@ -24,6 +27,10 @@ use crate::tool::ToolError;
 
 /// Where the folder is if nobody says otherwise.
 pub const FOLDER: &str = "/run/ploop-ublk";
+/// Time between two looks at a lock.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long somebody who only looks may hold a lock.
+const GLANCE: Duration = Duration::from_millis(200);
 /// Form of the record.
 const VERSION: u32 = 1;
 
@@ -63,6 +70,13 @@ pub struct Record {
     pub no_space: NoSpace,
     /// Another name of the disk.
     pub symlink: Option<PathBuf>,
+    /// What `add` was given: the images, or a bundle. The chain may have changed since; a start with the same words is
+    /// still a start of this device.
+    #[serde(default)]
+    pub source: Vec<PathBuf>,
+    /// The images were closed by the last server and may have been changed since: its map says nothing of them.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// What to do when the file system is full.
@@ -96,7 +110,14 @@ pub struct Folder {
 /// Held by the server of a device.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// The same lock once more: it is held until both are gone.
+    pub fn again(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
 }
 
 impl Folder {
@@ -186,7 +207,35 @@ impl Folder {
 
     /// Locks a device for a server. `None`: one lives.
     pub fn lock(&self, id: u32) -> Result<Option<Lock>, ToolError> {
-        let path = self.file(id, "lock");
+        self.lock_file(id, "lock")
+    }
+
+    /// The same, and waits for a server that is on its way out. Whoever only looks holds the lock for a moment, and a server
+    /// that was killed until its last I/O has ended.
+    pub fn lock_within(&self, id: u32, patience: Duration) -> Result<Option<Lock>, ToolError> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.lock(id)? {
+                None if Instant::now() < until => thread::sleep(LOOK),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Locks a device for a command that changes it. `None`: another one does.
+    pub fn begin_change(&self, id: u32) -> Result<Option<Lock>, ToolError> {
+        let until = Instant::now() + GLANCE;
+        loop {
+            match self.lock_file(id, "change")? {
+                // Somebody may only have looked.
+                None if Instant::now() < until => thread::sleep(LOOK),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn lock_file(&self, id: u32, kind: &str) -> Result<Option<Lock>, ToolError> {
+        let path = self.file(id, kind);
         let mut options = File::options();
         let file = options
             .write(true)
@@ -198,7 +247,7 @@ impl Folder {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // A file that has lost its name meanwhile is nobody's lock any more.
             Ok(()) if !has_name(&file, &path) => Ok(None),
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(ToolError::io(&path, "lock")(errno.into())),
         }
@@ -220,7 +269,16 @@ impl Folder {
 
     /// True if a server of this device lives.
     pub fn is_served(&self, id: u32) -> Result<bool, ToolError> {
-        let path = self.file(id, "lock");
+        self.is_locked(id, "lock")
+    }
+
+    /// True if a command changes this device.
+    pub fn is_changing(&self, id: u32) -> Result<bool, ToolError> {
+        self.is_locked(id, "change")
+    }
+
+    fn is_locked(&self, id: u32, kind: &str) -> Result<bool, ToolError> {
+        let path = self.file(id, kind);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -240,7 +298,7 @@ impl Folder {
 
     /// Forgets a device. Only for whoever holds its lock, or where it has no server.
     pub fn forget(&self, id: u32) {
-        for kind in ["json", "new", "sock", "log", "map", "lock"] {
+        for kind in ["json", "new", "sock", "log", "map", "change", "lock"] {
             // What is not there need not be removed.
             let _ = unlinkat(&self.dir, format!("{id}.{kind}"), AtFlags::empty());
         }
@@ -277,6 +335,8 @@ pub(crate) mod tests {
             flush_delay_ms: 50,
             no_space: NoSpace::Wait { seconds: None },
             symlink: None,
+            source: vec!["/a".into()],
+            closed: false,
         }
     }
 
@@ -328,5 +388,34 @@ pub(crate) mod tests {
         assert!(!folder.is_served(1).expect("asked"));
         assert!(folder.lock(1).expect("lock").is_some(), "a new file");
         drop(lock);
+    }
+
+    #[test]
+    fn one_change_at_a_time_beside_a_server() {
+        let dir = tempfile::tempdir().expect("folder");
+        let folder = Folder::open(&dir.path().join("s")).expect("folder");
+        let _server = folder.lock(1).expect("lock").expect("free");
+        assert!(!folder.is_changing(1).expect("asked"));
+        let change = folder.begin_change(1).expect("lock").expect("free");
+        assert!(folder.begin_change(1).expect("lock").is_none());
+        assert!(folder.is_changing(1).expect("asked"));
+        assert!(!folder.is_changing(2).expect("asked"));
+        let soon = Duration::from_millis(20);
+        assert!(folder.lock_within(1, soon).expect("lock").is_none());
+        drop(change);
+        assert!(!folder.is_changing(1).expect("asked"));
+    }
+
+    #[test]
+    fn a_record_of_an_older_program_is_read() {
+        let dir = tempfile::tempdir().expect("folder");
+        let folder = Folder::open(&dir.path().join("s")).expect("folder");
+        let mut old = serde_json::to_value(record(4)).expect("json");
+        let fields = old.as_object_mut().expect("an object");
+        fields.remove("source");
+        fields.remove("closed");
+        fs::write(folder.file(4, "json"), old.to_string()).expect("written");
+        let read = folder.load(4).expect("read").expect("there");
+        assert_eq!((read.source, read.closed), (Vec::new(), false));
     }
 }

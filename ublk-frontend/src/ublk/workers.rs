@@ -15,9 +15,10 @@ use crate::ring::step::Guest;
 use crate::tool::ToolError;
 use crate::tool::output::complain;
 use crate::ublk::ctrl::Control;
-use crate::ublk::front::{Alarm, UblkFront};
+use crate::ublk::front::{Alarm, Lent, UblkFront};
 use crate::ublk::server::refused;
 use crate::ublk::state::Record;
+use crate::ublk::sys;
 
 /// What a thread needs.
 struct Worker {
@@ -25,6 +26,7 @@ struct Worker {
     depth: u16,
     request_bytes: u32,
     guest: Guest,
+    lent: Lent,
     cpus: Option<CpuSet>,
     shared: Arc<Shared>,
     node: Arc<File>,
@@ -46,7 +48,8 @@ impl Worker {
         };
         let (depth, bytes) = (self.depth, self.request_bytes);
         let memory = Memory::new(depth, own, cluster, Options::default().page_bytes)?;
-        let front = UblkFront::new(self.node, self.queue, depth, bytes, self.guest, self.alarm);
+        let lent = self.lent;
+        let front = UblkFront::new(self.node, self.queue, depth, bytes, lent, self.alarm);
         let queue = Queue::new(QueueId(self.queue), depth, self.shared, memory, front)?;
         Ok((queue, is_flusher))
     }
@@ -102,6 +105,11 @@ pub(super) fn spawn(
             guest: match record.zero_copy {
                 true => Guest::Fixed,
                 false => Guest::Memory,
+            },
+            lent: match record.zero_copy {
+                true if record.flags & sys::F_AUTO_BUF_REG == 0 => Lent::ByHand,
+                true => Lent::ByKernel,
+                false => Lent::No,
             },
             cpus: control.affinity(record.id, queue).ok(),
             shared: Arc::clone(shared),

@@ -2,7 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    errors, filesystems, harness, kill, loads, manners, planned, power, scenario, space,
+    aside, blocks, errors, filesystems, harness, kill, loads, manners, planned, power, scenario,
+    service, space,
 };
 
 /// A kernel that guests boot.
@@ -10,19 +11,27 @@ use crate::guest::{
 pub(crate) enum Kernel {
     /// 6.12 of bookworm-backports: the oldest that is supported.
     V6_12,
-    /// 7.3 of trixie-backports: all features.
-    V7_3,
+    /// The newest of trixie-backports, 7.0 at least: all features.
+    Newest,
 }
 
 impl Kernel {
     /// All of them.
-    pub(crate) const ALL: [Kernel; 2] = [Kernel::V6_12, Kernel::V7_3];
+    pub(crate) const ALL: [Kernel; 2] = [Kernel::V6_12, Kernel::Newest];
 
-    /// Its version line.
+    /// What it is called here.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kernel::V6_12 => "6.12",
-            Kernel::V7_3 => "7.3",
+            Kernel::Newest => "newest",
+        }
+    }
+
+    /// Whether a version is one of these.
+    pub(crate) fn is(self, version: &[u32]) -> bool {
+        match self {
+            Kernel::V6_12 => version.starts_with(&[6, 12]),
+            Kernel::Newest => version >= &[7, 0][..],
         }
     }
 
@@ -30,7 +39,7 @@ impl Kernel {
     pub(crate) fn suite(self) -> &'static str {
         match self {
             Kernel::V6_12 => "bookworm-backports",
-            Kernel::V7_3 => "trixie-backports",
+            Kernel::Newest => "trixie-backports",
         }
     }
 }
@@ -63,7 +72,7 @@ const fn step(
 
 const BOTH: &[Kernel] = &Kernel::ALL;
 const OLD: &[Kernel] = &[Kernel::V6_12];
-const NEW: &[Kernel] = &[Kernel::V7_3];
+const NEW: &[Kernel] = &[Kernel::Newest];
 
 /// All steps, in order.
 pub(crate) const STEPS: &[Step] = &[
@@ -93,11 +102,18 @@ pub(crate) const STEPS: &[Step] = &[
     step("kill-then-flush", BOTH, 60, kill::then_flush),
     step("kill-then-del", BOTH, 60, kill::then_del),
     step("no-leak", OLD, 180, kill::no_leak),
+    step("direct-4096", NEW, 60, blocks::direct),
+    step("load-lent-by-hand", NEW, 60, loads::lent_by_hand),
     step("no-space-waits", BOTH, 120, space::waits),
     step("no-space-fails", OLD, 120, space::fails),
     step("io-error", OLD, 60, errors::io_error),
     step("lower-lost", NEW, 60, errors::lower_lost),
     step("resize", BOTH, 60, planned::resize),
+    step("snapshots-under-load", BOTH, 120, aside::under_load),
+    step("snapshots-under-ext4", BOTH, 120, aside::under_ext4),
+    step("change-killed", BOTH, 120, aside::killed),
+    step("service", OLD, 120, service::service),
+    step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 240, power::cuts),
     step("quiesce", BOTH, 60, planned::quiesce),
 ];

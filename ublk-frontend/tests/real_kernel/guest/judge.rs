@@ -41,6 +41,7 @@ struct State {
     ops: u64,
     sectors: u64,
     failed: u64,
+    durables: usize,
     slowest: Duration,
 }
 
@@ -92,6 +93,7 @@ impl Judge {
                 ops: 0,
                 sectors: 0,
                 failed: 0,
+                durables: 0,
                 slowest: Duration::ZERO,
             }),
         }
@@ -141,6 +143,11 @@ impl Judge {
     /// Operations that failed.
     pub(crate) fn failed(&self) -> u64 {
         self.state().failed
+    }
+
+    /// Flushes and FUA writes that were answered.
+    pub(crate) fn durables(&self) -> usize {
+        self.state().durables
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -213,6 +220,8 @@ impl Judge {
         state.running -= 1;
         state.ops += 1;
         state.failed += u64::from(answer.is_err());
+        let durable = matches!(op.kind, Kind::Flush | Kind::Write { fua: true, .. });
+        state.durables += usize::from(durable && answer.is_ok());
         state.sectors += read.len() as u64;
         if let Some(events) = &mut state.events {
             events.push(Event::End(submitted.event, end, read.to_vec()));

@@ -132,6 +132,19 @@ pub(crate) fn cached_and_copied() -> Outcome {
     )
 }
 
+/// Zero copy where the server puts the pages of each request into its table, and takes them out: as every request on Linux
+/// 6.15, and as a request whose pages the kernel could not put there itself.
+pub(crate) fn lent_by_hand() -> Outcome {
+    let options = "--zero-copy by-hand";
+    with(
+        "by-hand",
+        "64k",
+        options,
+        |sectors| Load::mixed(sectors, 26),
+        5,
+    )
+}
+
 /// A load on a disk, another on a snapshot of it: what the lower image holds stays, byte by byte.
 pub(crate) fn snapshot() -> Outcome {
     let folder = disks::folder("snapshot")?;

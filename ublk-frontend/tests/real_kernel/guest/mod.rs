@@ -9,9 +9,11 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `aside` `blocks` `service` `space` `errors` `planned` `power` | the steps |
 
 pub(crate) mod agent;
+pub(crate) mod aside;
+pub(crate) mod blocks;
 mod buffer;
 pub(crate) mod disks;
 mod dm;
@@ -30,6 +32,7 @@ pub(crate) mod power;
 mod random;
 pub(crate) mod scenario;
 mod server;
+pub(crate) mod service;
 pub(crate) mod space;
 mod sys;
 mod target;

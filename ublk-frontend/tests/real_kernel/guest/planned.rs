@@ -1,10 +1,16 @@
-//! What a person plans: a larger disk, a new server for a living device. Kernels below 6.16 offer neither.
+//! What a person plans: a larger disk, a new server for a living device. Kernels below 6.16 do not offer the second, and do
+//! not show the first before the device is made anew.
 
 use std::time::Duration;
 
+use model::op::Value;
+
+use super::aside::updates_size;
+use super::disks;
+use super::judge::read_all;
 use super::load::{Load, during};
 use super::loads::Judged;
-use super::server::call;
+use super::server::{add, call, ok};
 use super::trouble::{During, Outcome, Trouble, demand};
 
 /// Calls the program; `NotOffered` with its own words if it refuses.
@@ -44,28 +50,51 @@ pub(crate) fn quiesce() -> Outcome {
     Ok(format!("{times} new servers, nothing lost; {found}"))
 }
 
-/// A disk grows under load.
+/// A disk grows under load: at once where the kernel can do that, after `del` and `add` everywhere.
 pub(crate) fn resize() -> Outcome {
     let disk = Judged::new("resize", "16M", "64k", "--queues 2")?;
-    let result = during(
+    let now = updates_size()?;
+    let sizes = [17, 32, 300].map(|mib: u64| mib << 11);
+    during(
         &Load::mixed(disk.sectors, 15),
         &disk.judge,
         &disk.target,
         &[],
         |running| {
-            running.for_a_while(Duration::from_millis(500));
-            offered(&format!("resize {} 32M", disk.device.id))?;
-            running.for_a_while(Duration::from_millis(500));
+            for size in sizes {
+                running.for_a_while(Duration::from_millis(300));
+                let printed = ok(&format!("resize {} {}M", disk.device.id, size >> 11))?;
+                demand(printed == (size * 512).to_string(), || printed.clone())?;
+                let sectors = disk.target.sectors()?;
+                let wanted = if now { size } else { disk.sectors };
+                demand(sectors == wanted, || {
+                    format!("{sectors} sectors, not {wanted}")
+                })?;
+            }
+            running.for_a_while(Duration::from_millis(300));
             Ok(())
         },
-    );
-    if result.is_ok() {
-        let sectors = disk.target.sectors()?;
-        demand(sectors == 2 * disk.sectors, || {
-            format!("{sectors} sectors, not {}", 2 * disk.sectors)
-        })?;
-    }
+    )?;
+    let smaller = call(&format!("resize {} 16M", disk.device.id))?;
+    demand(smaller.code == Some(1), || {
+        format!("a disk became smaller: {smaller:?}")
+    })?;
+    let image = disk.image.clone();
     let found = disk.finish().during("resize")?;
-    result?;
+    let device = add("", &[&image])?;
+    let target = device.open()?;
+    let sectors = target.sectors()?;
+    demand(sectors == sizes[2], || {
+        format!("{sectors} sectors after add")
+    })?;
+    // What is new reads as zeros.
+    let values = read_all(&target)?;
+    let new = &values[(16 << 11)..];
+    demand(new.iter().all(|value| *value == Value::ZERO), || {
+        "the new part of the disk is not zeros".to_owned()
+    })?;
+    drop(target);
+    device.del()?;
+    disks::export(&image, "resized.hdd")?;
     Ok(found)
 }

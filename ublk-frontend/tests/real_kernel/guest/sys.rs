@@ -13,6 +13,7 @@ const BLKFLSBUF: Opcode = 0x1261;
 const LOOP_SET_FD: Opcode = 0x4C00;
 const LOOP_CLR_FD: Opcode = 0x4C01;
 const LOOP_SET_DIRECT_IO: Opcode = 0x4C08;
+const LOOP_SET_BLOCK_SIZE: Opcode = 0x4C09;
 
 /// Discards bytes of a block device.
 pub(crate) fn discard(device: BorrowedFd<'_>, at: u64, len: u64) -> Result<(), Errno> {
@@ -63,6 +64,14 @@ pub(crate) fn attach_loop(device: &Path, file: &Path) -> std::io::Result<()> {
     unsafe { ioctl(&device, Number::<LOOP_SET_FD>(number))? };
     // SAFETY: see `Number`.
     let _ = unsafe { ioctl(&device, Number::<LOOP_SET_DIRECT_IO>(1)) };
+    Ok(())
+}
+
+/// Sets the block size of a loop device that has a file.
+pub(crate) fn set_loop_block_size(device: &Path, bytes: usize) -> std::io::Result<()> {
+    let device = File::options().read(true).write(true).open(device)?;
+    // SAFETY: see `Number`.
+    unsafe { ioctl(device.as_fd(), Number::<LOOP_SET_BLOCK_SIZE>(bytes))? };
     Ok(())
 }
 

@@ -125,10 +125,13 @@ fn cache() -> PathBuf {
 fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
     let folder = cache().join(format!("run-{}", kernel.name()));
     let began = Instant::now();
+    let mut linux = String::new();
     for boot in 1.. {
-        let vm = prepare(kernel, steps, &folder).map_err(|Missing(what)| {
+        let (vm, release) = prepare(kernel, steps, &folder).map_err(|Missing(what)| {
             format!("no guest: {what} (needs Debian packages once; PLOOP_SKIP_REAL_KERNEL=1 leaves these tests out)")
         })?;
+        println!("{}: Linux {release}", kernel.name());
+        linux = release;
         match vm.watch(LIMIT, |line| pin(kernel, line, board)) {
             Ok(()) => break,
             Err(Failure::Silent) if boot < BOOTS => println!(
@@ -148,7 +151,10 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
         }
     }
     board.pin(kernel, IMAGES, images.map(|names| names.join(" ")));
-    Ok(format!("{:.0} s", began.elapsed().as_secs_f64()))
+    Ok(format!(
+        "Linux {linux}, {:.0} s",
+        began.elapsed().as_secs_f64()
+    ))
 }
 
 fn pin(kernel: Kernel, line: Line, board: &Board) {
@@ -167,10 +173,11 @@ fn pin(kernel: Kernel, line: Line, board: &Board) {
 
 /// What is known to be missing: from a kernel, or from the device itself.
 fn may_lack(kernel: Kernel, step: &str) -> bool {
-    matches!((kernel, step), (_, "resize") | (Kernel::V6_12, "quiesce"))
+    matches!((kernel, step), (Kernel::V6_12, "quiesce"))
 }
 
-fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
+/// A guest, and which kernel it has.
+fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<(Vm, String), Missing> {
     std::fs::create_dir_all(cache())?;
     let parts = {
         // Two runs of the tests, and two guests, fetch one after the other.
@@ -179,5 +186,6 @@ fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
         gather(&cache(), kernel)?
     };
     let initramfs = initramfs::pack(&parts)?;
-    Vm::boot(&parts, &initramfs, folder, steps)
+    let vm = Vm::boot(&parts, &initramfs, folder, steps)?;
+    Ok((vm, parts.release))
 }

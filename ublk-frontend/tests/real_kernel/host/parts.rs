@@ -18,6 +18,8 @@ const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"
 
 /// All parts of one guest.
 pub(super) struct Parts {
+    /// Which kernel, as it says itself.
+    pub(super) release: String,
     /// The kernel itself.
     pub(super) vmlinuz: PathBuf,
     /// Folder of its modules.
@@ -86,7 +88,9 @@ pub(super) fn gather(cache: &Path, kernel: Kernel) -> Result<Parts, Missing> {
         fetch_kernel(cache, kernel, &folder)?;
     }
     let (vmlinuz, modules) = kernel_files(&folder)?;
+    let release = modules.parent().and_then(Path::file_name);
     Ok(Parts {
+        release: release.unwrap_or_default().to_string_lossy().into_owned(),
         vmlinuz,
         modules,
         qemu: qemu(cache)?,
@@ -142,7 +146,7 @@ fn fetch_kernel(cache: &Path, kernel: Kernel, folder: &Path) -> Result<(), Missi
 
 fn unpack_kernel(apt: &Apt, kernel: Kernel, folder: &Path) -> Result<(), Missing> {
     let newest = |prefix: &str, suffix: &str| -> Result<String, Missing> {
-        let names = apt.names(&format!("{prefix}{}.", kernel.name()))?;
+        let names = apt.names(prefix)?;
         let version = |name: &str| -> Option<Vec<u32>> {
             let middle = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
             // `6.12.95+deb12` or `6.12.95+deb12.1`
@@ -151,15 +155,23 @@ fn unpack_kernel(apt: &Apt, kernel: Kernel, folder: &Path) -> Result<(), Missing
                 .map(|part| part.trim_start_matches("deb").parse().ok())
                 .collect()
         };
-        let found = names.iter().filter(|name| version(name).is_some());
+        let found = names
+            .iter()
+            .filter(|name| version(name).is_some_and(|version| kernel.is(&version)));
         found
             .max_by_key(|name| version(name))
             .cloned()
-            .ok_or_else(|| Missing(format!("no package {prefix}{}.*{suffix}", kernel.name())))
+            .ok_or_else(|| {
+                Missing(format!(
+                    "{} has no kernel {prefix}*{suffix} for {}",
+                    kernel.suite(),
+                    kernel.name()
+                ))
+            })
     };
     let packages = match kernel {
         Kernel::V6_12 => vec![newest("linux-image-", "-cloud-amd64-unsigned")?],
-        Kernel::V7_3 => {
+        Kernel::Newest => {
             let binary = newest("linux-binary-", "-cloud-amd64")?;
             let modules = binary.replace("linux-binary-", "linux-modules-");
             vec![binary, modules]

@@ -1,0 +1,94 @@
+//! Snapshots of a disk that is a list of images, not a bundle.
+
+use std::path::Path;
+
+use ploop_core::control::files::{ControlError, Merge, Source};
+use ploop_core::load::{load, new_image, sniff};
+
+use super::refused;
+use super::topology::Change;
+use crate::files::{NewFile, RealFile, child, sync_folder_of};
+use crate::tool::ToolError;
+use crate::tool::load::name_of;
+
+/// Puts a new, empty file on top. The old top is marked before anything can be written to the new one.
+pub fn plain(change: &mut Change<'_>, new: &Path) -> Result<(), ToolError> {
+    let top = RealFile::open_write(change.top()?)?;
+    empty_on(&top, new)?;
+    let marked = child::mark(&top, new).map_err(ToolError::io(top.path(), "mark"));
+    // The next server takes it.
+    drop(top);
+    let mut images = change.images().to_vec();
+    images.push(new.to_owned());
+    let committed = marked.and_then(|()| change.commit(images));
+    if committed.is_err() && !change.is_recorded(new) {
+        // It is empty, and nobody knows of it. The mark goes with the next server.
+        let _ = std::fs::remove_file(new);
+    }
+    committed
+}
+
+/// An empty image for the disk that `top` is an image of, durable.
+fn empty_on(top: &RealFile, new: &Path) -> Result<(), ToolError> {
+    let delta = load(top, &name_of(top.path()))?;
+    let Some(image) = delta.expanded() else {
+        return Err(refused(format!(
+            "{}: a raw disk is not written, so it needs no snapshot",
+            name_of(top.path())
+        )));
+    };
+    let layout = &image.layout;
+    let file = NewFile::create(new)?;
+    new_image(file.file(), layout.version, layout.cluster, layout.size)
+        .map_err(|error| refused(format!("{}: {error}", new.display())))?;
+    Ok(file.publish()?)
+}
+
+/// Clusters between two looks at whether it is to go on.
+const STEP: u32 = 64;
+
+/// Copies the top into the image below, and takes it away. As long as that is not done the chain has both, and shows the
+/// same.
+pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
+    let mut images = change.images().to_vec();
+    let (Some(upper), Some(lower)) = (images.pop(), images.last()) else {
+        return Err(refused("there is no snapshot to merge"));
+    };
+    let (upper, lower) = (RealFile::open_write(&upper)?, RealFile::open_write(lower)?);
+    let is_image = sniff(&lower).map_err(ToolError::io(lower.path(), "read"))?;
+    if !is_image || (change.raw_base() && images.len() == 1) {
+        return Err(refused(format!(
+            "{}: a raw disk cannot be the only one: it is not written",
+            name_of(lower.path())
+        )));
+    }
+    copy_down(change, &lower, &upper)?;
+    let (upper_path, lower_path) = (upper.path().to_owned(), lower.path().to_owned());
+    drop((upper, lower));
+    change.commit(images)?;
+    // The mark goes before the file that it names, and before anything else is written.
+    let lower = RealFile::open_write(&lower_path)?;
+    child::forget(&lower).map_err(ToolError::io(&lower_path, "remove the mark of"))?;
+    let failed = ToolError::io(&upper_path, "remove");
+    std::fs::remove_file(&upper_path).map_err(&failed)?;
+    sync_folder_of(&upper_path).map_err(&failed)
+}
+
+fn copy_down(change: &Change<'_>, lower: &RealFile, upper: &RealFile) -> Result<(), ToolError> {
+    let (lower_name, upper_name) = (name_of(lower.path()), name_of(upper.path()));
+    let source = |file, name| Source {
+        file,
+        name,
+        raw: false,
+    };
+    let failed = |error: ControlError| refused(error.to_string());
+    let mut merge =
+        Merge::backward(source(lower, &lower_name), source(upper, &upper_name)).map_err(failed)?;
+    while !merge.step(STEP).map_err(failed)?.finished {
+        if change.is_interrupted() {
+            merge.cancel().map_err(failed)?;
+            return Err(refused("interrupted: nothing is merged"));
+        }
+    }
+    Ok(())
+}

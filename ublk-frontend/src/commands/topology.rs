@@ -1,0 +1,304 @@
+//! Commands that change the files under a served device: its server steps aside for them.
+//!
+//! ```text
+//!   lock "change" ─▶ server drains, closes the image, leaves ─▶ files are changed ─▶ chain recorded ─▶ next server
+//!        │             (the disk stays; its users wait)              (the chain that was opened once more)
+//!        └── nobody else changes, adds, recovers or removes this device until then
+//! ```
+//! * To the kernel the server has died: so this works on every kernel, and requests go on where they were.
+//! * The record is replaced in one step, when the new chain is whole and opens. If the command is killed, `recover` serves
+//!   what is recorded: the old chain, or the new one.
+//! * A server of systemd is started again by systemd, which waits for the change; any other one by the command.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ploop_core::control::files::grow;
+
+use super::tell::question;
+use super::{detach, folder, refused};
+use crate::cli::{Resize, Snapshot};
+use crate::files::{RealFile, child};
+use crate::tool::ToolError;
+use crate::tool::load::name_of;
+use crate::tool::output::{Output, complain};
+use crate::ublk::ctrl::{Control, disk_node};
+use crate::ublk::socket::{Answer, Question};
+use crate::ublk::state::{Folder, Record};
+use crate::ublk::{setup, sys};
+
+/// How long systemd may take to start the next server. Then the command does.
+const SYSTEMD: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A device whose server has stepped aside: its images are closed, and nobody has them.
+#[derive(Debug)]
+pub struct Change<'a> {
+    folder: &'a Folder,
+    record: Record,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Change<'_> {
+    /// The images, oldest first.
+    #[must_use]
+    pub fn images(&self) -> &[PathBuf] {
+        &self.record.images
+    }
+
+    /// The first image is a raw disk, whatever it looks like.
+    #[must_use]
+    pub fn raw_base(&self) -> bool {
+        self.record.raw_base
+    }
+
+    /// Somebody wants the command to end: what takes long is given up.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The image that is written.
+    pub fn top(&self) -> Result<&Path, ToolError> {
+        let top = self.record.images.last();
+        top.map(PathBuf::as_path)
+            .ok_or_else(|| refused(format!("device {} has no image", self.record.id)))
+    }
+
+    /// From now on these are the images; they must be whole and durable. Also to be called when an image was changed and
+    /// the list is the same.
+    pub fn commit(&mut self, images: Vec<PathBuf>) -> Result<(), ToolError> {
+        let record = Record {
+            images,
+            ..self.record.clone()
+        };
+        setup::try_images(&record)?;
+        self.folder.save(&record)?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// True if the next server would use this file, as far as can be told.
+    #[must_use]
+    pub fn is_recorded(&self, file: &Path) -> bool {
+        let record = self.folder.load(self.record.id);
+        record.map_or(true, |record| {
+            record.is_some_and(|record| record.images.iter().any(|image| image == file))
+        })
+    }
+}
+
+/// Does something with the images of a device while its users wait. In the end it has a server again, whatever happened.
+pub fn with_server_aside<T>(
+    folder: &Folder,
+    id: u32,
+    work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
+) -> Result<T, ToolError> {
+    let changing = folder.begin_change(id)?;
+    let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
+    let record = writable(folder, id)?;
+    // From here on the disk waits: a key that is pressed must not leave it so.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
+        let kept = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+        kept.map_err(|error| refused(format!("signals: {error}")))?;
+    }
+    let aside = match question(folder, id, Question::StepAside) {
+        // It may have died of it.
+        Err(error) => Err(error),
+        Ok(None) => {
+            return Err(refused(format!(
+                "device {id} has no server (`ploop-ublk recover {id}` starts one)"
+            )));
+        }
+        Ok(Some(Answer::Aside { supervised })) => Ok(supervised),
+        Ok(Some(Answer::NotClosed(why))) => Err(refused(format!(
+            "device {id}: its image could not be closed: {why}"
+        ))),
+        Ok(Some(Answer::Refused(why))) => {
+            return Err(refused(format!("device {id}: {why}")));
+        }
+        Ok(Some(other)) => {
+            return Err(refused(format!("device {id}: a strange answer: {other:?}")));
+        }
+    };
+    let supervised = *aside.as_ref().unwrap_or(&false);
+    let outcome = aside.and_then(|_| {
+        // The last of the old server is gone when its lock is.
+        let _lock = setup::lock(folder, id)?;
+        // Its map is no newer than the image, and older than what is done now.
+        let record = Record {
+            closed: true,
+            ..record
+        };
+        folder.save(&record)?;
+        work(&mut Change {
+            folder,
+            record,
+            interrupted,
+        })
+    });
+    drop(changing);
+    match (outcome, bring_back(folder, id, supervised)) {
+        (outcome, Ok(())) => outcome,
+        (Ok(_), Err(error)) => Err(refused(format!(
+            "it is done, but device {id} has no server: {error} (`ploop-ublk recover {id}`)"
+        ))),
+        (Err(first), Err(error)) => Err(refused(format!(
+            "{first}; and device {id} has no server: {error} (`ploop-ublk recover {id}`)"
+        ))),
+    }
+}
+
+/// Why nothing is done to a device.
+pub(crate) fn being_changed(id: u32) -> String {
+    format!("device {id} is being changed by another command")
+}
+
+fn writable(folder: &Folder, id: u32) -> Result<Record, ToolError> {
+    match folder.load(id)? {
+        None => Err(refused(format!("there is no device {id} of ours"))),
+        Some(record) if record.read_only => Err(refused(format!(
+            "device {id} is read-only: its images are changed without it"
+        ))),
+        Some(record) => Ok(record),
+    }
+}
+
+/// Gives the device a server, or sees systemd do it.
+fn bring_back(folder: &Folder, id: u32, supervised: bool) -> Result<(), ToolError> {
+    let until = Instant::now() + SYSTEMD;
+    while supervised && Instant::now() < until {
+        if answers(folder, id) {
+            return Ok(());
+        }
+        thread::sleep(LOOK);
+    }
+    match detach::start(&["recover".into(), id.to_string().into()]) {
+        // Somebody else was faster.
+        Err(_) if answers(folder, id) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn answers(folder: &Folder, id: u32) -> bool {
+    matches!(
+        question(folder, id, Question::Info),
+        Ok(Some(Answer::Info(_)))
+    )
+}
+
+/// `snapshot create --id`: from now on the disk is written to a new file, and what it holds now stays in the old one.
+pub fn snapshot_create(
+    id: u32,
+    file: Option<&Path>,
+    out: &mut Output<impl Write>,
+) -> Result<(), ToolError> {
+    let folder = folder()?;
+    let record = writable(&folder, id)?;
+    let Some(file) = file else {
+        return Err(refused(format!(
+            "device {id} is made of single images: name the new one with --file"
+        )));
+    };
+    let new = std::path::absolute(file).map_err(ToolError::io(file, "find"))?;
+    if new.symlink_metadata().is_ok() {
+        return Err(refused(format!("{}: exists already", new.display())));
+    }
+    if let Some(top) = record.images.last()
+        && !child::can_be_marked(top)
+    {
+        return Err(refused(format!(
+            "{}: its file system has no extended attributes, so that it cannot be marked as the lower file of a snapshot",
+            top.display()
+        )));
+    }
+    let images = with_server_aside(&folder, id, |change| {
+        super::snapshot::plain(change, &new)?;
+        Ok(change.images().to_vec())
+    })?;
+    list(&images, out)
+}
+
+/// The images as `add` wants them.
+fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let images: Vec<String> = images
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    out.line(images.join(" "))
+}
+
+/// `snapshot merge --id`: the newest file goes, its content is in the one below.
+pub fn snapshot_merge(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let folder = folder()?;
+    if writable(&folder, id)?.images.len() < 2 {
+        return Err(refused(format!(
+            "device {id} has one image: there is no snapshot to merge"
+        )));
+    }
+    let images = with_server_aside(&folder, id, |change| {
+        super::snapshot::merge(change)?;
+        Ok(change.images().to_vec())
+    })?;
+    list(&images, out)
+}
+
+/// `snapshot ... --id`.
+pub fn snapshot(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    match asked {
+        Snapshot::Create { id, file } => snapshot_create(*id, file.as_deref(), out),
+        Snapshot::Merge { id } => snapshot_merge(*id, out),
+    }
+}
+
+/// `resize`: the image grows while the server stands aside, then the kernel is told.
+///
+/// If it is killed in between, the same command once more does what is left.
+pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let (folder, size) = (folder()?, asked.size.0);
+    if let Some(Answer::Info(now)) = question(&folder, asked.id, Question::Info)?
+        && now.size > size.bytes()
+    {
+        // Nobody has to wait for that.
+        return Err(refused(format!(
+            "device {}: it has {} bytes, and a disk does not become smaller",
+            asked.id, now.size
+        )));
+    }
+    let record = with_server_aside(&folder, asked.id, |change| {
+        let top = RealFile::open_write(change.top()?)?;
+        let grown = grow(&top, &name_of(top.path()), size);
+        drop(top);
+        grown.map_err(|error| refused(error.to_string()))?;
+        change.commit(change.images().to_vec())?;
+        Ok(change.record.clone())
+    })?;
+    let block = u64::from(record.block / 512).max(1);
+    if record.flags & sys::F_UPDATE_SIZE == 0 {
+        complain(
+            "note",
+            format_args!(
+                "the image has grown; this kernel cannot change the size of a disk in use (Linux 6.16): {} shows it after `del` and `add`",
+                disk_node(asked.id).display()
+            ),
+        );
+    } else {
+        let mut control = Control::open().map_err(|error| refused(error.to_string()))?;
+        let updated = control.update_size(asked.id, size.0 / block * block);
+        updated.map_err(|error| {
+            refused(format!(
+                "the image has grown, but the kernel was not told: {error}; the same command once more tells it"
+            ))
+        })?;
+    }
+    out.line(size.bytes())
+}
