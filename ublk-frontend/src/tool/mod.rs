@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use ploop_core::error::LoadError;
 
+use crate::bundle::BundleError;
 use crate::cli::Command;
 use crate::commands::{
     add, bench, del, device_number, features, list, manual, recover, show, tell,
@@ -34,6 +35,9 @@ pub enum ToolError {
     /// A file is not an image that can be used.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The descriptor of a bundle is not one that can be used.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Reading or writing failed.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Io {

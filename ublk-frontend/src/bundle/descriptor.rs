@@ -1,0 +1,528 @@
+//! `DiskDescriptor.xml`: what it says, and the changes that are made to it.
+//!
+//! * A descriptor in memory is the document and what was read of it; every change is made to the document and read again,
+//!   so that the two never differ.
+//! * Only values are checked here: that a GUID is one, that what must be there is there once. Whether the snapshots form a
+//!   tree is asked of [`Tree`](super::tree::Tree).
+//! * What nobody here knows is kept.
+
+use std::path::{Component, Path, PathBuf};
+
+use ploop_core::units::Sectors;
+
+use super::guid::Guid;
+use super::refusal::{Refusal, Rule};
+use super::xml::{Document, Element};
+
+/// Longest file name in bytes, folders included.
+const MOST_PATH: usize = 4095;
+
+/// A descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    document: Document,
+    view: View,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct View {
+    size: Option<Sectors>,
+    block: Option<Sectors>,
+    images: Vec<Image>,
+    shots: Vec<Shot>,
+    top: Option<Guid>,
+}
+
+/// A file of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Whose file.
+    pub guid: Guid,
+    /// What is in it.
+    pub kind: Kind,
+    /// As it is written: from the folder of the descriptor on, or absolute.
+    pub file: PathBuf,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `Compressed`: an image.
+    Expanded,
+    /// `Plain`: a raw disk; ploop says so of the images above a raw disk, too.
+    Plain,
+}
+
+/// A snapshot, or the delta that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shot {
+    /// Its name.
+    pub guid: Guid,
+    /// The one below; `None` for the oldest.
+    pub parent: Option<Guid>,
+    /// Whether it is to go.
+    pub temporary: Option<Temporary>,
+}
+
+/// Why a snapshot is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temporary {
+    /// It was deleted, or its merge with the one above has begun: what it held alone may be gone.
+    Plain,
+    /// Another program's merge, which only that program can end (`TemporaryZero`, `TemporaryZeroSwap`).
+    Foreign,
+}
+
+/// What a new descriptor says.
+#[derive(Clone, Copy, Debug)]
+pub struct NewDisk<'a> {
+    /// Size of the disk.
+    pub size: Sectors,
+    /// Cluster size.
+    pub cluster: Sectors,
+    /// The image.
+    pub file: &'a str,
+    /// Informational.
+    pub heads: u32,
+    /// Informational.
+    pub cylinders: u32,
+}
+
+impl Descriptor {
+    /// Reads a descriptor.
+    pub fn parse(bytes: &[u8]) -> Result<Descriptor, Refusal> {
+        Descriptor::of(Document::parse(bytes)?)
+    }
+
+    /// The descriptor of a new disk: one image, which is the top.
+    pub fn new(disk: &NewDisk<'_>) -> Result<Descriptor, Refusal> {
+        let (heads, cylinders) = (disk.heads.max(1), disk.cylinders.max(1));
+        let track = disk.size.0 / (u64::from(heads) * u64::from(cylinders));
+        let text = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?>
+<Parallels_disk_image Version="1.0">
+  <Disk_Parameters>
+    <Disk_size>{size}</Disk_size>
+    <Cylinders>{cylinders}</Cylinders>
+    <Heads>{heads}</Heads>
+    <Sectors>{track}</Sectors>
+    <Padding>0</Padding>
+  </Disk_Parameters>
+  <StorageData>
+    <Storage>
+      <Start>0</Start>
+      <End>{size}</End>
+      <Blocksize>{cluster}</Blocksize>
+      <Image>
+        <GUID>{top}</GUID>
+        <Type>Compressed</Type>
+        <File>{file}</File>
+      </Image>
+    </Storage>
+  </StorageData>
+  <Snapshots>
+    <TopGUID>{top}</TopGUID>
+    <Shot>
+      <GUID>{top}</GUID>
+      <ParentGUID>{none}</ParentGUID>
+    </Shot>
+  </Snapshots>
+</Parallels_disk_image>
+"#,
+            size = disk.size.0,
+            cluster = disk.cluster.0,
+            top = Guid::TOP,
+            none = Guid::NONE,
+            file = quick_xml::escape::escape(disk.file),
+        );
+        Descriptor::parse(text.as_bytes())
+    }
+
+    fn of(document: Document) -> Result<Descriptor, Refusal> {
+        let view = View::read(&document.root)?;
+        Ok(Descriptor { document, view })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn print(&self) -> String {
+        self.document.print()
+    }
+
+    /// `Disk_size`: size of the disk. What the images say counts.
+    #[must_use]
+    pub fn size(&self) -> Option<Sectors> {
+        self.view.size
+    }
+
+    /// `Blocksize`: the cluster size.
+    #[must_use]
+    pub fn block(&self) -> Option<Sectors> {
+        self.view.block
+    }
+
+    /// The files, in the order of the descriptor.
+    #[must_use]
+    pub fn images(&self) -> &[Image] {
+        &self.view.images
+    }
+
+    /// The snapshots, in the order of the descriptor.
+    #[must_use]
+    pub fn shots(&self) -> &[Shot] {
+        &self.view.shots
+    }
+
+    /// `TopGUID`, if it is there.
+    #[must_use]
+    pub fn top(&self) -> Option<Guid> {
+        self.view.top
+    }
+
+    /// The same with something changed.
+    fn changed(&self, change: impl FnOnce(&mut Element)) -> Result<Descriptor, Refusal> {
+        let mut document = self.document.clone();
+        change(&mut document.root);
+        Descriptor::of(document)
+    }
+
+    /// With `TopGUID` and the `Shot` of an only image, which old descriptors leave out.
+    pub fn with_top(&self, top: Guid) -> Result<Descriptor, Refusal> {
+        let (shots, named) = (self.shots().to_vec(), self.top().is_some());
+        self.changed(|root| {
+            if root.first_mut("Snapshots").is_none() {
+                root.add(Element::holding("Snapshots", Vec::new()));
+            }
+            if let Some(snapshots) = root.first_mut("Snapshots") {
+                if snapshots.first_mut("Shot").is_none() {
+                    for shot in &shots {
+                        snapshots.add(shot_element(shot.guid, shot.parent));
+                    }
+                }
+                if !named {
+                    snapshots.add_first(Element::with_text("TopGUID", &top.to_string()));
+                }
+            }
+        })
+    }
+
+    /// With another file and its snapshot.
+    pub fn with_image(&self, image: &Image, parent: Option<Guid>) -> Result<Descriptor, Refusal> {
+        let file = image
+            .file
+            .to_str()
+            .ok_or_else(|| Refusal::value("File", image.file.display(), Rule::NotAFile))?;
+        let kind = match image.kind {
+            Kind::Expanded => "Compressed",
+            Kind::Plain => "Plain",
+        };
+        let element = Element::holding(
+            "Image",
+            vec![
+                Element::with_text("GUID", &image.guid.to_string()),
+                Element::with_text("Type", kind),
+                Element::with_text("File", file),
+            ],
+        );
+        self.changed(|root| {
+            if let Some(storage) = storage_mut(root) {
+                storage.add(element);
+            }
+            if let Some(snapshots) = root.first_mut("Snapshots") {
+                snapshots.add(shot_element(image.guid, parent));
+            }
+        })
+    }
+
+    /// Without a file and its snapshot.
+    pub fn without(&self, guid: Guid) -> Result<Descriptor, Refusal> {
+        self.changed(|root| {
+            if let Some(storage) = storage_mut(root) {
+                storage.remove(|element| element.name() == "Image" && is_of(element, guid));
+            }
+            if let Some(snapshots) = root.first_mut("Snapshots") {
+                snapshots.remove(|element| element.name() == "Shot" && is_of(element, guid));
+            }
+        })
+    }
+
+    /// With another name for a snapshot wherever it is named, `TopGUID` too.
+    pub fn renamed(&self, from: Guid, to: Guid) -> Result<Descriptor, Refusal> {
+        self.changed(|root| {
+            if let Some(storage) = storage_mut(root) {
+                for image in storage.elements_mut().filter(|e| e.name() == "Image") {
+                    rename(image, "GUID", from, to);
+                }
+            }
+            if let Some(snapshots) = root.first_mut("Snapshots") {
+                rename(snapshots, "TopGUID", from, to);
+                for shot in snapshots.elements_mut().filter(|e| e.name() == "Shot") {
+                    rename(shot, "GUID", from, to);
+                    rename(shot, "ParentGUID", from, to);
+                }
+            }
+        })
+    }
+
+    /// After the file of `upper` was merged into that of its parent `lower`: the file of `lower` is that of `upper` now, and
+    /// `lower` is gone.
+    pub fn merged(&self, lower: Guid, upper: Guid) -> Result<Descriptor, Refusal> {
+        let below = self
+            .shots()
+            .iter()
+            .find(|shot| shot.guid == lower)
+            .and_then(|shot| shot.parent);
+        self.changed(|root| {
+            if let Some(storage) = storage_mut(root) {
+                storage.remove(|element| element.name() == "Image" && is_of(element, upper));
+                for image in storage.elements_mut().filter(|e| e.name() == "Image") {
+                    rename(image, "GUID", lower, upper);
+                }
+            }
+            if let Some(snapshots) = root.first_mut("Snapshots") {
+                snapshots.remove(|element| element.name() == "Shot" && is_of(element, lower));
+                for shot in snapshots.elements_mut().filter(|e| e.name() == "Shot") {
+                    rename(shot, "ParentGUID", lower, below.unwrap_or(Guid::NONE));
+                }
+            }
+        })
+    }
+
+    /// With the mark of a snapshot that is to go.
+    pub fn marked_temporary(&self, guid: Guid) -> Result<Descriptor, Refusal> {
+        self.changed(|root| {
+            let Some(snapshots) = root.first_mut("Snapshots") else {
+                return;
+            };
+            let shot = snapshots
+                .elements_mut()
+                .find(|element| element.name() == "Shot" && is_of(element, guid));
+            if let Some(shot) = shot
+                && shot.first_mut("Temporary").is_none()
+            {
+                shot.add(Element::empty("Temporary"));
+            }
+        })
+    }
+
+    /// With another size of the disk.
+    pub fn resized(&self, size: Sectors) -> Result<Descriptor, Refusal> {
+        let text = size.0.to_string();
+        self.changed(|root| {
+            if let Some(parameters) = root.first_mut("Disk_Parameters") {
+                match parameters.first_mut("Disk_size") {
+                    Some(element) => element.set_text(&text),
+                    None => parameters.add_first(Element::with_text("Disk_size", &text)),
+                }
+                let mut number = |name| {
+                    let element = parameters.first_mut(name)?;
+                    element.text().ok()?.trim().parse::<u64>().ok()
+                };
+                let per_cylinder = number("Heads")
+                    .zip(number("Sectors"))
+                    .and_then(|(heads, sectors)| heads.checked_mul(sectors));
+                if let (Some(per_cylinder), Some(cylinders)) =
+                    (per_cylinder, parameters.first_mut("Cylinders"))
+                {
+                    let count = size.0.checked_div(per_cylinder).unwrap_or(1).max(1);
+                    cylinders.set_text(&count.to_string());
+                }
+            }
+            if let Some(end) = storage_mut(root).and_then(|storage| storage.first_mut("End")) {
+                end.set_text(&text);
+            }
+        })
+    }
+}
+
+fn storage_mut(root: &mut Element) -> Option<&mut Element> {
+    root.first_mut("StorageData")?.first_mut("Storage")
+}
+
+fn shot_element(guid: Guid, parent: Option<Guid>) -> Element {
+    let parent = parent.unwrap_or(Guid::NONE);
+    Element::holding(
+        "Shot",
+        vec![
+            Element::with_text("GUID", &guid.to_string()),
+            Element::with_text("ParentGUID", &parent.to_string()),
+        ],
+    )
+}
+
+/// The GUID that the element in `element` holds, if it holds one.
+fn guid_in(element: &Element, name: &str) -> Option<Guid> {
+    let text = element.only(name).ok()??.text().ok()?;
+    Guid::braced(text.trim()).ok()
+}
+
+fn is_of(element: &Element, guid: Guid) -> bool {
+    guid_in(element, "GUID") == Some(guid)
+}
+
+fn rename(element: &mut Element, name: &str, from: Guid, to: Guid) {
+    if guid_in(element, name) == Some(from)
+        && let Some(inner) = element.first_mut(name)
+    {
+        inner.set_text(&to.to_string());
+    }
+}
+
+impl View {
+    fn read(root: &Element) -> Result<View, Refusal> {
+        if !matches!(root.name(), "Parallels_disk_image" | "Virtuozzo_disk_image") {
+            return Err(Refusal::value("root", root.name(), Rule::Root));
+        }
+        let parameters = must(root, "Disk_Parameters")?;
+        let data = must(root, "StorageData")?;
+        let mut storages = data
+            .elements()
+            .filter(|element| element.name() == "Storage");
+        let storage = storages
+            .next()
+            .ok_or_else(|| Refusal::of("StorageData/Storage", Rule::Missing))?;
+        if storages.next().is_some() {
+            return Err(Refusal::of("StorageData/Storage", Rule::Split));
+        }
+        let images = named(storage, "Image")
+            .map(image)
+            .collect::<Result<Vec<_>, _>>()?;
+        let (mut shots, mut top) = (Vec::new(), None);
+        if let Some(snapshots) = root.only("Snapshots")? {
+            shots = named(snapshots, "Shot")
+                .map(shot)
+                .collect::<Result<Vec<_>, _>>()?;
+            top = match snapshots.only("TopGUID")? {
+                Some(element) => Some(guid("Snapshots/TopGUID", element)?),
+                None => None,
+            };
+        }
+        // Old descriptors do not speak of the snapshots if there are none.
+        if let ([only], true) = (images.as_slice(), shots.is_empty()) {
+            shots.push(Shot {
+                guid: only.guid,
+                parent: None,
+                temporary: None,
+            });
+        }
+        let preallocated = number(storage, "Preallocated")?;
+        match preallocated {
+            None | Some(0) => {}
+            Some(1) if images.iter().all(|image| image.kind == Kind::Expanded) => {}
+            Some(1) => {
+                return Err(Refusal::value(
+                    "Storage/Preallocated",
+                    1,
+                    Rule::PlainPreallocated,
+                ));
+            }
+            Some(other) => {
+                return Err(Refusal::value(
+                    "Storage/Preallocated",
+                    other,
+                    Rule::NotANumber,
+                ));
+            }
+        }
+        Ok(View {
+            size: number(parameters, "Disk_size")?.map(Sectors),
+            block: number(storage, "Blocksize")?.map(Sectors),
+            images,
+            shots,
+            top,
+        })
+    }
+}
+
+fn named<'e>(element: &'e Element, name: &'static str) -> impl Iterator<Item = &'e Element> {
+    element.elements().filter(move |inner| inner.name() == name)
+}
+
+fn must<'e>(element: &'e Element, name: &str) -> Result<&'e Element, Refusal> {
+    element
+        .only(name)?
+        .ok_or_else(|| Refusal::of(format!("{}/{name}", element.name()), Rule::Missing))
+}
+
+fn image(element: &Element) -> Result<Image, Refusal> {
+    let guid = guid("Image/GUID", must(element, "GUID")?)?;
+    let kind = match element.only("Type")? {
+        None => Kind::Expanded,
+        Some(kind) => match kind.text()?.trim() {
+            "Compressed" => Kind::Expanded,
+            "Plain" => Kind::Plain,
+            other => return Err(Refusal::value("Image/Type", other, Rule::NotAType)),
+        },
+    };
+    let file = must(element, "File")?.text()?;
+    let path = Path::new(&file);
+    let is_file = matches!(path.components().next_back(), Some(Component::Normal(_)));
+    if !is_file || file.len() > MOST_PATH || file.ends_with('/') || file.contains('\0') {
+        return Err(Refusal::value("Image/File", file, Rule::NotAFile));
+    }
+    let file = path.to_owned();
+    Ok(Image { guid, kind, file })
+}
+
+fn shot(element: &Element) -> Result<Shot, Refusal> {
+    let own = guid("Shot/GUID", must(element, "GUID")?)?;
+    let parent = any_guid("Shot/ParentGUID", must(element, "ParentGUID")?)?;
+    let is = |name: &str| element.elements().any(|inner| inner.name() == name);
+    let temporary = if is("TemporaryZero") || is("TemporaryZeroSwap") {
+        Some(Temporary::Foreign)
+    } else {
+        is("Temporary").then_some(Temporary::Plain)
+    };
+    Ok(Shot {
+        guid: own,
+        parent: (parent != Guid::NONE).then_some(parent),
+        temporary,
+    })
+}
+
+/// The GUID of something.
+fn guid(what: &str, element: &Element) -> Result<Guid, Refusal> {
+    match any_guid(what, element)? {
+        Guid::NONE => Err(Refusal::value(what, Guid::NONE, Rule::Nil)),
+        guid => Ok(guid),
+    }
+}
+
+fn any_guid(what: &str, element: &Element) -> Result<Guid, Refusal> {
+    let text = element.text()?;
+    Guid::braced(text.trim()).map_err(|_| Refusal::value(what, text, Rule::NotAGuid))
+}
+
+/// The number that an element in `element` holds, as `strtoul` with base 0 reads it, or `None` if there is no such element.
+fn number(element: &Element, name: &str) -> Result<Option<u64>, Refusal> {
+    let Some(inner) = element.only(name)? else {
+        return Ok(None);
+    };
+    let text = inner.text()?;
+    let digits = text.trim();
+    let value = if let Some(hex) = digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+        strict(hex, 16)
+    } else if digits.len() > 1 && digits.starts_with('0') {
+        strict(digits, 8)
+    } else {
+        strict(digits, 10)
+    };
+    value.map(Some).ok_or_else(|| {
+        Refusal::value(
+            format!("{}/{name}", element.name()),
+            &text,
+            Rule::NotANumber,
+        )
+    })
+}
+
+/// A number without a sign.
+fn strict(digits: &str, radix: u32) -> Option<u64> {
+    let all = digits.chars().all(|c| c.is_digit(radix));
+    all.then(|| u64::from_str_radix(digits, radix).ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests;
