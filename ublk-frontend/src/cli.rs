@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use ploop_core::format::geometry::Version;
 
+use crate::bundle::Guid;
 use crate::ring::Direct;
 use crate::size::{Delay, Size};
 use crate::ublk::server::ZeroCopy;
@@ -35,6 +36,9 @@ pub enum Command {
     Map(Map),
     Check(Check),
     Convert(Convert),
+    Init(Init),
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     Add(Add),
     Del(Del),
     List(List),
@@ -266,12 +270,99 @@ impl From<VersionArg> for Version {
     }
 }
 
+/// Make a bundle: a folder with an empty image and a `DiskDescriptor.xml`, as `ploop init` makes it.
+///
+/// Wherever a command takes an image, the folder can be given instead.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// The folder to make. May exist if it is empty.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Size of the virtual disk: bytes, or with K, M, G, T, P or E (1024-fold steps); a multiple of 512.
+    #[arg(long, short)]
+    pub size: Size,
+    /// Format of the image.
+    #[command(flatten)]
+    pub shape: Shape,
+    /// Print JSON: the folder and the image.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Snapshots of a bundle: states of its disk that can be gone back to.
+///
+/// A bundle is a folder with a `DiskDescriptor.xml`. Nobody may have its disk open. A crash leaves the old chain or the new
+/// one; what else a killed change has left is taken away by the next one.
+///
+/// Exit status: 0 if it worked, 1 with one line on standard error if not.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    Create(SnapshotCreate),
+    List(SnapshotList),
+    Delete(SnapshotDelete),
+    Switch(SnapshotSwitch),
+}
+
+/// Take a snapshot: what is written from now on goes into a new file. Prints the snapshot's GUID.
+#[derive(Debug, clap::Args)]
+#[command(name = "create")]
+pub struct SnapshotCreate {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The snapshot's name. If not given, a random one.
+    #[arg(long, value_name = "GUID")]
+    pub guid: Option<Guid>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// List the snapshots: a tree, the oldest first. The one marked with `*` is what is written.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotList {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Delete a snapshot.
+///
+/// If nothing stands on it, its file is removed. If one other does, what that one lacks is kept: the two files become one.
+/// If several do, it is marked as temporary, as ploop does it, and goes when only one is left.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotDelete {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The snapshot.
+    pub guid: Guid,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Go back to a snapshot: what was written since the last one is dropped. The snapshot stays.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotSwitch {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The snapshot.
+    pub guid: Guid,
+    /// Keep what was written since the last snapshot as a snapshot, too; its GUID is printed.
+    #[arg(long)]
+    pub save: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Show what an image's header says, or what a device does.
 ///
 /// Works on images whose block table is damaged; says so then.
 #[derive(Debug, clap::Args)]
 pub struct Info {
-    /// The image, or a raw file; or a device: its number, or /dev/ublkbN.
+    /// The image, or a raw file; or a bundle: all its files, the top first; or a device: its number, or /dev/ublkbN.
     pub image: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -296,9 +387,12 @@ pub struct Map {
 #[derive(Debug, clap::Args)]
 pub struct Stack {
     /// The files of the disk, oldest first. A file that does not begin with an image's signature is a raw disk; only
-    /// the first may be one.
+    /// the first may be one. Or a bundle, alone.
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
+    /// The disk as it was when this snapshot of the bundle was taken.
+    #[arg(long, value_name = "GUID")]
+    pub snapshot: Option<Guid>,
     /// The first file is a raw disk, even if it begins like an image.
     ///
     /// To be used where whoever wrote the raw disk is not trusted: he could have put an image's signature into its
@@ -314,7 +408,7 @@ pub struct Stack {
 /// found, too.
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// The image.
+    /// The image; or a bundle: all its files, the top first.
     pub image: PathBuf,
     /// Print JSON, with the keys of `qemu-img check --output=json`.
     #[arg(long)]

@@ -207,6 +207,16 @@ impl Descriptor {
         })
     }
 
+    /// With this `TopGUID` in place of another.
+    pub fn with_top_named(&self, top: Guid) -> Result<Descriptor, Refusal> {
+        self.changed(|root| {
+            let snapshots = root.first_mut("Snapshots");
+            if let Some(element) = snapshots.and_then(|s| s.first_mut("TopGUID")) {
+                element.set_text(&top.to_string());
+            }
+        })
+    }
+
     /// With another file and its snapshot.
     pub fn with_image(&self, image: &Image, parent: Option<Guid>) -> Result<Descriptor, Refusal> {
         let file = image

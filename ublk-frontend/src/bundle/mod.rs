@@ -6,10 +6,13 @@
 //!
 //! Two ways in: [`images_of`] for whoever only wants the files of a disk, and [`Change`] for whoever changes the bundle.
 
+pub mod delete;
 pub mod descriptor;
 pub mod folder;
 pub mod guid;
+pub mod held;
 pub mod refusal;
+pub mod snapshots;
 pub mod store;
 pub mod tree;
 pub mod xml;
@@ -35,10 +38,11 @@ pub struct Files {
     pub raw_base: bool,
 }
 
-/// The folder of a bundle: `path` if it is a folder, or its folder if it is a `DiskDescriptor.xml`. `None` for any other file.
+/// The folder of a bundle: `path` if it is a folder with a descriptor, or its folder if it is a descriptor. `None` for
+/// anything else.
 #[must_use]
 pub fn folder_of(path: &Path) -> Option<PathBuf> {
-    if path.is_dir() {
+    if path.is_dir() && path.join(DESCRIPTOR).symlink_metadata().is_ok() {
         return Some(path.to_owned());
     }
     let is_descriptor = path.file_name().is_some_and(|name| name == DESCRIPTOR);

@@ -135,7 +135,8 @@ impl<'f> Change<'f> {
         // Whoever renamed it may have died before it was durable.
         self.failing("sync", self.folder.sync_file(DESCRIPTOR))?;
         self.failing("sync", self.folder.sync())?;
-        for name in self.leftovers()? {
+        let tree = Bundle::read(self.folder)?.tree;
+        for name in self.leftovers(&tree)? {
             self.failing("remove a file of", self.folder.unlink(&name))?;
         }
         self.failing("remove a file of", self.folder.unlink(NEXT))?;
@@ -143,8 +144,8 @@ impl<'f> Change<'f> {
         self.failing("remove a file of", self.folder.unlink(PENDING))
     }
 
-    /// What the note names and the descriptor does not.
-    fn leftovers(&self) -> Result<Vec<String>, ToolError> {
+    /// What the note names and the descriptor, as it is on disk, does not.
+    fn leftovers(&self, tree: &Tree) -> Result<Vec<String>, ToolError> {
         let names = match self.folder.read(PENDING, MOST_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => noted(&self.failing("read", other)?),
@@ -152,7 +153,7 @@ impl<'f> Change<'f> {
         let is_left = |name: &String| {
             plain_name(name.as_ref()) == Some(name)
                 && !name.starts_with(DESCRIPTOR)
-                && !self.bundle.tree.uses(name)
+                && !tree.uses(name)
         };
         Ok(names.into_iter().filter(is_left).collect())
     }

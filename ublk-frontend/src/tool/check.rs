@@ -15,10 +15,11 @@ use ploop_core::load::{Inspection, inspect};
 use ploop_core::units::{DstClu, SECTOR_BYTES, Sector, Sectors};
 use serde::Serialize;
 
-use super::load::name_of;
+use super::load::{Trust, is_raw, name_of, open_stack};
 use super::output::Output;
 use super::{ToolError, Verdict};
-use crate::cli::Check;
+use crate::bundle::{files_of, folder_of};
+use crate::cli::{Check, Stack};
 use crate::files::RealFile;
 use crate::size::Human;
 
@@ -44,6 +45,9 @@ struct Report {
 
 /// Checks and prints.
 pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
+    if folder_of(&asked.image).is_some() {
+        return whole_bundle(asked, out);
+    }
     let file = RealFile::open_read(&asked.image)?;
     let report = examine(&file)?;
     if asked.json {
@@ -51,11 +55,52 @@ pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolE
     } else {
         print(&report, out)?
     }
-    Ok(match (report.corruptions, report.leaks) {
+    Ok(verdict(&report))
+}
+
+fn verdict(report: &Report) -> Verdict {
+    match (report.corruptions, report.leaks) {
         (0, 0) => Verdict::Fine,
         (0, _) => Verdict::Leaks,
         _ => Verdict::Corrupt,
-    })
+    }
+}
+
+/// Checks each file of the top's chain, the top first, and whether they fit together; the worst verdict counts. A raw base
+/// has nothing to be checked.
+fn whole_bundle(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
+    let files = files_of(&asked.image, None)?;
+    let (mut reports, mut worst) = (Vec::new(), Verdict::Fine);
+    for (level, path) in files.images.iter().enumerate().rev() {
+        let file = RealFile::open_read(path)?;
+        if level == 0 && (files.raw_base || is_raw(&file)?) {
+            continue;
+        }
+        let report = examine(&file)?;
+        worst = match (worst, verdict(&report)) {
+            (Verdict::Corrupt, _) | (_, Verdict::Corrupt) => Verdict::Corrupt,
+            (Verdict::Leaks, _) | (_, Verdict::Leaks) => Verdict::Leaks,
+            _ => Verdict::Fine,
+        };
+        reports.push(report);
+    }
+    if worst != Verdict::Corrupt {
+        let stack = Stack {
+            inputs: vec![asked.image.clone()],
+            snapshot: None,
+            raw_base: false,
+        };
+        open_stack(&stack, Trust::Sound)?;
+    }
+    if asked.json {
+        out.json(&reports)?;
+        return Ok(worst);
+    }
+    for report in &reports {
+        out.line(format_args!("{}:", report.filename))?;
+        print(report, out)?;
+    }
+    Ok(worst)
 }
 
 fn examine(file: &RealFile) -> Result<Report, ToolError> {

@@ -4,10 +4,12 @@ pub mod check;
 pub mod convert;
 pub mod create;
 pub mod info;
+pub mod init;
 pub mod load;
 pub mod map;
 pub mod output;
 pub mod sink;
+pub mod snapshot;
 pub mod stack;
 
 use std::io::{self, Write};
@@ -100,6 +102,8 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         .map(|()| Verdict::Fine),
         Command::Map(asked) => map::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Check(asked) => check::run(asked, &mut out),
+        Command::Init(asked) => init::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Snapshot(asked) => snapshot::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Convert(asked) => convert::run(asked).map(|()| Verdict::Fine),
         Command::Add(asked) => add::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Del(asked) => del::run(asked).map(|()| Verdict::Fine),
