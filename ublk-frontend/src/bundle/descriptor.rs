@@ -533,6 +533,3 @@ fn strict(digits: &str, radix: u32) -> Option<u64> {
     all.then(|| u64::from_str_radix(digits, radix).ok())
         .flatten()
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@
 pub mod delete;
 pub mod descriptor;
 pub mod folder;
+pub mod fuzzing;
 pub mod guid;
 pub mod held;
 pub mod refusal;
@@ -108,3 +109,6 @@ pub fn files_in(folder: &Path, bundle: &Bundle, guid: Guid) -> Result<Files, Too
         raw_base: bundle.tree.raw_base(),
     })
 }
+
+#[cfg(test)]
+mod tests;

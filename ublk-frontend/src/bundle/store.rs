@@ -235,6 +235,3 @@ fn commit(folder: &dyn Folder, descriptor: &Descriptor) -> Result<(), ToolError>
         .and_then(|()| folder.sync())
         .map_err(ToolError::io(&folder.path().join(DESCRIPTOR), "write"))
 }
-
-#[cfg(test)]
-mod tests;

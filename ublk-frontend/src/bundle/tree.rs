@@ -258,6 +258,3 @@ fn raw_base(descriptor: &Descriptor, root: Guid) -> Result<bool, Refusal> {
     }
     Err(Refusal::value("Image/GUID", first.guid, Rule::PlainAbove))
 }
-
-#[cfg(test)]
-mod tests;

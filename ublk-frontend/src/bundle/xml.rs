@@ -472,6 +472,3 @@ impl Element {
 fn is_blank(node: &Node) -> bool {
     matches!(node, Node::Text(text) if text.chars().all(char::is_whitespace))
 }
-
-#[cfg(test)]
-mod tests;
