@@ -92,7 +92,9 @@ pub struct NewDisk<'a> {
 impl Descriptor {
     /// Reads a descriptor.
     pub fn parse(bytes: &[u8]) -> Result<Descriptor, Refusal> {
-        Descriptor::of(Document::parse(bytes)?)
+        let document = Document::parse(bytes)?;
+        let view = View::read(&document.root)?;
+        Ok(Descriptor { document, view })
     }
 
     /// The descriptor of a new disk: one image, which is the top.
@@ -139,11 +141,6 @@ impl Descriptor {
         Descriptor::parse(text.as_bytes())
     }
 
-    fn of(document: Document) -> Result<Descriptor, Refusal> {
-        let view = View::read(&document.root)?;
-        Ok(Descriptor { document, view })
-    }
-
     /// The text.
     #[must_use]
     pub fn print(&self) -> String {
@@ -180,11 +177,11 @@ impl Descriptor {
         self.view.top
     }
 
-    /// The same with something changed.
+    /// The same with something changed: printed and read again, so that what is in memory is what will be in the file.
     fn changed(&self, change: impl FnOnce(&mut Element)) -> Result<Descriptor, Refusal> {
         let mut document = self.document.clone();
         change(&mut document.root);
-        Descriptor::of(document)
+        Descriptor::parse(document.print().as_bytes())
     }
 
     /// With `TopGUID` and the `Shot` of an only image, which old descriptors leave out.

@@ -258,7 +258,7 @@ fn bombs() {
         &["the descriptor", "1048577 bytes", "at most 1048576"],
     );
     // Attributes without end, all different and then one twice.
-    let many: String = (0..100_000).map(|n| format!(" a{n}=''")).collect();
+    let many: String = (0..130_000).map(|n| format!(" a{n}=''")).collect();
     let many = &many[..MOST_BYTES - 100];
     let end = many.rfind(' ').expect("a blank");
     says(&format!("<a{} a0=''/>", &many[..end]), &["twice"]);
