@@ -1,5 +1,6 @@
 //! The control plane: what happens on a drained device, and what can be asked of a running one.
 
 pub mod close;
+pub mod files;
 pub mod inspect;
 pub mod suspend;

@@ -4,6 +4,7 @@
 //! * Both functions end normally for every input, or panic with what is wrong.
 //! * Same bytes, same run.
 
+pub mod control;
 mod memory;
 mod open;
 mod picture;

@@ -1,0 +1,199 @@
+//! An image that is being changed: its header and BAT in memory, and how they reach the file.
+//!
+//! ```text
+//!   open: sound, writable ──mark──▶ marked, durably ──(changes: write_slots, write_header, each after its sync)──▶
+//!        ──close──▶ everything durable, then the mark cleared
+//! ```
+//! * The table is written in whole sectors. The header's 64 bytes are one sector with the first slots: torn never.
+//! * What is written is what is in memory; bytes behind the last slot are the file's own.
+
+use super::error::ControlError;
+use super::io::Io;
+use super::space::Space;
+use crate::delta::{ExtensionState, chain};
+use crate::drive::file::DeltaFile;
+use crate::format::geometry::HEADER_BYTES;
+use crate::format::{Header, InUse, Layout};
+use crate::load::{self, Expanded};
+use crate::units::{Clu, DstClu, SECTOR_BYTES, Sector, Sectors};
+use std::ops::Range;
+
+/// Sectors of the table written at a time.
+const PIECE: u64 = 128;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Edit<'a> {
+    pub(super) io: Io<'a>,
+    /// As on disk, or as it is going to be written next.
+    pub(super) header: Header,
+    pub(super) layout: Layout,
+    /// Raw entries.
+    pub(super) bat: Vec<u32>,
+    /// Clusters of the extension, sorted.
+    pub(super) reserved: Vec<DstClu>,
+    /// The extension was sound and vouched for when the image was opened.
+    vouched: bool,
+}
+
+impl<'a> Edit<'a> {
+    /// Reads an image. Refuses one that is not sound, or may not be written.
+    pub(super) fn open(file: &'a dyn DeltaFile, name: &'a str) -> Result<Edit<'a>, ControlError> {
+        let delta = load::load(file, name)?;
+        let Some(image) = delta.expanded() else {
+            unreachable!("the loader of images makes no raw deltas");
+        };
+        chain::check_writable(image).map_err(|problem| problem.refuse(name))?;
+        Ok(Edit::of(Io { file, name }, image))
+    }
+
+    /// An image that was read.
+    pub(super) fn of(io: Io<'a>, image: &Expanded) -> Edit<'a> {
+        Edit {
+            io,
+            header: image.header,
+            layout: image.layout,
+            bat: image.bat.clone(),
+            reserved: image.reserved.clone(),
+            vouched: image.extension == ExtensionState::Valid,
+        }
+    }
+
+    /// Guest sectors of a cluster.
+    pub(super) fn guest_len(&self, clu: Clu) -> Sectors {
+        self.layout.guest_len(clu)
+    }
+
+    /// The sector behind the last cluster that belongs to somebody; the start of data if there is none.
+    pub(super) fn image_end(&self) -> Sector {
+        let layout = &self.layout;
+        let data = self.bat.iter().filter(|&&entry| entry != 0);
+        let data = data.map(|&entry| layout.entry_sector(entry));
+        let own = self.reserved.iter().map(|&host| layout.host_sector(host));
+        let last = data.chain(own).max();
+        last.map_or(layout.data_start, |last| last.after(layout.cluster))
+    }
+
+    /// Free host clusters before [`Edit::image_end`], as ascending ranges.
+    pub(super) fn gaps(&self) -> Vec<Range<DstClu>> {
+        let layout = self.layout;
+        let end = layout.hosts_in(self.image_end().bytes());
+        let mut space = Space::new(layout, &self.bat, &self.reserved, layout.first_host());
+        let mut gaps: Vec<Range<DstClu>> = Vec::new();
+        while let Some((host, _)) = space.take().filter(|(host, _)| host.0 < end) {
+            let behind = DstClu(host.0 + 1);
+            match gaps.last_mut() {
+                Some(last) if last.end == host => last.end = behind,
+                _ => gaps.push(host..behind),
+            }
+        }
+        gaps
+    }
+
+    /// Cuts the file behind the last cluster that belongs to somebody. The slots that say so must be durable.
+    pub(super) fn cut_tail(&mut self) -> Result<u64, ControlError> {
+        let end = self.image_end().bytes();
+        let cut = self.io.len()?.saturating_sub(end);
+        if cut > 0 {
+            self.io.cut(end, "cutting the tail")?;
+        }
+        Ok(cut)
+    }
+
+    /// Sets the in-use mark, durably. Header fields changed before go with it.
+    ///
+    /// An image that is found in use may have been left by a sync that failed: what is read of it may not be durable.
+    /// So all of its table is written anew, and a tail that no entry points into is cut: an extension of the file that
+    /// is there already would not be made again.
+    pub(super) fn mark(&mut self) -> Result<(), ControlError> {
+        if self.header.is_dirty() {
+            self.cut_tail()?;
+        }
+        self.mark_with_tail()
+    }
+
+    /// As [`Edit::mark`], for an image in whose free tail there is something: nothing is cut.
+    pub(super) fn mark_with_tail(&mut self) -> Result<(), ControlError> {
+        let found = self.header.is_dirty();
+        self.header.in_use = InUse::InUse;
+        let sectors = if found { self.table_sectors() } else { 1 };
+        self.write_table(0, sectors, "setting the in-use mark")?;
+        self.io.sync("the sync of the in-use mark")
+    }
+
+    /// Makes everything durable, then clears the mark. `keep`: nothing was done that the extension does not know of, so
+    /// that it counts if it counted before.
+    pub(super) fn close(&mut self, keep: bool) -> Result<(), ControlError> {
+        self.io.sync("the sync before the mark is cleared")?;
+        self.header.in_use = if keep && self.vouched && self.header.ext_off.0 != 0 {
+            InUse::ClosedV21
+        } else {
+            InUse::Closed0
+        };
+        self.write_table(0, 1, "clearing the in-use mark")?;
+        self.io.sync("the sync after the mark is cleared")
+    }
+
+    /// Writes the header.
+    pub(super) fn write_header(&self) -> Result<(), ControlError> {
+        self.write_table(0, 1, "writing the header")
+    }
+
+    /// Writes the sectors that hold these slots, in ascending order.
+    pub(super) fn write_slots(&self, slots: impl Iterator<Item = u32>) -> Result<(), ControlError> {
+        let (mut from, mut to) = (0, 0);
+        for slot in slots {
+            let sector = self.layout.slot_at(Clu(slot)) / SECTOR_BYTES;
+            if sector > to || from == to {
+                self.write_table(from, to, "writing the BAT")?;
+                from = sector;
+            }
+            to = sector + 1;
+        }
+        self.write_table(from, to, "writing the BAT")
+    }
+
+    /// Zeros everything from the end of the BAT to this sector.
+    pub(super) fn zero_behind_bat(&self, end: Sector) -> Result<(), ControlError> {
+        const WHAT: &str = "zeroing the new part of the BAT";
+        let whole = Sector(self.table_sectors());
+        if self.layout.bat_end() % SECTOR_BYTES != 0 {
+            let mut sector = [0; SECTOR_BYTES as usize];
+            self.fill_table(whole.0 - 1, &mut sector);
+            self.io.write(whole.bytes() - SECTOR_BYTES, &sector, WHAT)?;
+        }
+        self.io.zero(whole, end.since(whole), WHAT)
+    }
+
+    fn table_sectors(&self) -> u64 {
+        self.layout.bat_end().div_ceil(SECTOR_BYTES)
+    }
+
+    fn write_table(&self, from: u64, to: u64, what: &'static str) -> Result<(), ControlError> {
+        let mut at = from;
+        while at < to {
+            let count = (to - at).min(PIECE);
+            let mut bytes = vec![0; (count * SECTOR_BYTES) as usize];
+            self.io.read(at * SECTOR_BYTES, &mut bytes, what)?;
+            self.fill_table(at, &mut bytes);
+            self.io.write(at * SECTOR_BYTES, &bytes, what)?;
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// Puts header and slots into the bytes from this sector on; what is neither stays.
+    fn fill_table(&self, sector: u64, bytes: &mut [u8]) {
+        let start = sector * SECTOR_BYTES;
+        let header = self.header.to_bytes();
+        for (at, word) in (start..).step_by(4).zip(bytes.as_chunks_mut::<4>().0) {
+            if let Some(slot) = at.checked_sub(HEADER_BYTES) {
+                if let Some(entry) = self.bat.get((slot / 4) as usize) {
+                    *word = entry.to_le_bytes();
+                }
+            } else {
+                word.copy_from_slice(&header[at as usize..at as usize + 4]);
+            }
+        }
+    }
+}

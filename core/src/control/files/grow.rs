@@ -1,0 +1,238 @@
+//! Makes an image's virtual disk larger.
+//!
+//! The BAT grows into the data area. What lies there moves first:
+//! ```text
+//!   mark ▶ copies of the clusters in the way ─sync▶ their slots ─sync▶ zeros in the new part of the BAT and behind the
+//!        old end of the disk ─sync▶ header: m_Size, m_SizeInSectors, m_FirstBlockOffset ─sync▶ mark cleared
+//! ```
+//! * Until the header is written the image has its old size, and each cluster is whole where its slot says (I29). The
+//!   header is one sector: old or new.
+//! * The new part of the BAT is zeroed wherever it was not a slot before, whether a cluster was there or not: what is
+//!   left in a free cluster would be taken for mappings (catalogue O1).
+//! * A disk that ends inside a cluster has bytes behind its end that nobody ever had to zero. They become part of it.
+//! * The extension's bitmap has the old size: from now on it does not count. It stays where it is, unless its clusters
+//!   are in the way; then the header forgets it, in the same write that sets the mark.
+
+use super::copy::Copier;
+use super::edit::Edit;
+use super::error::{ControlError, Refusal};
+use super::space::Space;
+use crate::drive::file::DeltaFile;
+use crate::error::{Field, Problem, Rule};
+use crate::format::geometry::MAX_ENTRIES;
+use crate::format::{Header, Layout, Version};
+use crate::units::{Clu, DstClu, Sector, Sectors};
+
+/// What growing did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// Virtual size before.
+    pub from: Sectors,
+    /// Virtual size now.
+    pub to: Sectors,
+    /// Clusters that were in the way of the BAT and moved.
+    pub moved: u32,
+    /// Where the format extension was that had to be given up.
+    pub extension_dropped: Option<Sector>,
+}
+
+/// Makes the virtual disk `size` sectors large. The same size is no change. A failure leaves the old size, or, if it
+/// came after the new one was written, the new one.
+///
+/// # Errors
+/// [`ControlError::Refused`] if the disk would become smaller or larger than the format allows.
+pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, ControlError> {
+    let mut edit = Edit::open(file, name)?;
+    let plan = Plan::new(&edit, size).map_err(|refusal| refusal.of(name))?;
+    let mut grown = Grown {
+        from: edit.layout.size,
+        to: size,
+        moved: plan.moves.len() as u32,
+        extension_dropped: None,
+    };
+    if grown.from == size {
+        // A mark that an earlier try left is cleared.
+        if edit.header.is_dirty() {
+            edit.mark()?;
+            edit.close(false)?;
+        }
+        return Ok(grown);
+    }
+    if plan.drops_extension {
+        grown.extension_dropped = Some(edit.header.ext_off);
+        edit.header.ext_off = Sector(0);
+    }
+    edit.mark()?;
+    plan.relocate(&mut edit)?;
+    plan.clear_the_way(&edit)?;
+    plan.switch(&mut edit)?;
+    edit.close(false)?;
+    Ok(grown)
+}
+
+/// A cluster that is in the way.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    slot: u32,
+    to: DstClu,
+    entry: u32,
+}
+
+/// Everything that is decided before anything is written.
+struct Plan {
+    layout: Layout,
+    data_off: u32,
+    /// By slot.
+    moves: Vec<Move>,
+    drops_extension: bool,
+    /// Sectors that the file must have.
+    file: u64,
+}
+
+impl Plan {
+    fn new(edit: &Edit<'_>, size: Sectors) -> Result<Plan, Refusal> {
+        let old = edit.layout;
+        if size < old.size {
+            return Err(Refusal::Shrink {
+                from: old.size,
+                to: size,
+            });
+        }
+        let (layout, data_off) = grown_layout(&edit.header, &old, size)?;
+        let start = layout.data_start;
+        let mut plan = Plan {
+            layout,
+            data_off,
+            moves: Vec::new(),
+            drops_extension: is_in_the_way(edit, start),
+            file: start.0,
+        };
+        // In the old grid: without entries a version 1 image may get another one.
+        let mut space = Space::new(old, &edit.bat, &edit.reserved, first_behind(&old, start));
+        for (slot, &entry) in (0u32..).zip(&edit.bat) {
+            if entry == 0 || old.entry_sector(entry) >= start {
+                continue;
+            }
+            let Some((to, entry)) = space.take() else {
+                return Err(Refusal::NoHost {
+                    at: old.entry_sector(u32::MAX),
+                });
+            };
+            plan.file = plan.file.max(old.host_sector(to).after(old.cluster).0);
+            plan.moves.push(Move { slot, to, entry });
+        }
+        if let Some((at, len)) = plan.ragged(edit).filter(|(at, _)| *at >= start) {
+            plan.file = plan.file.max(at.after(len).0);
+        }
+        Ok(plan)
+    }
+
+    /// Behind the old end of the disk: the rest of the last cluster, where it is now.
+    fn ragged(&self, edit: &Edit<'_>) -> Option<(Sector, Sectors)> {
+        let (old, last) = (edit.layout.size, Clu(edit.layout.entries.checked_sub(1)?));
+        let inside = edit.guest_len(last);
+        let entry = *edit.bat.get(last.0 as usize)?;
+        let grows = self.layout.size > old && inside < self.layout.cluster;
+        (grows && entry != 0).then(|| {
+            let at = self.layout.entry_sector(entry).after(inside);
+            (at, self.layout.cluster.minus(inside))
+        })
+    }
+
+    fn relocate(&self, edit: &mut Edit<'_>) -> Result<(), ControlError> {
+        edit.io.extend(self.file, "extending the file")?;
+        if self.moves.is_empty() {
+            return Ok(());
+        }
+        let (io, cluster) = (edit.io, edit.layout.cluster);
+        let mut copier = Copier::default();
+        for step in &self.moves {
+            let from = edit.layout.entry_sector(edit.bat[step.slot as usize]);
+            let to = edit.layout.host_sector(step.to);
+            copier.copy((io, from), (io, to), cluster, cluster)?;
+        }
+        io.sync("the sync of the moved clusters")?;
+        for step in &self.moves {
+            edit.bat[step.slot as usize] = step.entry;
+        }
+        edit.write_slots(self.moves.iter().map(|step| step.slot))?;
+        io.sync("the sync of the slots of moved clusters")
+    }
+
+    fn clear_the_way(&self, edit: &Edit<'_>) -> Result<(), ControlError> {
+        if self.layout.entries > edit.layout.entries {
+            edit.zero_behind_bat(self.layout.data_start)?;
+        }
+        if let Some((at, len)) = self.ragged(edit) {
+            edit.io
+                .zero(at, len, "zeroing behind the old end of the disk")?;
+        }
+        edit.io.sync("the sync of the cleared BAT")
+    }
+
+    fn switch(&self, edit: &mut Edit<'_>) -> Result<(), ControlError> {
+        edit.layout = self.layout;
+        edit.bat.resize(self.layout.entries as usize, 0);
+        edit.header.entries = self.layout.entries;
+        edit.header.size = self.layout.size;
+        edit.header.data_off = self.data_off;
+        edit.write_header()?;
+        edit.io.sync("the sync of the new size")
+    }
+}
+
+/// The layout of an image that has grown to this size, and its m_FirstBlockOffset.
+fn grown_layout(header: &Header, old: &Layout, size: Sectors) -> Result<(Layout, u32), Refusal> {
+    let too_large = |field, value, rule| Refusal::Format(Problem::new(field, value, rule));
+    if old.version == Version::V1 && size.0 > u64::from(u32::MAX) {
+        return Err(too_large(Field::VirtualSize, size.0, Rule::SizeLimit));
+    }
+    let clusters = size.0.div_ceil(old.cluster.0);
+    let entries = u32::try_from(clusters)
+        .ok()
+        .filter(|&entries| entries <= MAX_ENTRIES)
+        .ok_or(too_large(Field::Entries, clusters, Rule::EntriesLimit))?;
+    let lowest = Layout::lowest_data_start(old.version, old.cluster, entries);
+    let (data_start, data_off) = if lowest <= old.data_start {
+        (old.data_start, header.data_off)
+    } else {
+        let start = on_grid(old, lowest);
+        let field = u32::try_from(start.0);
+        let field =
+            field.map_err(|_| too_large(Field::DataOffset, start.0, Rule::DataOffsetInFile))?;
+        (start, field)
+    };
+    let layout = Layout {
+        entries,
+        size,
+        data_start,
+        ..*old
+    };
+    Ok((layout, data_off))
+}
+
+/// The first sector at or behind `at` where a cluster may begin.
+fn on_grid(layout: &Layout, at: Sector) -> Sector {
+    layout.host_sector(first_behind(layout, at))
+}
+
+/// The first cluster at or behind a sector.
+fn first_behind(layout: &Layout, at: Sector) -> DstClu {
+    Layout {
+        data_start: at,
+        ..*layout
+    }
+    .first_host()
+}
+
+/// True if the extension cannot stay: one of its clusters lies before `start`, or it is not where the header says, so
+/// that what is written next may come to stand there.
+fn is_in_the_way(edit: &Edit<'_>, start: Sector) -> bool {
+    let at = edit.header.ext_off;
+    let own = edit.layout.hosts_touching(at, edit.layout.cluster);
+    let there = own
+        .into_iter()
+        .all(|host| edit.reserved.binary_search(&DstClu(host)).is_ok());
+    let below = |host: &DstClu| edit.layout.host_sector(*host) < start;
+    at.0 != 0 && (!there || at < start || edit.reserved.iter().any(below))
+}

@@ -1,0 +1,40 @@
+//! The file operations of the control plane: they change the files of a chain that no device has open.
+//!
+//! | operation | what changes | what a guest sees of the chain |
+//! |---|---|---|
+//! | [`grow`] | one image becomes larger | the same, and zeros behind it |
+//! | [`Merge`] | one of two adjacent deltas takes in the other | the same |
+//! | [`Compact`] | clusters move into holes, the file becomes shorter | the same |
+//! | [`update_index`] | slots point to copies that somebody made | the same |
+//! | [`repair`] | what is broken is mended | the same, where it could be read at all |
+//!
+//! What all of them promise
+//! 1. *Refused before anything is written*: what does not make sense is told with file, field and value.
+//! 2. *Crash-safe*: whatever subset of the unsynced changes survives a power cut, at any call, the file is a sound image
+//!    with the same content. It may be marked as in use, and may hold clusters that belong to nobody.
+//! 3. *Retryable*: after a crash or an error the same call, made again, goes on to the same end. An object that has
+//!    returned an error is over: make a new one, which reads the file anew.
+//! 4. *In-use*: the mark is durable before the first change and is cleared when everything else is durable (I31).
+//!    An image that is found in use has its table written anew before anything is built on it: if a sync failed, what
+//!    is read may not be what is durable.
+//! 5. Unknown bytes of the header stay. All arithmetic is 64-bit. Memory follows the BAT, not the file.
+//!
+//! They need to be alone with the files that they write; the file of a chain that is only read may be read by others.
+
+mod compact;
+mod copy;
+mod edit;
+mod error;
+mod grow;
+mod index;
+mod io;
+mod merge;
+mod space;
+#[cfg(test)]
+mod tests;
+
+pub use compact::Compact;
+pub use error::{ControlError, Refusal};
+pub use grow::{Grown, grow};
+pub use index::{SlotMove, update_index};
+pub use merge::{Merge, Progress, Source};

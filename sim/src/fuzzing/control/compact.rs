@@ -1,0 +1,189 @@
+//! Drills of [`Compact`] and [`update_index`].
+
+use super::draw::{self, Wish};
+use super::drill::{Drill, Stage};
+use super::grow::geometry;
+use super::judge;
+use super::merge::draw_size;
+use crate::check::failure;
+use crate::disk::{SimFile, View};
+use crate::report::Failure;
+use crate::tape::{Kind, Tape};
+use model::fsck::fsck;
+use model::op::Value;
+use ploop_core::control::files::{Compact as CoreCompact, ControlError, SlotMove, update_index};
+use ploop_core::drive::DeltaFile;
+use ploop_core::units::{Clu, DstClu};
+
+/// An image whose clusters move into holes.
+#[derive(Clone, Debug)]
+pub struct Compact {
+    /// What it reads as.
+    pub old: Vec<Value>,
+    /// Clusters a step.
+    pub step: u32,
+}
+
+/// Draws an image with holes.
+fn draw_image(tape: &mut Tape) -> (draw::Drawn, u64, SimFile) {
+    let cluster = [1, 2, 3, 8][tape.index(Kind::Geometry, 4)];
+    let entries = 1 + u64::from(tape.choose(Kind::Geometry, 130));
+    let wish = Wish {
+        cluster,
+        size: draw_size(entries, cluster, tape),
+        mapped: 8,
+        write: 1,
+    };
+    let drawn = draw::image(&wish, tape);
+    let mut file = SimFile::new();
+    file.reset_bytes(geometry(tape), &drawn.bytes);
+    (drawn, cluster, file)
+}
+
+fn content_of(drawn: &draw::Drawn) -> Vec<Value> {
+    drawn
+        .values
+        .iter()
+        .map(|value| value.unwrap_or_default())
+        .collect()
+}
+
+impl Compact {
+    /// Draws an image with holes.
+    pub fn draw(tape: &mut Tape) -> (Compact, Vec<SimFile>) {
+        let (drawn, _, file) = draw_image(tape);
+        let compact = Compact {
+            old: content_of(&drawn),
+            step: 1 + tape.choose(Kind::Arg, 4),
+        };
+        (compact, vec![file])
+    }
+}
+
+impl Drill for Compact {
+    fn run(&self, files: &[&dyn DeltaFile]) -> Result<(), ControlError> {
+        let mut compact = CoreCompact::new(files[0], "image")?;
+        while !compact.step(self.step)?.finished {}
+        Ok(())
+    }
+
+    fn judge(&self, views: &[View<'_>], stage: Stage) -> Result<(), Failure> {
+        let delta = judge::writable(views[0], "image")?;
+        judge::content(views, false, &self.old)?;
+        if stage == Stage::Midway {
+            return Ok(());
+        }
+        if stage == Stage::Done {
+            let pinned = delta
+                .expanded()
+                .is_some_and(|image| !image.reserved.is_empty());
+            let report = fsck(&judge::Bytes(views[0]));
+            if !pinned && report.leaked() > 0 {
+                let message = format!("compact, but {:?}", report.leaks);
+                return Err(failure("leaks", message));
+            }
+            judge::closed(views[0], "image")?;
+        }
+        Ok(())
+    }
+}
+
+/// An image of which somebody has copied clusters.
+#[derive(Clone, Debug)]
+pub struct Index {
+    old: Vec<Value>,
+    moves: Vec<SlotMove>,
+    /// Byte places of the copies, and cluster bytes.
+    copies: Vec<(u64, u64)>,
+    bytes: usize,
+}
+
+impl Index {
+    /// Draws an image, and clusters that have copies behind the end of the file.
+    pub fn draw(tape: &mut Tape) -> (Index, Vec<SimFile>) {
+        let (drawn, cluster, file) = draw_image(tape);
+        let loaded = ploop_core::load::load(&file, "image").expect("drawn images are sound");
+        let layout = loaded.expanded().expect("an image").layout;
+        let mut next = layout.hosts_touching(
+            ploop_core::units::Sector(0),
+            ploop_core::units::Sectors(file.len_sectors()),
+        );
+        let (mut moves, mut copies) = (Vec::new(), Vec::new());
+        for (slot, &entry) in (0u32..).zip(&drawn.slots) {
+            let Some(from) = layout.host_of(entry) else {
+                continue;
+            };
+            if tape.choose(Kind::Arg, 4) == 3 {
+                continue;
+            }
+            let to = DstClu(next.end);
+            next.end += 1;
+            moves.push(SlotMove {
+                clu: Clu(slot),
+                from,
+                to,
+            });
+            copies.push((
+                layout.host_sector(from).bytes(),
+                layout.host_sector(to).bytes(),
+            ));
+        }
+        let index = Index {
+            old: content_of(&drawn),
+            moves,
+            copies,
+            bytes: (cluster * 512) as usize,
+        };
+        (index, vec![file])
+    }
+
+    /// Makes the copies, as somebody else would.
+    fn copy(&self, file: &dyn DeltaFile) -> std::io::Result<()> {
+        for &(from, to) in &self.copies {
+            let mut cluster = vec![0; self.bytes];
+            ploop_core::drive::file::read_padded(file, from, &mut cluster)?;
+            let mut done = 0;
+            while done < cluster.len() {
+                match file.write_at(to + done as u64, &cluster[done..])? {
+                    0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                    n => done += n,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drill for Index {
+    fn run(&self, files: &[&dyn DeltaFile]) -> Result<(), ControlError> {
+        self.copy(files[0]).map_err(|source| ControlError::Io {
+            file: "image".to_owned(),
+            what: "making the copies",
+            source,
+        })?;
+        update_index(files[0], "image", &self.moves).map(drop)
+    }
+
+    fn judge(&self, views: &[View<'_>], stage: Stage) -> Result<(), Failure> {
+        let delta = judge::writable(views[0], "image")?;
+        judge::content(views, false, &self.old)?;
+        if stage == Stage::Midway {
+            return Ok(());
+        }
+        let image = delta.expanded();
+        for step in &self.moves {
+            let found =
+                image.and_then(|image| image.layout.host_of(image.bat[step.clu.0 as usize]));
+            if found != Some(step.to) {
+                return Err(failure(
+                    "moved",
+                    format!("{:?} is at {found:?}, must be at {:?}", step.clu, step.to),
+                ));
+            }
+        }
+        if stage == Stage::Done && !self.moves.is_empty() {
+            judge::closed(views[0], "image")?;
+        }
+        Ok(())
+    }
+}
