@@ -39,6 +39,8 @@ pub enum Command {
     Init(Init),
     #[command(subcommand)]
     Snapshot(Snapshot),
+    Grow(Grow),
+    Compact(Compact),
     Add(Add),
     Del(Del),
     List(List),
@@ -301,6 +303,7 @@ pub enum Snapshot {
     List(SnapshotList),
     Delete(SnapshotDelete),
     Switch(SnapshotSwitch),
+    Merge(SnapshotMerge),
 }
 
 /// Take a snapshot: what is written from now on goes into a new file. Prints the snapshot's GUID.
@@ -353,6 +356,51 @@ pub struct SnapshotSwitch {
     #[arg(long)]
     pub save: bool,
     /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Merge a snapshot with the one below it: that one's name goes, what the disk shows stays.
+///
+/// Nothing else may stand on the one below. A merge that was cut can be asked for again, and goes on.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotMerge {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The upper one of the two. If not given, what is written is merged with the last snapshot.
+    pub guid: Option<Guid>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make a disk larger; nobody may have it open.
+///
+/// What is new reads as zeros. Of a bundle, the delta that is written grows. A crash leaves the old size or the new one.
+///
+/// Exit status: 0 if it worked, 1 with one line on standard error if not.
+#[derive(Debug, clap::Args)]
+pub struct Grow {
+    /// The image, or the bundle.
+    pub image: PathBuf,
+    /// New size: bytes, or with K, M, G, T, P or E (1024-fold steps); a multiple of 512.
+    pub size: Size,
+    /// Print JSON: the sizes before and after, and how many clusters had to move.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make an image as short as it can be: clusters move into holes, and the file ends behind the last one.
+///
+/// Of a bundle, all images that are not raw. Nobody may have them open. A crash leaves a sound image with the same content.
+///
+/// Exit status: 0 if it worked, 1 with one line on standard error if not.
+#[derive(Debug, clap::Args)]
+#[command(visible_alias = "defrag")]
+pub struct Compact {
+    /// The image, or the bundle.
+    pub image: PathBuf,
+    /// Print JSON: the lengths of each file before and after.
     #[arg(long)]
     pub json: bool,
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use super::descriptor::Temporary;
 use super::folder::Folder;
 use super::guid::Guid;
+use super::merge::{self, Report};
 use super::snapshots::{drop_leaf, refused, removable, settle, sound};
 use super::store::Change;
 use super::tree::Tree;
@@ -27,7 +28,7 @@ pub struct Deleted {
 }
 
 /// Deletes a snapshot. The caller holds the bundle's lock.
-pub fn delete(folder: &dyn Folder, guid: Guid) -> Result<Deleted, ToolError> {
+pub fn delete(folder: &dyn Folder, guid: Guid, report: Report<'_>) -> Result<Deleted, ToolError> {
     let mut change = Change::begin(folder)?;
     let node = removable(&change, guid)?;
     if guid == change.bundle().tree.top() {
@@ -42,13 +43,42 @@ pub fn delete(folder: &dyn Folder, guid: Guid) -> Result<Deleted, ToolError> {
     if node.children.len() > 1 {
         mark(&mut change, guid)?;
     } else {
-        take_out(&mut change, guid, &mut deleted)?;
+        take_out(&mut change, guid, &mut deleted, report)?;
     }
     while let Some(next) = ripe(&change.bundle().tree) {
-        take_out(&mut change, next, &mut deleted)?;
+        take_out(&mut change, next, &mut deleted, report)?;
     }
     deleted.marked = change.bundle().tree.get(guid).is_some();
     Ok(deleted)
+}
+
+/// Merges a snapshot with the one below it, whose name goes; `None`: the delta that is written. Returns whose name has gone.
+/// The caller holds the bundle's lock.
+pub fn merge_down(
+    folder: &dyn Folder,
+    guid: Option<Guid>,
+    report: Report<'_>,
+) -> Result<(Guid, Deleted), ToolError> {
+    let mut change = Change::begin(folder)?;
+    let upper = guid.unwrap_or(change.bundle().tree.top());
+    let Some(node) = change.bundle().tree.get(upper) else {
+        return Err(refused(&change, format_args!("no snapshot {upper}")));
+    };
+    let Some(lower) = node.parent else {
+        return Err(refused(
+            &change,
+            format_args!("{upper} is the oldest: there is nothing below to merge it with"),
+        ));
+    };
+    let left = merge::take_out(&mut change, lower, report)?;
+    let left = left.into_iter().collect();
+    Ok((
+        lower,
+        Deleted {
+            marked: false,
+            left,
+        },
+    ))
 }
 
 /// A marked snapshot that can go.
@@ -72,7 +102,12 @@ pub(super) fn mark(change: &mut Change<'_>, guid: Guid) -> Result<(), ToolError>
 }
 
 /// Takes a snapshot out of the bundle on which one other stands, or none.
-fn take_out(change: &mut Change<'_>, guid: Guid, deleted: &mut Deleted) -> Result<(), ToolError> {
+fn take_out(
+    change: &mut Change<'_>,
+    guid: Guid,
+    deleted: &mut Deleted,
+    report: Report<'_>,
+) -> Result<(), ToolError> {
     let child = change
         .bundle()
         .tree
@@ -80,9 +115,7 @@ fn take_out(change: &mut Change<'_>, guid: Guid, deleted: &mut Deleted) -> Resul
         .and_then(|node| node.children.first().copied());
     let left = match child {
         None => drop_leaf(change, guid)?,
-        Some(_) => {
-            return Err(refused(change, "cannot merge yet"));
-        }
+        Some(_) => merge::take_out(change, guid, report)?,
     };
     deleted.left.extend(left);
     Ok(())

@@ -296,6 +296,33 @@ impl Descriptor {
         })
     }
 
+    /// After what `upper` lacked was copied from its parent `lower` into its own file: `lower` and its file are gone. If that
+    /// was a raw disk, no image is `Plain` any more.
+    pub fn merged_up(&self, lower: Guid, upper: Guid) -> Result<Descriptor, Refusal> {
+        let parent_of = |guid| {
+            let mut shots = self.shots().iter();
+            shots.find(|shot| shot.guid == guid)?.parent
+        };
+        let below = parent_of(lower);
+        debug_assert_eq!(parent_of(upper), Some(lower));
+        self.changed(|root| {
+            if let Some(storage) = storage_mut(root) {
+                storage.remove(|element| element.name() == "Image" && is_of(element, lower));
+                let images = storage.elements_mut().filter(|e| e.name() == "Image");
+                let kinds = images.filter_map(|image| image.first_mut("Type"));
+                kinds
+                    .filter(|_| below.is_none())
+                    .for_each(|kind| kind.set_text("Compressed"));
+            }
+            if let Some(snapshots) = root.first_mut("Snapshots") {
+                snapshots.remove(|element| element.name() == "Shot" && is_of(element, lower));
+                for shot in snapshots.elements_mut().filter(|e| e.name() == "Shot") {
+                    rename(shot, "ParentGUID", lower, below.unwrap_or(Guid::NONE));
+                }
+            }
+        })
+    }
+
     /// With the mark of a snapshot that is to go.
     pub fn marked_temporary(&self, guid: Guid) -> Result<Descriptor, Refusal> {
         self.changed(|root| {

@@ -12,7 +12,7 @@ use ploop_core::units::Sectors;
 use super::double::MemFolder;
 use super::{guid, read, text};
 use crate::bundle::store::{DESCRIPTOR, LOCK, NEXT, PENDING};
-use crate::bundle::{Bundle, Change, Folder, Guid, delete, snapshots};
+use crate::bundle::{Bundle, Change, Folder, Guid, delete, resize, snapshots};
 use crate::tool::ToolError;
 
 /// Sectors of a cluster, and clusters of the disk.
@@ -48,6 +48,13 @@ fn sample() -> MemFolder {
     folder.put("2.hds", &image(&[(3, 0x23), (1, 0x21), (2, 0x22)]));
     folder.put("4.hds", &image(&[(4, 0x44)]));
     folder.put("9.hds", &image(&[(2, 0x92), (5, 0x95)]));
+    folder
+}
+
+/// The same, and less in 2: it is merged upwards.
+fn small() -> MemFolder {
+    let folder = sample();
+    folder.put("2.hds", &image(&[(3, 0x23)]));
     folder
 }
 
@@ -100,9 +107,8 @@ struct Seen {
 
 /// Runs a change, stops it after each step, crashes in many ways, and looks at what is left. `named`: the GUIDs that a change
 /// makes are the same in every run.
-fn every_crash(change: impl Fn(&dyn Folder) -> Result<(), ToolError>) -> Seen {
-    let before = sample();
-    let old = all(&before, &Bundle::read(&before).expect("sound"));
+fn every_crash(before: &MemFolder, change: impl Fn(&dyn Folder) -> Result<(), ToolError>) -> Seen {
+    let old = all(before, &Bundle::read(before).expect("sound"));
     let after = before.stopping_after(usize::MAX - 1);
     change(&after).expect("works if nothing stops it");
     let new = all(&after, &Bundle::read(&after).expect("sound"));
@@ -153,10 +159,14 @@ fn every_crash(change: impl Fn(&dyn Folder) -> Result<(), ToolError>) -> Seen {
                     // A change in two steps: one of them is done.
                     _ => {}
                 }
-                // The next change finds its way, and leaves nothing of the last one.
-                snapshots::create(&left, Some(guid(77))).unwrap_or_else(|error| {
-                    panic!("stopped after {last}, names {names:b}, bytes {pattern}: {error}")
-                });
+                // Asked for again, it comes to its end, and leaves nothing of the last time. If it has, it refuses.
+                let again = change(&left);
+                let bundle = Bundle::read(&left).expect("sound");
+                assert_eq!(
+                    all(&left, &bundle),
+                    new,
+                    "stopped after {last}, names {names:b}, bytes {pattern}, again: {again:?}"
+                );
                 must_be_tidy(&left);
             }
         }
@@ -181,7 +191,9 @@ fn must_be_tidy(folder: &MemFolder) {
 
 #[test]
 fn a_snapshot_is_taken_or_not() {
-    let seen = every_crash(|folder| snapshots::create(folder, Some(guid(5))).map(|_| ()));
+    let seen = every_crash(&sample(), |folder| {
+        snapshots::create(folder, Some(guid(5))).map(|_| ())
+    });
     assert!(
         seen.old > 10 && seen.new > 10,
         "{} {} of {}",
@@ -195,7 +207,9 @@ fn a_snapshot_is_taken_or_not() {
 #[test]
 fn a_switch_has_happened_or_not() {
     for save in [None, Some(guid(6))] {
-        let seen = every_crash(|folder| snapshots::switch(folder, guid(1), save).map(|_| ()));
+        let seen = every_crash(&sample(), |folder| {
+            snapshots::switch(folder, guid(1), save).map(|_| ())
+        });
         assert!(
             seen.old > 10 && seen.new > 10,
             "{} {} of {}",
@@ -209,7 +223,9 @@ fn a_switch_has_happened_or_not() {
 
 #[test]
 fn a_leaf_is_deleted_or_not() {
-    let seen = every_crash(|folder| delete::delete(folder, guid(4)).map(|_| ()));
+    let seen = every_crash(&sample(), |folder| {
+        delete::delete(folder, guid(4), &mut |_| {}).map(|_| ())
+    });
     assert!(
         seen.old > 10 && seen.new > 10,
         "{} {} of {}",
@@ -218,6 +234,70 @@ fn a_leaf_is_deleted_or_not() {
         seen.states
     );
     assert_eq!(seen.old + seen.new, seen.states);
+}
+
+#[test]
+fn a_merge_has_happened_or_not_and_goes_on() {
+    for (before, backward) in [(sample(), true), (small(), false)] {
+        let seen = every_crash(&before, |folder| {
+            delete::delete(folder, guid(2), &mut |_| {}).map(|_| ())
+        });
+        assert!(seen.old > 10 && seen.new > 10, "{} {}", seen.old, seen.new);
+        // Backward, the lower one is not shown any more from the mark on.
+        assert_eq!(seen.old + seen.new < seen.states, backward);
+        let done = before.stopping_after(usize::MAX - 1);
+        delete::delete(&done, guid(2), &mut |_| {}).expect("merged");
+        let kept = if backward { "2.hds" } else { "9.hds" };
+        assert!(done.files().contains_key(kept), "{:?}", done.files().keys());
+    }
+    // Into the oldest, on which something else stands: not now.
+    let folder = sample();
+    let mut calls = 0;
+    delete::merge_down(&folder, Some(guid(2)), &mut |_| calls += 1).expect_err("refused");
+    assert_eq!(calls, 0);
+    let (gone, _) = delete::merge_down(&folder, None, &mut |_| calls += 1).expect("merged");
+    assert_eq!(gone, guid(2));
+    assert!(calls > 0);
+    must_be_tidy(&folder);
+}
+
+#[test]
+fn a_disk_has_grown_or_not() {
+    let folder = sample();
+    let size = Sectors(CLUSTER * 2000);
+    resize::grow(&folder, size).expect("grown");
+    let bundle = Bundle::read(&folder).expect("sound");
+    assert_eq!(bundle.descriptor.size(), Some(size));
+    assert_eq!(
+        shows(&folder, &bundle, guid(TOP)),
+        [0x10, 0x21, 0x92, 0x23, 0, 0x95]
+    );
+    must_be_tidy(&folder);
+    let seen = every_crash(&sample(), |folder| resize::grow(folder, size).map(|_| ()));
+    // What is shown is the same: neither state can be told from the other.
+    assert_eq!(seen.old, seen.states);
+}
+
+#[test]
+fn a_snapshot_with_several_above_goes_when_one_is_left() {
+    let folder = sample();
+    let content = |n: u128| shows(&folder, &Bundle::read(&folder).expect("sound"), guid(n));
+    let before = (content(TOP), content(2));
+    assert!(
+        delete::delete(&folder, guid(1), &mut |_| {})
+            .expect("marked")
+            .marked
+    );
+    assert!(
+        !delete::delete(&folder, guid(4), &mut |_| {})
+            .expect("deleted")
+            .marked
+    );
+    let bundle = Bundle::read(&folder).expect("sound");
+    assert_eq!(bundle.tree.root(), guid(2));
+    assert_eq!(bundle.tree.nodes().len(), 2);
+    assert_eq!((content(TOP), content(2)), before);
+    must_be_tidy(&folder);
 }
 
 #[test]
@@ -244,7 +324,7 @@ fn what_the_commands_do() {
     snapshots::switch(&folder, guid(4), None).expect("switched");
     assert_eq!(content(&folder, TOP), [0x10, 0x11, 0, 0, 0x44, 0]);
     assert_eq!(content(&folder, 5), [0x10, 0x21, 0x92, 0x23, 0, 0x95]);
-    delete::delete(&folder, guid(5)).expect("deleted");
+    delete::delete(&folder, guid(5), &mut |_| {}).expect("deleted");
     assert_eq!(Bundle::read(&folder).expect("sound").tree.nodes().len(), 4);
     must_be_tidy(&folder);
 }
@@ -266,11 +346,15 @@ fn what_is_refused() {
     says(switch(7, None), "no snapshot");
     says(switch(TOP, None), "written already");
     says(switch(1, Some(guid(2))), "used already");
-    let delete = |n| delete::delete(&folder, guid(n)).map(|_| String::new());
+    let delete = |n| delete::delete(&folder, guid(n), &mut |_| {}).map(|_| String::new());
     says(delete(TOP), "snapshot switch");
     says(delete(7), "no snapshot");
     // Several stand on 1: it is only marked, and not shown or gone back to any more.
-    assert!(delete::delete(&folder, guid(1)).expect("marked").marked);
+    assert!(
+        delete::delete(&folder, guid(1), &mut |_| {})
+            .expect("marked")
+            .marked
+    );
     says(switch(1, None), "being deleted");
     assert_eq!(folder.files().len(), sample().files().len());
 }
