@@ -53,7 +53,15 @@ pub struct RealFolder {
 /// Held by the one who changes a bundle, ploop's tools included.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// A child that was just forked has the descriptor, too: the lock must not live on there.
+    fn drop(&mut self) {
+        // There was a lock; nobody can be told if it cannot be given up.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl RealFolder {
@@ -78,7 +86,7 @@ impl RealFolder {
             .open(&path)
             .map_err(ToolError::io(&path, "open"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(Errno::WOULDBLOCK) => Err(ToolError::Refused(format!(
                 "{}: in use: another program is changing this bundle",
                 self.path.display()

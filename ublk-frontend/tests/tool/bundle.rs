@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use model::image::{Image, Level, read_sector};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use crate::support::qemu::{img_ok, io};
@@ -48,7 +49,7 @@ fn write(dir: &Path, pattern: u8, cluster: usize, count: usize) {
 /// The disk, or a snapshot of it, as the tool reads it.
 fn disk(dir: &Path, snapshot: Option<&str>) -> Vec<u8> {
     let option = snapshot.map(|guid| format!("--snapshot {guid}"));
-    let command = format!("convert b out.raw {}", option.unwrap_or_default());
+    let command = format!("convert b out.raw --to raw {}", option.unwrap_or_default());
     leaves_alone(dir, &command).fine();
     let bytes = fs::read(dir.join("out.raw")).expect("read");
     fs::remove_file(dir.join("out.raw")).expect("removed");
@@ -294,19 +295,20 @@ fn a_raw_base() {
 fn grown_disks() {
     let dir = dir();
     let dir = dir.path();
-    init(dir);
+    // So small that data stands where the longer table will.
+    tool(dir, "init b --size 4M --cluster 4K").fine();
     write(dir, 0x11, 0, 4);
     tool(dir, &format!("snapshot create b --guid {ONE}")).fine();
     write(dir, 0x22, 3, 2);
     let before = sound(dir);
-    let grown = tool(dir, "grow b 2G --json").json();
+    let grown = tool(dir, "grow b 64M --json").json();
     assert_eq!(
         (&grown["size-before"], &grown["size"]),
-        (&SIZE.into(), &(2u64 << 30).into())
+        (&SIZE.into(), &(64u64 << 20).into())
     );
     let text = fs::read_to_string(dir.join("b/DiskDescriptor.xml")).expect("read");
     assert!(
-        text.contains("<Disk_size>4194304</Disk_size>") && text.contains("<End>4194304</End>"),
+        text.contains("<Disk_size>131072</Disk_size>") && text.contains("<End>131072</End>"),
         "{text}"
     );
     for row in list(dir) {
@@ -318,20 +320,20 @@ fn grown_disks() {
     let after = disk(dir, None);
     assert!(after[..SIZE] == before && after[SIZE..].iter().all(|byte| *byte == 0));
     // A merge into the smaller one below, from either side.
-    write(dir, 0x33, 30_000, 1);
+    write(dir, 0x33, 900, 1);
     let before = disk(dir, None);
     tool(dir, "snapshot merge b").fine();
     assert!(disk(dir, None) == before);
     img_ok(dir, &format!("check -f parallels {}", top(dir).display()));
     // A file alone.
-    tool(dir, "create a.hdd --size 4M --cluster 64K").fine();
+    tool(dir, "create a.hdd --size 4M --cluster 4K").fine();
     io(dir, "parallels", "a.hdd", &["write -P 0x55 64k 1M"]);
     img_ok(dir, "convert -f parallels -O raw a.hdd a.raw");
-    tool(dir, "grow a.hdd 3G").fine();
+    tool(dir, "grow a.hdd 96M").fine();
     img_ok(dir, "check -f parallels a.hdd");
-    img_ok(dir, "resize -f raw a.raw 3G");
+    img_ok(dir, "resize -f raw a.raw 96M");
     img_ok(dir, "compare -f parallels -F raw a.hdd a.raw");
-    leaves_alone(dir, "grow a.hdd 1G").refused(&["a.hdd: ", "smaller"]);
+    leaves_alone(dir, "grow a.hdd 10M").refused(&["a.hdd: ", "smaller"]);
     leaves_alone(dir, "grow nowhere 1G").refused(&["nowhere: cannot open"]);
 }
 
@@ -493,16 +495,21 @@ fn hostile_descriptors_are_one_line() {
 }
 
 /// Somebody holds a lock on a file.
-fn locked(path: &Path, exclusive: bool) -> fs::File {
-    use rustix::fs::{FlockOperation, flock};
-    let file = fs::File::open(path).expect("opened");
-    let lock = if exclusive {
-        FlockOperation::LockExclusive
-    } else {
-        FlockOperation::LockShared
-    };
-    flock(&file, lock).expect("locked");
-    file
+struct Locked(fs::File);
+
+impl Locked {
+    fn new(path: &Path, lock: FlockOperation) -> Locked {
+        let file = fs::File::open(path).expect("opened");
+        flock(&file, lock).expect("locked");
+        Locked(file)
+    }
+}
+
+impl Drop for Locked {
+    /// A child that another test has just forked has the descriptor, too.
+    fn drop(&mut self) {
+        flock(&self.0, FlockOperation::Unlock).expect("unlocked");
+    }
 }
 
 #[test]
@@ -531,15 +538,18 @@ fn a_bundle_in_use_is_not_changed() {
         }
     };
     // Served, or another tool is at it.
-    let served = locked(&top(dir), true);
+    let served = Locked::new(&top(dir), FlockOperation::LockExclusive);
     refuses(&changes, "locked it");
     drop(served);
-    let other = locked(&dir.join("b/DiskDescriptor.xml.lck"), true);
+    let other = Locked::new(
+        &dir.join("b/DiskDescriptor.xml.lck"),
+        FlockOperation::LockExclusive,
+    );
     refuses(&changes, "changing this bundle");
     refuses(&["compact b".to_owned()], "changing this bundle");
     drop(other);
     // A reader of a snapshot stands in the way of a merge of its file only.
-    let reader = locked(&dir.join("b/root.hds"), false);
+    let reader = Locked::new(&dir.join("b/root.hds"), FlockOperation::LockShared);
     refuses(&[format!("snapshot delete b {ONE}")], "root.hds");
     tool(dir, &format!("snapshot create b --guid {THREE}")).fine();
     drop(reader);
