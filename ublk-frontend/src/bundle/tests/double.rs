@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use ploop_core::drive::DeltaFile;
@@ -325,6 +325,6 @@ impl Folder for MemFolder {
 }
 
 /// The name that `path` has in a folder.
-pub(super) fn name_of(path: &PathBuf) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     plain_name(path).expect("a plain name").to_owned()
 }
