@@ -51,6 +51,11 @@ fn inputs_of_bat_ops() {
 }
 
 #[test]
+fn inputs_of_control_ops() {
+    replay_inputs("control_ops", fuzzing::control_ops);
+}
+
+#[test]
 fn inputs_of_open_image() {
     replay_inputs("open_image", fuzzing::open_image);
 }

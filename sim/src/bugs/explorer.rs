@@ -1,4 +1,4 @@
-//! loom and shuttle before a patched core: tests of `sim`, run one after another, their output read.
+//! loom, shuttle and the control plane's drills before a patched core: tests of `sim`, run one after another, their output read.
 
 use super::patch::Expected;
 use super::tree::{Tree, build};

@@ -41,6 +41,8 @@ pub enum Engine {
     Loom,
     /// Random interleavings of whole devices: `cargo test -p sim --test shuttle`.
     Shuttle,
+    /// The control plane's operations under power cuts and faults: `cargo test -p sim --test control`.
+    Control,
     /// `cargo fuzz run bat_ops`.
     BatOps,
     /// `cargo fuzz run open_image`.
@@ -53,6 +55,7 @@ impl Engine {
         Engine::Sim,
         Engine::Loom,
         Engine::Shuttle,
+        Engine::Control,
         Engine::BatOps,
         Engine::OpenImage,
     ];
@@ -64,6 +67,7 @@ impl Engine {
             Engine::Sim => "sim",
             Engine::Loom => "loom",
             Engine::Shuttle => "shuttle",
+            Engine::Control => "control",
             Engine::BatOps => "bat_ops",
             Engine::OpenImage => "open_image",
         }
@@ -93,7 +97,9 @@ impl FromStr for Engine {
     fn from_str(name: &str) -> Result<Engine, String> {
         let found = Engine::ALL.iter().find(|engine| engine.name() == name);
         found.copied().ok_or_else(|| {
-            format!("engine {name:?}: must be sim, loom, shuttle, bat_ops, open_image or fuzz")
+            format!(
+                "engine {name:?}: must be sim, loom, shuttle, control, bat_ops, open_image or fuzz"
+            )
         })
     }
 }
@@ -344,7 +350,7 @@ impl Judge<'_> {
         self.tree.patch(patch)?;
         let mut verdict = match engine {
             Engine::Sim => simulator::run(&self.tree, expected, self.options),
-            Engine::Loom | Engine::Shuttle => explorer::run(
+            Engine::Loom | Engine::Shuttle | Engine::Control => explorer::run(
                 &self.tree,
                 engine,
                 &patch.tests(engine),

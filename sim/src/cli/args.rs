@@ -99,12 +99,12 @@ pub(super) struct BugsArguments {
     /// Time for each bug and engine, builds not counted
     #[arg(long, value_parser = duration, default_value = "60s")]
     budget: Duration,
-    /// sim, loom, shuttle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
+    /// sim, loom, shuttle, control, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "sim,loom,shuttle"
+        default_value = "sim,loom,shuttle,control"
     )]
     engines: Vec<String>,
     /// Threads of the simulator and of builds [default: one a core]

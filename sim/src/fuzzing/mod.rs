@@ -1,7 +1,7 @@
 //! What the fuzz targets do with their bytes. The targets are two lines each; this is plain code, so that `cargo test`
 //! replays the stored inputs without a fuzzer.
 //!
-//! * Both functions end normally for every input, or panic with what is wrong.
+//! * All functions end normally for every input, or panic with what is wrong.
 //! * Same bytes, same run.
 
 pub mod control;
@@ -52,4 +52,15 @@ pub fn open_image(bytes: &[u8]) {
         eprintln!("{scene:#?}");
     }
     open::run(&scene);
+}
+
+/// The bytes are a tape: the control plane's operations on drawn images, with power cuts and faults between them.
+///
+/// # Panics
+/// If a checker finds something.
+pub fn control_ops(bytes: &[u8]) {
+    let mut tape = Tape::from_bytes(bytes);
+    if let Err(failure) = control::run(&mut tape) {
+        panic!("{failure}");
+    }
 }

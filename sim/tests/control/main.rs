@@ -4,6 +4,8 @@
 mod compact;
 mod grow;
 mod merge;
+mod repair;
+mod session;
 
 use sim::disk::SimFile;
 use sim::disk::fault::FaultKind;

@@ -33,7 +33,7 @@ pub(super) struct Edit<'a> {
     /// Clusters of the extension, sorted.
     pub(super) reserved: Vec<DstClu>,
     /// The extension was sound and vouched for when the image was opened.
-    vouched: bool,
+    pub(super) vouched: bool,
 }
 
 impl<'a> Edit<'a> {
@@ -57,6 +57,29 @@ impl<'a> Edit<'a> {
             reserved: image.reserved.clone(),
             vouched: image.extension == ExtensionState::Valid,
         }
+    }
+
+    /// Reads the entries as they stand on disk.
+    pub(super) fn read_bat(&mut self) -> Result<(), ControlError> {
+        let mut at = HEADER_BYTES;
+        let mut bytes = [0; 4096];
+        for chunk in self.bat.chunks_mut(1024) {
+            let piece = &mut bytes[..chunk.len() * 4];
+            self.io.read(at, piece, "reading the BAT")?;
+            for (entry, word) in chunk.iter_mut().zip(piece.as_chunks::<4>().0) {
+                *entry = u32::from_le_bytes(*word);
+            }
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// True if the extension is where the header says: in the file, and in no slot.
+    pub(super) fn extension_is_there(&self) -> bool {
+        let mut own = self
+            .layout
+            .hosts_touching(self.header.ext_off, self.layout.cluster);
+        own.all(|host| self.reserved.binary_search(&DstClu(host)).is_ok())
     }
 
     /// Guest sectors of a cluster.
@@ -106,10 +129,13 @@ impl<'a> Edit<'a> {
     /// So all of its table is written anew, and a tail that no entry points into is cut: an extension of the file that
     /// is there already would not be made again.
     pub(super) fn mark(&mut self) -> Result<(), ControlError> {
-        if self.header.is_dirty() {
+        let found = self.header.is_dirty();
+        self.mark_with_tail()?;
+        if found {
+            // Only now: until the table was durable, what it names in the tail may have been elsewhere.
             self.cut_tail()?;
         }
-        self.mark_with_tail()
+        Ok(())
     }
 
     /// As [`Edit::mark`], for an image in whose free tail there is something: nothing is cut.

@@ -182,7 +182,11 @@ impl Plan {
 }
 
 /// The layout of an image that has grown to this size, and its m_FirstBlockOffset.
-fn grown_layout(header: &Header, old: &Layout, size: Sectors) -> Result<(Layout, u32), Refusal> {
+pub(super) fn grown_layout(
+    header: &Header,
+    old: &Layout,
+    size: Sectors,
+) -> Result<(Layout, u32), Refusal> {
     let too_large = |field, value, rule| Refusal::Format(Problem::new(field, value, rule));
     if old.version == Version::V1 && size.0 > u64::from(u32::MAX) {
         return Err(too_large(Field::VirtualSize, size.0, Rule::SizeLimit));
@@ -229,10 +233,7 @@ fn first_behind(layout: &Layout, at: Sector) -> DstClu {
 /// that what is written next may come to stand there.
 fn is_in_the_way(edit: &Edit<'_>, start: Sector) -> bool {
     let at = edit.header.ext_off;
-    let own = edit.layout.hosts_touching(at, edit.layout.cluster);
-    let there = own
-        .into_iter()
-        .all(|host| edit.reserved.binary_search(&DstClu(host)).is_ok());
+    let there = edit.extension_is_there();
     let below = |host: &DstClu| edit.layout.host_sector(*host) < start;
     at.0 != 0 && (!there || at < start || edit.reserved.iter().any(below))
 }

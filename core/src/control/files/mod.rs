@@ -25,16 +25,20 @@ mod compact;
 mod copy;
 mod edit;
 mod error;
+mod fix;
 mod grow;
 mod index;
 mod io;
 mod merge;
+mod repair;
 mod space;
 #[cfg(test)]
 mod tests;
 
 pub use compact::Compact;
 pub use error::{ControlError, Refusal};
+pub use fix::{Fix, Repaired};
 pub use grow::{Grown, grow};
 pub use index::{SlotMove, update_index};
 pub use merge::{Merge, Progress, Source};
+pub use repair::repair;

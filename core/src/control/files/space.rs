@@ -15,14 +15,13 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// Everything at or behind `first` is free, but the clusters of `bat` and `reserved`. `layout` is a single grid.
+    /// Everything at or behind `first` is free, but what `bat` and `reserved` have a sector of. Entries may point
+    /// anywhere.
     pub(super) fn new(layout: Layout, bat: &[u32], reserved: &[DstClu], first: DstClu) -> Space {
-        let mut taken: Vec<u32> = bat
-            .iter()
-            .filter_map(|&entry| layout.host_of(entry))
-            .chain(reserved.iter().copied())
-            .map(|host| host.0)
-            .collect();
+        let mapped = bat.iter().filter(|&&entry| entry != 0);
+        let mapped = mapped
+            .flat_map(|&entry| layout.hosts_touching(layout.entry_sector(entry), layout.cluster));
+        let mut taken: Vec<u32> = mapped.chain(reserved.iter().map(|host| host.0)).collect();
         taken.sort_unstable();
         Space {
             layout,

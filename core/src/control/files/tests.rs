@@ -1,1 +1,334 @@
+//! Tests of the operations on files: what each does to bytes, and what it refuses. Crashes and faults are the simulator's.
 
+use super::*;
+use crate::error::{Field, Rule};
+use crate::format::Version;
+use crate::load::tests::{Image, MemFile};
+use crate::load::{Inspection, inspect, load};
+use crate::units::{Clu, DstClu, Sectors};
+
+const NAME: &str = "test.hds";
+
+fn entry(file: &MemFile, slot: usize) -> u32 {
+    let bytes = file.bytes.borrow();
+    let at = 64 + 4 * slot;
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn byte(file: &MemFile, sector: u64) -> u8 {
+    file.bytes.borrow()[(sector * 512) as usize]
+}
+
+fn field(file: &MemFile, at: usize) -> u32 {
+    let bytes = file.bytes.borrow();
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Clusters of one sector: 112 entries fill the first, so one more moves what lies behind. Hosts 1..=4 are filled with
+/// their number; guest 0 maps host 1 and guest 111 host 3.
+fn tight(version: Version) -> MemFile {
+    let mut image = Image::new(version, 1, 112, 4);
+    image.bat[0] = 1;
+    image.bat[111] = 3;
+    for host in 1..=4u8 {
+        image = image.patch(u64::from(host) * 512, [host; 512]);
+    }
+    image.file()
+}
+
+fn sound(file: &MemFile) -> Inspection {
+    load(file, NAME).expect("sound");
+    inspect(file, NAME).expect("an image")
+}
+
+#[test]
+fn growing_moves_what_is_in_the_way_and_zeroes_the_new_slots() {
+    for version in [Version::V1, Version::V2] {
+        let file = tight(version);
+        let grown = grow(&file, NAME, Sectors(113)).expect("grows");
+        assert_eq!(
+            (grown.from, grown.to, grown.moved),
+            (Sectors(112), Sectors(113), 1)
+        );
+        assert_eq!(
+            (entry(&file, 0), entry(&file, 111), entry(&file, 112)),
+            (2, 3, 0)
+        );
+        assert_eq!((byte(&file, 1), byte(&file, 2), byte(&file, 3)), (0, 1, 3));
+        // m_Size, m_SizeInSectors, m_DiskInUse, m_FirstBlockOffset.
+        let fields = [32, 36, 44, 48].map(|at| field(&file, at));
+        assert_eq!(fields, [113, 113, 0, 2]);
+        assert!(!sound(&file).is_corrupt());
+    }
+}
+
+#[test]
+fn stale_clusters_do_not_become_mappings() {
+    let file = tight(Version::V2);
+    // Host 2 is free, and full of twos.
+    let grown = grow(&file, NAME, Sectors(112 + 128 + 1)).expect("grows");
+    assert_eq!(grown.moved, 1);
+    assert_eq!((byte(&file, 1), byte(&file, 2)), (0, 0));
+    assert_eq!(sound(&file).allocated, 2);
+}
+
+#[test]
+fn bytes_behind_the_last_slot_and_behind_the_disk_become_zeros() {
+    let mut image = Image::new(Version::V2, 4, 6, 2);
+    image.bat[1] = 1;
+    let at = 64 + 4 * 2;
+    let file = image
+        .patch(at, [0xAA; 100])
+        .patch(4 * 512, [7; 4 * 512])
+        .file();
+    grow(&file, NAME, Sectors(12)).expect("grows");
+    assert_eq!(entry(&file, 2), 0);
+    assert_eq!([4, 5, 6, 7].map(|sector| byte(&file, sector)), [7, 7, 0, 0]);
+    assert!(!sound(&file).is_corrupt());
+}
+
+#[test]
+fn growing_to_the_same_size_is_no_change_and_shrinking_is_refused() {
+    let file = tight(Version::V2);
+    let before = file.bytes.borrow().clone();
+    assert_eq!(grow(&file, NAME, Sectors(112)).expect("the same").moved, 0);
+    let refused = grow(&file, NAME, Sectors(111)).expect_err("smaller");
+    assert_eq!(
+        refused.to_string(),
+        "test.hds: m_SizeInSectors = 112: cannot become 111 sectors, images are not made smaller"
+    );
+    assert_eq!(*file.bytes.borrow(), before);
+}
+
+#[test]
+fn limits_of_the_format_are_refused() {
+    let rule = |version, size| {
+        let file = tight(version);
+        let before = file.bytes.borrow().clone();
+        let refused = grow(&file, NAME, Sectors(size)).expect_err("too large");
+        assert_eq!(*file.bytes.borrow(), before);
+        match refused.refusal() {
+            Some(Refusal::Format(problem)) => (problem.field, problem.rule),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        rule(Version::V1, 1 << 32),
+        (Field::VirtualSize, Rule::SizeLimit)
+    );
+    for size in [1 << 29, 1 << 32, 1 << 62, u64::MAX] {
+        assert_eq!(
+            rule(Version::V2, size),
+            (Field::Entries, Rule::EntriesLimit)
+        );
+    }
+}
+
+/// 2^29 entries take 2 GiB: all of it in 64 bits (catalogue D36).
+#[test]
+fn a_large_bat_is_computed_in_64_bits() {
+    let image = Image::new(Version::V2, 1 << 20, 1 << 20, 0).expanded();
+    let size = Sectors((1 << 20) * ((1 << 29) - 1));
+    let (layout, field) =
+        super::grow::grown_layout(&image.header, &image.layout, size).expect("fits");
+    // ceil((64 + 4 * (2^29 - 1)) / 2^29) clusters of 2^20 sectors.
+    assert_eq!((field, layout.data_start.0), (5 << 20, 5 << 20));
+    assert_eq!((layout.entries, layout.size), ((1 << 29) - 1, size));
+}
+
+#[test]
+fn an_image_that_is_not_sound_is_refused_and_not_written() {
+    let mut image = Image::sample(Version::V2);
+    image.bat[0] = image.bat[1];
+    let file = image.file();
+    let before = file.bytes.borrow().clone();
+    let source = Source {
+        file: &file,
+        name: NAME,
+        raw: false,
+    };
+    assert!(matches!(
+        grow(&file, NAME, Sectors(100)),
+        Err(ControlError::Load(_))
+    ));
+    assert!(matches!(
+        Merge::forward(source, source),
+        Err(ControlError::Load(_))
+    ));
+    assert!(matches!(
+        Compact::new(&file, NAME),
+        Err(ControlError::Load(_))
+    ));
+    assert!(matches!(
+        update_index(&file, NAME, &[]),
+        Err(ControlError::Load(_))
+    ));
+    assert_eq!(*file.bytes.borrow(), before);
+}
+
+#[test]
+fn deltas_that_do_not_fit_are_not_merged() {
+    let one = Image::sample(Version::V2).file();
+    let refuse = |lower: &MemFile, upper: &MemFile| {
+        let of = |file| Source {
+            file,
+            name: NAME,
+            raw: false,
+        };
+        let forward = Merge::forward(of(lower), of(upper)).expect_err("refused");
+        let backward = Merge::backward(of(lower), of(upper)).expect_err("refused");
+        assert_eq!(forward.to_string(), backward.to_string());
+        forward.to_string()
+    };
+    let other = Image::new(Version::V2, 8, 24, 0).file();
+    assert!(refuse(&other, &one).contains("m_Sectors = 8: all deltas of a chain"));
+    let larger = Image::new(Version::V2, 4, 28, 0).file();
+    assert!(refuse(&larger, &one).contains("m_Size = 7: a lower delta"));
+    let ragged = Image::new(Version::V2, 4, 23, 0).file();
+    assert_eq!(
+        refuse(&one, &ragged),
+        "test.hds: m_SizeInSectors = 24: larger than that of the delta above it, 23"
+    );
+}
+
+#[test]
+fn a_merge_goes_step_by_step_and_can_be_cancelled() {
+    let lower = Image::sample(Version::V2).patch(4 * 512, [5; 512]).file();
+    let upper = Image::new(Version::V1, 4, 24, 0).file();
+    let source = |file| Source {
+        file,
+        name: NAME,
+        raw: false,
+    };
+    let mut merge = Merge::forward(source(&lower), source(&upper)).expect("fits");
+    assert_eq!(merge.progress().total, 3);
+    let first = merge.step(1).expect("a step");
+    assert_eq!((first.done, first.finished), (1, false));
+    merge.cancel().expect("ends");
+    assert_eq!((sound(&upper).allocated, field(&upper, 44)), (1, 0));
+    let mut merge = Merge::forward(source(&lower), source(&upper)).expect("fits");
+    assert_eq!(merge.progress().total, 2);
+    assert!(merge.step(9).expect("a step").finished);
+    let over = merge.step(1).expect_err("over");
+    assert_eq!(over.refusal(), Some(Refusal::Over));
+    assert_eq!(sound(&upper).allocated, 3);
+    assert_eq!(byte(&upper, u64::from(entry(&upper, 2))), 5);
+}
+
+#[test]
+fn slots_move_only_to_free_copies() {
+    let mut image = Image::sample(Version::V2);
+    image = image.patch(3 * 2048, [9; 2048]).patch(4 * 2048, [9; 2048]);
+    let file = image.file();
+    let step = |clu, from, to| SlotMove {
+        clu: Clu(clu),
+        from: DstClu(from),
+        to: DstClu(to),
+    };
+    let refuse = |moves: &[SlotMove]| {
+        let before = file.bytes.borrow().clone();
+        let refused = update_index(&file, NAME, moves).expect_err("refused");
+        assert_eq!(*file.bytes.borrow(), before);
+        refused.to_string()
+    };
+    assert!(refuse(&[step(6, 3, 4)]).contains("BAT[6]: there is no such slot"));
+    assert!(refuse(&[step(1, 3, 4), step(1, 3, 4)]).contains("named twice"));
+    assert!(refuse(&[step(1, 2, 4)]).contains("BAT[1] = 3: must be 2 or"));
+    assert!(refuse(&[step(1, 3, 1)]).contains("belongs to another slot"));
+    assert!(refuse(&[step(1, 3, 0)]).contains("not a whole cluster"));
+    assert!(refuse(&[step(1, 3, 5)]).contains("not a whole cluster"));
+    assert!(refuse(&[step(2, 1, 4)]).contains("does not read as"));
+    assert!(refuse(&[step(1, 3, 4), step(4, 2, 4)]).contains("named twice"));
+    assert_eq!(
+        update_index(&file, NAME, &[step(1, 3, 4)]).expect("moves"),
+        1
+    );
+    assert_eq!(
+        update_index(&file, NAME, &[step(1, 3, 4)]).expect("moved"),
+        0
+    );
+    assert_eq!((entry(&file, 1), field(&file, 44)), (4, 0));
+}
+
+#[test]
+fn compaction_fills_holes_from_the_end() {
+    let mut image = Image::sample(Version::V2);
+    image.bat = vec![0, 4, 0, 0, 2, 0];
+    let file = image.patch(4 * 2048, [4; 512]).file();
+    let mut compact = Compact::new(&file, NAME).expect("sound");
+    assert_eq!(compact.progress().total, 1);
+    assert!(compact.step(10).expect("a step").finished);
+    assert_eq!((entry(&file, 1), entry(&file, 4)), (1, 2));
+    assert_eq!((byte(&file, 4), *file.len.borrow()), (4, 3 * 2048));
+}
+
+fn repaired(image: &Image) -> (MemFile, Vec<String>) {
+    let file = image.file();
+    let done = repair(&file, NAME).expect("mends");
+    assert!(done.sound && done.left.is_empty(), "{done:?}");
+    assert!(!sound(&file).is_corrupt());
+    let again = file.bytes.borrow().clone();
+    assert_eq!(repair(&file, NAME).expect("sound").count, 0);
+    assert_eq!(*file.bytes.borrow(), again, "a sound image was touched");
+    (file, done.fixes.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn repair_tells_each_slot_and_what_it_held() {
+    let mut image = Image::sample(Version::V2);
+    image.bat = vec![3, 3, 99, u32::MAX, 0, 2];
+    image.len -= 2048;
+    let (file, fixes) = repaired(&image.patch(3 * 2048, [3; 2048]));
+    assert_eq!(
+        fixes,
+        [
+            "BAT[2] = 0x63: led nowhere, now 0",
+            "BAT[3] = 0xffffffff: led nowhere, now 0",
+            "BAT[1] = 0x3: shared, copied to 0x1",
+        ]
+    );
+    assert_eq!((entry(&file, 0), entry(&file, 1)), (3, 1));
+    assert_eq!((byte(&file, 4), byte(&file, 12)), (3, 3));
+}
+
+#[test]
+fn repair_keeps_what_a_cut_file_still_has() {
+    let mut image = Image::sample(Version::V2);
+    image.bat = vec![1, 0, 0, 0, 0, 0];
+    image.len = 4 * 512 + 600;
+    let (file, fixes) = repaired(&image.patch(4 * 512, [1; 600]));
+    assert_eq!(fixes, ["file length = 2648: now 4096"]);
+    assert_eq!(file.bytes.borrow()[4 * 512 + 599..4 * 512 + 601], [1, 0]);
+}
+
+#[test]
+fn repair_never_loses_mapped_clusters_to_a_wrong_size() {
+    // The size says two clusters; the last slot is mapped.
+    let mut image = Image::sample(Version::V2);
+    image.bat = vec![0, 0, 0, 0, 1, 0];
+    image.len = 2 * 2048;
+    image.header.size = Sectors(5);
+    let (file, fixes) = repaired(&image);
+    assert_eq!(fixes, ["m_SizeInSectors = 5: now 20", "m_Size = 6: now 5"]);
+    assert_eq!((field(&file, 32), field(&file, 36)), (5, 20));
+    // The BAT says less than the disk has, but its slots are still there.
+    let mut image = Image::sample(Version::V2);
+    image.len -= 2048;
+    let bytes = image.header.entries;
+    image.header.entries = 3;
+    let (file, fixes) = repaired(&image);
+    assert_eq!(fixes, ["m_Size = 3: now 6"]);
+    assert_eq!((field(&file, 32), entry(&file, 4)), (bytes, 2));
+}
+
+#[test]
+fn repair_refuses_what_it_must_not_touch() {
+    let mut image = Image::sample(Version::V2);
+    image.header.flags = 2;
+    image.header.in_use = crate::format::InUse::InUse;
+    let file = image.file();
+    let before = file.bytes.borrow().clone();
+    let refused = repair(&file, NAME).expect_err("converting");
+    assert!(refused.to_string().contains("a conversion"), "{refused}");
+    assert_eq!(*file.bytes.borrow(), before);
+}

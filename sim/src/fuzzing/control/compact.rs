@@ -25,7 +25,7 @@ pub struct Compact {
 }
 
 /// Draws an image with holes.
-fn draw_image(tape: &mut Tape) -> (draw::Drawn, u64, SimFile) {
+pub(super) fn draw_image(tape: &mut Tape) -> (draw::Drawn, u64, SimFile) {
     let cluster = [1, 2, 3, 8][tape.index(Kind::Geometry, 4)];
     let entries = 1 + u64::from(tape.choose(Kind::Geometry, 130));
     let wish = Wish {

@@ -85,13 +85,14 @@ pub struct Ground<'a> {
 }
 
 /// How one try ended.
-struct Tried {
-    result: Result<(), ControlError>,
-    lost: bool,
-    calls: u32,
+pub(super) struct Tried {
+    pub(super) result: Result<(), ControlError>,
+    pub(super) lost: bool,
+    /// Calls that changed or synced something.
+    pub(super) calls: u32,
 }
 
-fn views(files: &[SimFile]) -> Vec<View<'_>> {
+pub(super) fn views(files: &[SimFile]) -> Vec<View<'_>> {
     files.iter().map(SimFile::view).collect()
 }
 
@@ -107,7 +108,7 @@ impl<'a> Ground<'a> {
         }
     }
 
-    fn attempt(
+    pub(super) fn attempt(
         &mut self,
         files: &mut [SimFile],
         faults: &mut FaultPlan,
@@ -148,7 +149,7 @@ impl<'a> Ground<'a> {
     }
 
     /// Does something on every crash image of the files, or on as many as allowed.
-    fn every_image(
+    pub(super) fn every_image(
         &mut self,
         files: &[SimFile],
         mut each: impl FnMut(&mut Self, &mut [SimFile]) -> Result<(), Failure>,
@@ -248,6 +249,31 @@ impl<'a> Ground<'a> {
             "progress",
             format!("no end after {MOST_CALLS} calls"),
         ))
+    }
+
+    /// One power cut in a drawn call, or one fault at a drawn I/O.
+    ///
+    /// # Errors
+    /// What was found.
+    pub fn once(&mut self, files: &[SimFile]) -> Result<(), Failure> {
+        let mut once = files.to_vec();
+        let n = self.tape.choose(Kind::Crash, 60);
+        match self.tape.choose(Kind::Fault, 6) {
+            kind @ 3.. => {
+                let kind = FaultKind::ALL[kind as usize % 3];
+                let mut faults = FaultPlan::at(kind, 1 + n, 1);
+                let tried = self.attempt(&mut once, &mut faults, None);
+                self.judge_fault(&mut once, &tried.result)
+            }
+            _ => {
+                let tried = self.attempt(&mut once, &mut FaultPlan::none(), Some(n));
+                if tried.lost {
+                    self.stats.cuts += 1;
+                    return self.judge_cut(&once, n);
+                }
+                self.to_its_end(&mut once, Stage::Again).map(drop)
+            }
+        }
     }
 
     /// A fault at the nth I/O that it can befall, for every n.

@@ -31,6 +31,14 @@ impl ImageBytes for Bytes<'_> {
 /// # Errors
 /// What is wrong with it.
 pub fn sound(view: View<'_>, name: &str) -> Result<LoadedDelta, Failure> {
+    sound_but(view, name, false)
+}
+
+/// As [`sound`]; `slack`: there may be anything between the BAT and the first data.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn sound_but(view: View<'_>, name: &str, slack: bool) -> Result<LoadedDelta, Failure> {
     let delta = load::load(&view, name)
         .map_err(|error| failure("open", format!("the loader refuses it: {error}")))?;
     let layout = delta.expanded().map(|image| image.layout);
@@ -43,6 +51,10 @@ pub fn sound(view: View<'_>, name: &str) -> Result<LoadedDelta, Failure> {
             });
             sector + inside > report.file_sectors
         }),
+        Problem::SlotBeyondSize { slot } => {
+            let entries = report.header.map_or(0, |header| header.bat_entries);
+            !(slack && slot >= entries)
+        }
         _ => true,
     };
     match report.problems.iter().find(wrong) {
@@ -56,7 +68,15 @@ pub fn sound(view: View<'_>, name: &str) -> Result<LoadedDelta, Failure> {
 /// # Errors
 /// What is wrong with it.
 pub fn writable(view: View<'_>, name: &str) -> Result<LoadedDelta, Failure> {
-    let delta = sound(view, name)?;
+    writable_but(view, name, false)
+}
+
+/// As [`writable`]; `slack`: there may be anything between the BAT and the first data.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn writable_but(view: View<'_>, name: &str, slack: bool) -> Result<LoadedDelta, Failure> {
+    let delta = sound_but(view, name, slack)?;
     match chain::validate(std::slice::from_ref(&delta), true) {
         Ok(()) => Ok(delta),
         Err(error) => Err(failure("open", format!("refused for writing: {error}"))),

@@ -93,7 +93,7 @@ pub(super) fn draw_size(entries: u64, cluster: u64, tape: &mut Tape) -> u64 {
 }
 
 /// A raw file of so many sectors, some of them zeros.
-fn raw_file(size: u64, tape: &mut Tape) -> (SimFile, Vec<Option<Value>>) {
+pub(super) fn raw_file(size: u64, tape: &mut Tape) -> (SimFile, Vec<Option<Value>>) {
     let mut bytes = vec![0; (size * 512) as usize];
     let mut values = vec![Some(Value::ZERO); size as usize];
     for (sector, value) in values.iter_mut().enumerate() {

@@ -1,0 +1,450 @@
+//! Mends an image: `check --repair`.
+//!
+//! ```text
+//!   looked at ─fine: nothing is written─▶ over
+//!      └─▶ mark ▶ header: start of data, size ▶ entries that lead nowhere ▶ entries that share a cluster ▶ surplus entries
+//!          ▶ space of nobody ▶ looked at again ─sound─▶ mark cleared
+//!                                                └─▶ mark stays, what is left is told
+//! ```
+//! * Each step looks at the file anew and syncs what it did before the next one begins, so that a cut leaves an image of
+//!   which a part is mended; made again, repair goes on.
+//! * *What can be read is kept.* An entry is given up (0) only if it points outside the data area or behind the end of
+//!   the file. A cluster that the end of the file cuts is made whole with zeros, not given up as QEMU does.
+//!   Of entries that share sectors the first keeps the place, and the others get copies, as in QEMU; so do version 1
+//!   clusters beside the grid. Clusters before the start of data move that start.
+//! * A disk is not made smaller than its mapped clusters. A BAT that is shorter than the disk becomes longer where there
+//!   is room, for its slots may still be there; else the disk becomes as large as the BAT.
+//! * An extension stays, with all that it refers to; its pointer goes only if it leads out of the file, or to a guest's
+//!   cluster.
+//! * Not mended, but refused: an interrupted conversion, an unknown extension that says it must be understood, a header
+//!   that makes no sense.
+
+use std::io;
+
+use super::copy::Copier;
+use super::edit::Edit;
+use super::error::{ControlError, Refusal};
+use super::fix::{Fix, Repaired};
+use super::io::Io;
+use super::space::Space;
+use crate::drive::file::DeltaFile;
+use crate::error::{Field, Problem, Rule};
+use crate::format::geometry::ENTRY_RESERVED;
+use crate::format::{InUse, Layout, Version};
+use crate::load::{Inspection, inspect};
+use crate::units::{Clu, SECTOR_BYTES, Sector, Sectors};
+
+/// Byte of m_DiskInUse.
+const IN_USE_AT: u64 = 44;
+/// Mends an image. A sound and closed one, without leaks, is not touched.
+///
+/// # Errors
+/// [`ControlError::Load`] for what is no image, or so damaged that nothing can be trusted, or may not be changed:
+/// nothing was written. [`ControlError::Io`] on the way: what was mended stays mended.
+pub fn repair(file: &dyn DeltaFile, name: &str) -> Result<Repaired, ControlError> {
+    let mut work = Work::new(Io { file, name })?;
+    work.mend_header()?;
+    work.clear_entries()?;
+    work.copy_shared()?;
+    work.drop_surplus()?;
+    work.drop_extension()?;
+    work.free_leaks()?;
+    work.finish()
+}
+
+struct Work<'a> {
+    io: Io<'a>,
+    found: Inspection,
+    /// The image as it stands on disk, damaged entries included.
+    edit: Edit<'a>,
+    marked: bool,
+    /// What could be read reads the same, and nothing more can be read.
+    same: bool,
+    done: Repaired,
+}
+
+impl<'a> Work<'a> {
+    fn new(io: Io<'a>) -> Result<Work<'a>, ControlError> {
+        let (found, edit) = look(io)?;
+        if let Some(problem) = found
+            .read_only
+            .filter(|problem| matches!(problem.rule, Rule::NotConverting | Rule::ExtensionKnown))
+        {
+            return Err(problem.refuse(io.name).into());
+        }
+        Ok(Work {
+            io,
+            found,
+            edit,
+            marked: false,
+            same: true,
+            done: Repaired::default(),
+        })
+    }
+
+    fn look(&mut self) -> Result<(), ControlError> {
+        let vouched = self.edit.vouched;
+        (self.found, self.edit) = look(self.io)?;
+        self.edit.vouched = vouched;
+        Ok(())
+    }
+
+    fn note(&mut self, fix: Fix) {
+        self.same &= fix.keeps_content();
+        self.done.note(fix);
+    }
+
+    /// Before the first change.
+    fn begin(&mut self) -> Result<(), ControlError> {
+        if self.marked {
+            return Ok(());
+        }
+        if self.edit.header.is_dirty() {
+            self.io.assert_len()?;
+            self.note(Fix::Closed);
+        }
+        self.marked = true;
+        // Nothing is cut before it is known what belongs to whom.
+        self.edit.mark_with_tail()
+    }
+
+    /// Sets header fields; one write.
+    fn set_header(&mut self, fixes: &[Fix]) -> Result<(), ControlError> {
+        if fixes.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        for fix in fixes {
+            self.note(*fix);
+            let Fix::Header { field, to, .. } = *fix else {
+                continue;
+            };
+            let header = &mut self.edit.header;
+            match field {
+                Field::Entries => header.entries = to as u32,
+                Field::VirtualSize => header.size = Sectors(to),
+                Field::DataOffset => header.data_off = to as u32,
+                _ => header.ext_off = Sector(to),
+            }
+        }
+        self.edit.write_header()?;
+        self.io.sync("the sync of the header")?;
+        self.look()
+    }
+
+    /// Start of data, and a size that the BAT does not cover.
+    fn mend_header(&mut self) -> Result<(), ControlError> {
+        let (header, layout) = (self.edit.header, self.edit.layout);
+        let start = self.start_of_data();
+        let mut fixes = Vec::new();
+        let implied = header.version == Version::V1 && header.data_off == 0;
+        if !(implied && start == layout.data_start) && u64::from(header.data_off) != start.0 {
+            fixes.push(Fix::Header {
+                field: Field::DataOffset,
+                from: u64::from(header.data_off),
+                to: start.0,
+            });
+        }
+        if header.size > layout.size {
+            let needed = header.size.0.div_ceil(layout.cluster.0);
+            let layout = Layout {
+                data_start: start,
+                ..layout
+            };
+            fixes.push(match room_for(&layout, needed) {
+                Some(entries) => Fix::Header {
+                    field: Field::Entries,
+                    from: u64::from(header.entries),
+                    to: u64::from(entries),
+                },
+                None => Fix::Header {
+                    field: Field::VirtualSize,
+                    from: header.size.0,
+                    to: layout.size.0,
+                },
+            });
+        }
+        if self.found.delta.file_len < start.bytes() {
+            self.extend(start)?;
+        }
+        self.set_header(&fixes)
+    }
+
+    /// Where data starts: earlier than the header says, if there are clusters before that.
+    fn start_of_data(&self) -> Sector {
+        let layout = self.edit.layout;
+        let lowest = Layout::lowest_data_start(layout.version, layout.cluster, layout.entries);
+        let file_end = self.found.delta.file_len / SECTOR_BYTES;
+        let before = lowest..layout.data_start;
+        let mut mapped = self.edit.bat.iter().filter(|&&entry| entry != 0);
+        let found = mapped.any(|&entry| {
+            let at = layout.entry_sector(entry);
+            before.contains(&at) && at.0 < file_end
+        });
+        if found { lowest } else { layout.data_start }
+    }
+
+    fn extend(&mut self, end: Sector) -> Result<(), ControlError> {
+        self.begin()?;
+        self.note(Fix::Extended {
+            from: self.found.delta.file_len,
+            to: end.bytes(),
+        });
+        self.io.extend(end.0, "extending the file")?;
+        self.io.sync("the sync of the file's length")?;
+        self.look()
+    }
+
+    /// Slots whose entry the inspection left out.
+    fn damaged(&self) -> Vec<Clu> {
+        let kept = self.found.delta.expanded();
+        let kept = kept.map_or(&[][..], |image| &image.bat);
+        let pairs = (0u32..).zip(self.edit.bat.iter().zip(kept));
+        pairs
+            .filter(|(_, (disk, kept))| disk != kept)
+            .map(|(clu, _)| Clu(clu))
+            .collect()
+    }
+
+    /// Entries that lead nowhere become 0, durably; then the file is made long enough for those that it cuts.
+    fn clear_entries(&mut self) -> Result<(), ControlError> {
+        let layout = self.edit.layout;
+        let file_end = self.found.delta.file_len / SECTOR_BYTES;
+        let (mut clear, mut end) = (Vec::new(), Sector(0));
+        for clu in self.damaged() {
+            let entry = self.edit.bat[clu.0 as usize];
+            let at = layout.entry_sector(entry);
+            if entry == ENTRY_RESERVED || at < layout.data_start || at.0 >= file_end {
+                clear.push(clu);
+            } else {
+                end = end.max(at.after(layout.cluster));
+            }
+        }
+        if !clear.is_empty() {
+            self.begin()?;
+            for clu in &clear {
+                let slot = &mut self.edit.bat[clu.0 as usize];
+                let entry = std::mem::take(slot);
+                self.note(Fix::Cleared { clu: *clu, entry });
+            }
+            self.edit.write_slots(clear.iter().map(|clu| clu.0))?;
+            self.io.sync("the sync of the cleared slots")?;
+            self.look()?;
+        }
+        if end.0 > file_end {
+            self.extend(end)?;
+        }
+        Ok(())
+    }
+
+    /// Entries whose cluster another one has get a copy, and so do those that lie beside the grid.
+    fn copy_shared(&mut self) -> Result<(), ControlError> {
+        let layout = self.edit.layout;
+        let mut shared = self.damaged();
+        let beside = (0u32..).zip(&self.edit.bat);
+        let beside = beside.filter(|&(_, &entry)| entry != 0 && layout.host_of(entry).is_none());
+        shared.extend(beside.map(|(clu, _)| Clu(clu)));
+        shared.sort_unstable();
+        shared.dedup();
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let mut space = Space::new(
+            layout,
+            &self.edit.bat,
+            &self.edit.reserved,
+            layout.first_host(),
+        );
+        let mut places = Vec::new();
+        for clu in shared {
+            let Some((to, entry)) = space.take() else {
+                let at = layout.entry_sector(u32::MAX);
+                return Err(Refusal::NoHost { at }.of(self.io.name));
+            };
+            places.push((clu, to, entry));
+        }
+        self.begin()?;
+        let mut copier = Copier::default();
+        for &(clu, to, _) in &places {
+            let from = layout.entry_sector(self.edit.bat[clu.0 as usize]);
+            let to = layout.host_sector(to);
+            self.io
+                .extend(to.after(layout.cluster).0, "extending the file")?;
+            let (io, cluster) = (self.io, layout.cluster);
+            copier.copy((io, from), (io, to), cluster, cluster)?;
+        }
+        self.io.sync("the sync of the copies")?;
+        for &(clu, _, to) in &places {
+            let slot = &mut self.edit.bat[clu.0 as usize];
+            let from = std::mem::replace(slot, to);
+            self.note(Fix::Copied { clu, from, to });
+        }
+        self.edit
+            .write_slots(places.iter().map(|(clu, _, _)| clu.0))?;
+        self.io.sync("the sync of the slots of copies")?;
+        self.look()
+    }
+
+    /// More entries than the disk has clusters: no mapped one is lost, and the rest goes.
+    fn drop_surplus(&mut self) -> Result<(), ControlError> {
+        let layout = self.edit.layout;
+        let needed = layout.clusters_of_size();
+        let mapped = self.edit.bat.iter().rposition(|&entry| entry != 0);
+        let mapped = mapped.map_or(0, |last| last as u64 + 1);
+        let entries = needed.max(mapped);
+        let size = entries * layout.cluster.0;
+        if u64::from(layout.entries) <= entries && needed == entries
+            || layout.version == Version::V1 && size > u64::from(u32::MAX)
+        {
+            return Ok(());
+        }
+        let mut fixes = Vec::new();
+        if entries > needed {
+            // The disk's last cluster may be cut where the disk ends; it will not be the last one any more.
+            let end = self.edit.image_end();
+            if self.found.delta.file_len < end.bytes() {
+                self.extend(end)?;
+            }
+            fixes.push(Fix::Header {
+                field: Field::VirtualSize,
+                from: layout.size.0,
+                to: size,
+            });
+        }
+        if entries < u64::from(layout.entries) {
+            fixes.push(Fix::Header {
+                field: Field::Entries,
+                from: u64::from(layout.entries),
+                to: entries,
+            });
+        }
+        self.set_header(&fixes)
+    }
+
+    /// The pointer to an extension that lies, in part, outside the file or in a guest's cluster.
+    fn drop_extension(&mut self) -> Result<(), ControlError> {
+        let at = self.edit.header.ext_off;
+        if at.0 == 0 {
+            return Ok(());
+        }
+        let lost = |problem: &Problem| {
+            matches!(
+                problem.rule,
+                Rule::ExtensionInFile | Rule::ExtensionUnmapped | Rule::BitmapL1Entry
+            )
+        };
+        let vouched = inspect(&AsVouched(self.io.file), self.io.name)?;
+        if self.edit.extension_is_there() && !vouched.problems.iter().any(lost) {
+            return Ok(());
+        }
+        self.set_header(&[Fix::Header {
+            field: Field::ExtensionOffset,
+            from: at.0,
+            to: 0,
+        }])
+    }
+
+    /// Clusters of nobody that are not zeros already, and the tail.
+    fn free_leaks(&mut self) -> Result<(), ControlError> {
+        if self.found.is_corrupt() {
+            return Ok(());
+        }
+        let (layout, end) = (self.edit.layout, self.found.image_end);
+        let mut copier = Copier::default();
+        for range in self.found.leaked.clone() {
+            let at = layout.host_sector(range.start);
+            if at >= end {
+                break;
+            }
+            let clusters = range.end.0 - range.start.0;
+            let len = Sectors(u64::from(clusters) * layout.cluster.0);
+            let len = Sectors(len.0.min(end.since(at).0));
+            if copier.is_zero(self.io, at, len)? {
+                continue;
+            }
+            self.begin()?;
+            self.io.punch(at, len)?;
+            self.note(Fix::Freed { at, clusters });
+        }
+        let tail = self.found.delta.file_len.saturating_sub(end.bytes());
+        if tail > 0 {
+            self.begin()?;
+            self.io.cut(end.bytes(), "cutting the tail")?;
+            self.note(Fix::Cut { bytes: tail });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Repaired, ControlError> {
+        if self.marked || self.edit.header.is_dirty() {
+            self.begin()?;
+            self.look()?;
+        }
+        self.done.sound = !self.found.is_corrupt();
+        let left = self.found.problems.iter().chain(&self.found.read_only);
+        let left = left.filter(|problem| problem.rule != Rule::ExtensionVouched);
+        self.done.left = left.copied().collect();
+        if self.marked && self.done.sound {
+            self.edit.close(self.same)?;
+        } else if self.marked {
+            self.io.sync("the sync of what was mended")?;
+        }
+        Ok(self.done)
+    }
+}
+
+/// What the file is now: damage left out, and the entries as they stand on disk.
+fn look(io: Io<'_>) -> Result<(Inspection, Edit<'_>), ControlError> {
+    let found = inspect(io.file, io.name)?;
+    let Some(image) = found.delta.expanded() else {
+        unreachable!("the inspection of images makes no raw deltas");
+    };
+    let mut edit = Edit::of(io, image);
+    edit.read_bat()?;
+    Ok((found, edit))
+}
+
+/// The number of entries, if the BAT can have so many before the data starts.
+fn room_for(layout: &Layout, needed: u64) -> Option<u32> {
+    let entries = u32::try_from(needed).ok()?;
+    let lowest = Layout::lowest_data_start(layout.version, layout.cluster, entries);
+    (lowest <= layout.data_start).then_some(entries)
+}
+
+/// A file as if its image had been closed by somebody who vouches for the extension: so the loader tells what is wrong
+/// with one that nobody vouches for. Only for reading.
+struct AsVouched<'a>(&'a dyn DeltaFile);
+
+impl DeltaFile for AsVouched<'_> {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let done = self.0.read_at(at, buf)?;
+        let mark = InUse::ClosedV21.raw().to_le_bytes();
+        for (byte, mark) in (IN_USE_AT..).zip(mark) {
+            let place = byte.checked_sub(at).filter(|&place| place < done as u64);
+            if let Some(place) = place {
+                buf[place as usize] = mark;
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn zero_at(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}

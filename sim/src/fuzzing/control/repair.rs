@@ -1,0 +1,165 @@
+//! Drills of [`repair`].
+
+use super::compact::draw_image;
+use super::drill::{Drill, Stage};
+use super::grow::geometry;
+use super::judge;
+use crate::check::failure;
+use crate::disk::{SimFile, View};
+use crate::report::Failure;
+use crate::tape::{Kind, Tape};
+use model::fsck::{Extension, fsck};
+use model::image::ImageBytes;
+use model::op::Value;
+use ploop_core::control::files::{ControlError, repair};
+use ploop_core::drive::DeltaFile;
+
+const HEADER: u64 = 64;
+
+/// An image that somebody has damaged.
+#[derive(Clone, Debug)]
+pub struct Repair {
+    /// By slot: what can be read there, in whole sectors of the file.
+    readable: Vec<Option<Vec<Value>>>,
+    /// Header fields were damaged: sizes are judged by soundness alone.
+    header: bool,
+    cluster: u64,
+    v1: bool,
+    /// Nothing was wrong with the mapping.
+    sound: bool,
+}
+
+impl Repair {
+    /// Draws an image and its damage.
+    pub fn draw(tape: &mut Tape) -> (Repair, Vec<SimFile>) {
+        let (drawn, cluster, _) = draw_image(tape);
+        let mut bytes = drawn.bytes;
+        let mut slots = drawn.slots;
+        let file_end = bytes.len() as u64 / 512;
+        let unit = if drawn.v1 { 1 } else { cluster };
+        let mut sound = true;
+        for _ in 0..tape.choose(Kind::Op, 5) {
+            sound = false;
+            let slot = tape.index(Kind::Arg, slots.len());
+            let other = slots[tape.index(Kind::Arg, slots.len())];
+            slots[slot] = match tape.choose(Kind::Op, 6) {
+                0 | 1 if other != 0 => other,
+                2 => u32::MAX,
+                3 => (file_end.div_ceil(unit) + u64::from(tape.choose(Kind::Arg, 3))) as u32,
+                4 => tape.choose(Kind::Arg, (drawn.start / unit) as u32),
+                _ => 1 << 31 | tape.choose(Kind::Arg, 1 << 20),
+            };
+        }
+        for (slot, &entry) in (0..).zip(&slots) {
+            put(&mut bytes, HEADER + 4 * slot, entry);
+        }
+        let mut header = false;
+        let size = u32::from_le_bytes([bytes[36], bytes[37], bytes[38], bytes[39]]);
+        match tape.choose(Kind::Op, 8) {
+            // m_SizeInSectors: more than the BAT covers, or less.
+            6 => {
+                header = true;
+                put(&mut bytes, 36, size + tape.choose(Kind::Arg, 300));
+            }
+            7 => {
+                header = true;
+                put(&mut bytes, 36, tape.choose(Kind::Arg, size));
+            }
+            // m_FirstBlockOffset.
+            5 => {
+                header = true;
+                let wrong = [0, 1, u32::MAX, drawn.start as u32 + 1][tape.index(Kind::Arg, 4)];
+                put(&mut bytes, 48, wrong);
+            }
+            // The file ends too early.
+            4 if file_end > drawn.start => {
+                sound = false;
+                let lost = tape.choose(Kind::Arg, (file_end - drawn.start) as u32);
+                bytes.truncate((file_end - u64::from(lost)) as usize * 512);
+            }
+            _ => {}
+        }
+        sound &= !header;
+        let mut file = SimFile::new();
+        file.reset_bytes(geometry(tape), &bytes);
+        let mut damaged = Repair {
+            readable: Vec::new(),
+            header,
+            cluster,
+            v1: drawn.v1,
+            sound,
+        };
+        let start = drawn.start;
+        damaged.readable = (0..slots.len() as u64)
+            .map(|slot| {
+                let guest = (drawn.values.len() as u64).saturating_sub(slot * cluster);
+                damaged.read(file.view(), slot, start, guest.min(cluster))
+            })
+            .collect();
+        (damaged, vec![file])
+    }
+
+    /// What a slot's cluster reads as, up to `len` sectors, as far as the file has it; `None` if it leads nowhere.
+    fn read(&self, view: View<'_>, slot: u64, start: u64, len: u64) -> Option<Vec<Value>> {
+        let mut raw = [0; 4];
+        judge::Bytes(view).read(HEADER + 4 * slot, &mut raw);
+        let entry = u32::from_le_bytes(raw);
+        let at = u64::from(entry) * if self.v1 { 1 } else { self.cluster };
+        let there = (view.len_bytes() / 512).saturating_sub(at).min(len);
+        if entry == 0 || entry == u32::MAX || at < start || there == 0 {
+            return None;
+        }
+        Some(
+            (at..at + there)
+                .map(|sector| view.read_value(sector))
+                .collect(),
+        )
+    }
+}
+
+fn put(bytes: &mut [u8], at: u64, word: u32) {
+    bytes[at as usize..at as usize + 4].copy_from_slice(&word.to_le_bytes());
+}
+
+impl Drill for Repair {
+    fn run(&self, files: &[&dyn DeltaFile]) -> Result<(), ControlError> {
+        let done = repair(files[0], "image")?;
+        assert!(done.sound, "[sound] not sound, by its own words: {done:?}");
+        Ok(())
+    }
+
+    fn judge(&self, views: &[View<'_>], stage: Stage) -> Result<(), Failure> {
+        let view = views[0];
+        if self.sound {
+            judge::writable(view, "image")?;
+        }
+        for (slot, readable) in (0..).zip(&self.readable) {
+            let Some(values) = readable else { continue };
+            let found = self.read(view, slot, 1, self.cluster).unwrap_or_default();
+            if found.get(..values.len()) != Some(values) {
+                return Err(failure(
+                    "content",
+                    format!("cluster {slot} reads as {found:?}, was readable as {values:?}"),
+                ));
+            }
+        }
+        if stage == Stage::Midway {
+            return Ok(());
+        }
+        // A start of data that is too late, but possible, cannot be told from a right one.
+        judge::writable_but(view, "image", self.header)?;
+        let report = fsck(&judge::Bytes(view));
+        let ends = report
+            .leaks
+            .last()
+            .is_some_and(|leak| leak.sector + leak.clusters * self.cluster >= report.file_sectors);
+        if stage == Stage::Done {
+            if ends && report.extension == Extension::None && !self.header {
+                let message = format!("repaired, but the file ends in {:?}", report.leaks);
+                return Err(failure("leaks", message));
+            }
+            judge::closed(view, "image")?;
+        }
+        Ok(())
+    }
+}
