@@ -1,9 +1,16 @@
 //! The command line: what can be asked, and how it is explained. No behaviour lives here.
 
+mod bundle;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ploop_core::format::geometry::Version;
+
+pub use bundle::{
+    Compact, Grow, Init, Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge,
+    SnapshotSwitch,
+};
 
 use crate::bundle::Guid;
 use crate::ring::Direct;
@@ -12,8 +19,11 @@ use crate::ublk::server::ZeroCopy;
 
 /// Thin ploop disks (the format that QEMU calls `parallels`) as files and as block devices.
 ///
-/// `create`, `info`, `map`, `check` and `convert` work on files and never change their input. A file that is made
-/// appears under its name only when it is complete and on stable storage, and never replaces another.
+/// `create`, `info`, `map`, `check` and `convert` work on files and, `check --repair` apart, never change their input. A file
+/// that is made appears under its name only when it is complete and on stable storage, and never replaces another.
+///
+/// `grow` and `compact` change an image; `init` makes a bundle, a folder with a `DiskDescriptor.xml`, and `snapshot` changes
+/// it. Nobody may have the disk open. A crash leaves the old state or the new one.
 ///
 /// `add` makes a block device of an image; `del`, `list`, `info ID`, `recover`, `quiesce` and `resize` work on such
 /// devices. They need root and a kernel with the module `ublk_drv` (Linux 6.5).
@@ -272,139 +282,6 @@ impl From<VersionArg> for Version {
     }
 }
 
-/// Make a bundle: a folder with an empty image and a `DiskDescriptor.xml`, as `ploop init` makes it.
-///
-/// Wherever a command takes an image, the folder can be given instead.
-#[derive(Debug, clap::Args)]
-pub struct Init {
-    /// The folder to make. May exist if it is empty.
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
-    /// Size of the virtual disk: bytes, or with K, M, G, T, P or E (1024-fold steps); a multiple of 512.
-    #[arg(long, short)]
-    pub size: Size,
-    /// Format of the image.
-    #[command(flatten)]
-    pub shape: Shape,
-    /// Print JSON: the folder and the image.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Snapshots of a bundle: states of its disk that can be gone back to.
-///
-/// A bundle is a folder with a `DiskDescriptor.xml`. Nobody may have its disk open. A crash leaves the old chain or the new
-/// one; what else a killed change has left is taken away by the next one.
-///
-/// Exit status: 0 if it worked, 1 with one line on standard error if not.
-#[derive(Debug, Subcommand)]
-pub enum Snapshot {
-    Create(SnapshotCreate),
-    List(SnapshotList),
-    Delete(SnapshotDelete),
-    Switch(SnapshotSwitch),
-    Merge(SnapshotMerge),
-}
-
-/// Take a snapshot: what is written from now on goes into a new file. Prints the snapshot's GUID.
-#[derive(Debug, clap::Args)]
-#[command(name = "create")]
-pub struct SnapshotCreate {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// The snapshot's name. If not given, a random one.
-    #[arg(long, value_name = "GUID")]
-    pub guid: Option<Guid>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// List the snapshots: a tree, the oldest first. The one marked with `*` is what is written.
-#[derive(Debug, clap::Args)]
-pub struct SnapshotList {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Delete a snapshot.
-///
-/// If nothing stands on it, its file is removed. If one other does, what that one lacks is kept: the two files become one.
-/// If several do, it is marked as temporary, as ploop does it, and goes when only one is left.
-#[derive(Debug, clap::Args)]
-pub struct SnapshotDelete {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// The snapshot.
-    pub guid: Guid,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Go back to a snapshot: what was written since the last one is dropped. The snapshot stays.
-#[derive(Debug, clap::Args)]
-pub struct SnapshotSwitch {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// The snapshot.
-    pub guid: Guid,
-    /// Keep what was written since the last snapshot as a snapshot, too; its GUID is printed.
-    #[arg(long)]
-    pub save: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Merge a snapshot with the one below it: that one's name goes, what the disk shows stays.
-///
-/// Nothing else may stand on the one below. A merge that was cut can be asked for again, and goes on.
-#[derive(Debug, clap::Args)]
-pub struct SnapshotMerge {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// The upper one of the two. If not given, what is written is merged with the last snapshot.
-    pub guid: Option<Guid>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Make a disk larger; nobody may have it open.
-///
-/// What is new reads as zeros. Of a bundle, the delta that is written grows. A crash leaves the old size or the new one.
-///
-/// Exit status: 0 if it worked, 1 with one line on standard error if not.
-#[derive(Debug, clap::Args)]
-pub struct Grow {
-    /// The image, or the bundle.
-    pub image: PathBuf,
-    /// New size: bytes, or with K, M, G, T, P or E (1024-fold steps); a multiple of 512.
-    pub size: Size,
-    /// Print JSON: the sizes before and after, and how many clusters had to move.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Make an image as short as it can be: clusters move into holes, and the file ends behind the last one.
-///
-/// Of a bundle, all images that are not raw. Nobody may have them open. A crash leaves a sound image with the same content.
-///
-/// Exit status: 0 if it worked, 1 with one line on standard error if not.
-#[derive(Debug, clap::Args)]
-#[command(visible_alias = "defrag")]
-pub struct Compact {
-    /// The image, or the bundle.
-    pub image: PathBuf,
-    /// Print JSON: the lengths of each file before and after.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Show what an image's header says, or what a device does.
 ///
 /// Works on images whose block table is damaged; says so then.
@@ -449,15 +326,22 @@ pub struct Stack {
     pub raw_base: bool,
 }
 
-/// Check an image for damage and lost space, without changing it.
+/// Check an image for damage and lost space; with `--repair`, mend it.
+///
+/// Without `--repair` nothing is changed. Repair keeps what can be read: of two entries that share a cluster one gets a copy,
+/// only entries that lead nowhere are given up, lost space is freed, a format extension stays. The mark of an image that was
+/// not closed goes only if the image is sound then. A crash on the way leaves a part mended.
 ///
 /// Exit status: 0 the image is clean; 1 it could not be checked; 2 it is damaged, or was not closed properly; 3 it
-/// only holds space that nothing refers to. As `qemu-img check`, except that lost space in the middle of the file is
+/// only holds space that nothing refers to; with `--repair`, what is left counts. As `qemu-img check`, except that lost space in the middle of the file is
 /// found, too.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// The image; or a bundle: all its files, the top first.
     pub image: PathBuf,
+    /// Mend it. Nobody may have it open.
+    #[arg(long, short)]
+    pub repair: bool,
     /// Print JSON, with the keys of `qemu-img check --output=json`.
     #[arg(long)]
     pub json: bool,

@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use super::load::{is_raw, name_of};
 use super::output::Output;
-use super::snapshot::locked_bundle;
-use super::{ToolError, progress};
-use crate::bundle::{Bundle, folder_of};
+use super::{ToolError, change, progress};
+use crate::bundle::{Bundle, Folder, folder_of};
 use crate::cli;
 use crate::files::RealFile;
 
@@ -37,13 +36,10 @@ pub fn run(asked: &cli::Compact, out: &mut Output<impl Write>) -> Result<(), Too
             Ok(())
         };
     }
-    let (folder, _lock) = locked_bundle(&asked.image)?;
+    let (folder, _lock) = change::bundle(&asked.image)?;
     let bundle = Bundle::read(&folder)?;
     let mut reports = Vec::new();
-    for path in images(
-        folder_of(&asked.image).unwrap_or_default().as_path(),
-        &bundle,
-    )? {
+    for path in images(folder.path(), &bundle)? {
         reports.push(compact(&path)?);
     }
     if asked.json {
@@ -66,7 +62,7 @@ fn images(folder: &Path, bundle: &Bundle) -> Result<Vec<PathBuf>, ToolError> {
 }
 
 fn compact(path: &Path) -> Result<Report, ToolError> {
-    let file = RealFile::open_write(path)?;
+    let file = change::image(path)?;
     let name = name_of(path);
     let failed = ToolError::io(path, "read");
     let before = file.len().map_err(&failed)?;

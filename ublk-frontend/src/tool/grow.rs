@@ -5,13 +5,11 @@ use std::io::Write;
 use ploop_core::control::files::grow;
 use serde::Serialize;
 
-use super::ToolError;
 use super::load::name_of;
 use super::output::Output;
-use super::snapshot::locked_bundle;
+use super::{ToolError, change};
 use crate::bundle::{folder_of, resize};
 use crate::cli::Grow;
-use crate::files::RealFile;
 
 /// The JSON form. Sizes are in bytes.
 #[derive(Debug, Serialize)]
@@ -25,10 +23,10 @@ struct Report {
 /// Grows an image or a bundle.
 pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let grown = if folder_of(&asked.image).is_some() {
-        let (folder, _lock) = locked_bundle(&asked.image)?;
+        let (folder, _lock) = change::bundle(&asked.image)?;
         resize::grow(&folder, asked.size.0)?
     } else {
-        let file = RealFile::open_write(&asked.image)?;
+        let file = change::image(&asked.image)?;
         grow(&file, &name_of(&asked.image), asked.size.0)?
     };
     if !asked.json {

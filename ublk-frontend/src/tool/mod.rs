@@ -1,5 +1,7 @@
-//! The image tool: commands on files that nobody has open. None of them changes its input. And the list of all commands.
+//! The image tool: commands on files that nobody has open. Those that change them lock them, and come through a crash at any
+//! moment; the others change nothing. And the list of all commands.
 
+pub mod change;
 pub mod check;
 pub mod compact;
 pub mod convert;

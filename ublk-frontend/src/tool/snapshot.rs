@@ -1,21 +1,18 @@
 //! `snapshot`: the snapshots of a bundle, listed and changed.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::output::{Output, complain};
-use super::{ToolError, progress};
-use crate::bundle::folder::Lock;
-use crate::bundle::store::LOCK;
+use super::{ToolError, change, progress};
 use crate::bundle::tree::{Node, Tree};
-use crate::bundle::{Bundle, Folder, Guid, RealFolder, delete, folder_of, snapshots};
+use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
-use crate::commands::existing_folder;
-use crate::files::{FileId, id_of};
+use crate::files::id_of;
 
 /// Carries out one of them.
 pub fn run(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolError> {
@@ -28,57 +25,13 @@ pub fn run(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolErr
     }
 }
 
-/// The folder of a bundle.
-pub(super) fn bundle_at(path: &Path) -> Result<RealFolder, ToolError> {
-    match folder_of(path) {
-        Some(folder) => Ok(RealFolder::new(&folder)),
-        None => Err(ToolError::Refused(format!(
-            "{}: not a bundle: give the folder of a DiskDescriptor.xml",
-            path.display()
-        ))),
-    }
-}
-
-/// A bundle that nobody else changes as long as the lock lives, and that no device uses.
-pub(super) fn locked_bundle(path: &Path) -> Result<(RealFolder, Lock), ToolError> {
-    let folder = bundle_at(path)?;
-    // Before the lock: a folder that is no bundle gets no file.
-    Bundle::read(&folder)?;
-    let lock = folder.lock(LOCK)?;
-    let bundle = Bundle::read(&folder)?;
-    let of = |node: &&Node| id_of(&folder.path().join(&node.file));
-    let ids: Vec<_> = bundle.tree.nodes().iter().filter_map(of).collect();
-    must_be_free(&folder, &ids)?;
-    Ok((folder, lock))
-}
-
-/// A device whose server was killed, or has made way for another, has no lock on its images, and still needs them.
-fn must_be_free(bundle: &RealFolder, files: &[FileId]) -> Result<(), ToolError> {
-    let Some(records) = existing_folder()? else {
-        return Ok(());
-    };
-    for id in records.ids()? {
-        let Some(record) = records.load(id)? else {
-            continue;
-        };
-        let ours = |image: &PathBuf| id_of(image).is_some_and(|id| files.contains(&id));
-        if record.images.iter().any(ours) {
-            return Err(ToolError::Refused(format!(
-                "{}: in use by device {id} (`ploop-ublk del {id}` takes it away)",
-                bundle.path().display()
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     #[derive(Serialize)]
     struct Report {
         snapshot: Guid,
         file: String,
     }
-    let (folder, _lock) = locked_bundle(&asked.bundle)?;
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
     let made = snapshots::create(&folder, asked.guid)?;
     if !asked.json {
         return out.line(made.snapshot);
@@ -106,7 +59,7 @@ struct Row {
 
 fn list(asked: &SnapshotList, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder_of(&asked.bundle).unwrap_or_else(|| asked.bundle.clone());
-    let bundle = Bundle::read(&bundle_at(&asked.bundle)?)?;
+    let bundle = Bundle::read(&change::bundle_at(&asked.bundle)?)?;
     let rows: Vec<Row> = bundle
         .tree
         .nodes()
@@ -152,7 +105,7 @@ fn switch(asked: &SnapshotSwitch, out: &mut Output<impl Write>) -> Result<(), To
         file: String,
         saved: Option<Guid>,
     }
-    let (folder, _lock) = locked_bundle(&asked.bundle)?;
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
     let save = asked.save.then(Guid::random);
     let done = snapshots::switch(&folder, asked.guid, save)?;
     tell_left(done.left.as_deref());
@@ -184,7 +137,7 @@ fn delete_one(asked: &SnapshotDelete, out: &mut Output<impl Write>) -> Result<()
         snapshot: Guid,
         removed: bool,
     }
-    let (folder, _lock) = locked_bundle(&asked.bundle)?;
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
     let bar = progress::clusters();
     let done = delete::delete(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;
     for file in &done.left {
@@ -213,7 +166,7 @@ fn merge(asked: &SnapshotMerge, out: &mut Output<impl Write>) -> Result<(), Tool
     struct Report {
         merged: Guid,
     }
-    let (folder, _lock) = locked_bundle(&asked.bundle)?;
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
     let bar = progress::clusters();
     let (merged, done) =
         delete::merge_down(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;
