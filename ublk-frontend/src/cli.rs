@@ -1,18 +1,29 @@
 //! The command line: what can be asked, and how it is explained. No behaviour lives here.
 
+mod bundle;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ploop_core::format::geometry::Version;
 
+pub use bundle::{
+    Compact, Grow, Init, Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge,
+    SnapshotSwitch,
+};
+
+use crate::bundle::Guid;
 use crate::ring::Direct;
 use crate::size::{Delay, Size};
 use crate::ublk::server::ZeroCopy;
 
 /// Thin ploop disks (the format that QEMU calls `parallels`) as files and as block devices.
 ///
-/// `create`, `info`, `map`, `check` and `convert` work on files and never change their input. A file that is made
-/// appears under its name only when it is complete and on stable storage, and never replaces another.
+/// `create`, `info`, `map`, `check` and `convert` work on files and, `check --repair` apart, never change their input. A file
+/// that is made appears under its name only when it is complete and on stable storage, and never replaces another.
+///
+/// `grow` and `compact` change an image; `init` makes a bundle, a folder with a `DiskDescriptor.xml`, and `snapshot` changes
+/// it. Nobody may have the disk open. A crash leaves the old state or the new one.
 ///
 /// `add` makes a block device of an image; `del`, `list`, `info ID`, `recover`, `quiesce` and `resize` work on such
 /// devices. They need root and a kernel with the module `ublk_drv` (Linux 6.5).
@@ -35,6 +46,11 @@ pub enum Command {
     Map(Map),
     Check(Check),
     Convert(Convert),
+    Init(Init),
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    Grow(Grow),
+    Compact(Compact),
     Add(Add),
     Del(Del),
     List(List),
@@ -306,7 +322,7 @@ impl From<VersionArg> for Version {
 /// Works on images whose block table is damaged; says so then.
 #[derive(Debug, clap::Args)]
 pub struct Info {
-    /// The image, or a raw file; or a device: its number, or /dev/ublkbN.
+    /// The image, or a raw file; or a bundle: all its files, the top first; or a device: its number, or /dev/ublkbN.
     pub image: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -331,9 +347,12 @@ pub struct Map {
 #[derive(Debug, clap::Args)]
 pub struct Stack {
     /// The files of the disk, oldest first. A file that does not begin with an image's signature is a raw disk; only
-    /// the first may be one.
+    /// the first may be one. Or a bundle, alone.
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
+    /// The disk as it was when this snapshot of the bundle was taken.
+    #[arg(long, value_name = "GUID")]
+    pub snapshot: Option<Guid>,
     /// The first file is a raw disk, even if it begins like an image.
     ///
     /// To be used where whoever wrote the raw disk is not trusted: he could have put an image's signature into its
@@ -342,15 +361,22 @@ pub struct Stack {
     pub raw_base: bool,
 }
 
-/// Check an image for damage and lost space, without changing it.
+/// Check an image for damage and lost space; with `--repair`, mend it.
+///
+/// Without `--repair` nothing is changed. Repair keeps what can be read: of two entries that share a cluster one gets a copy,
+/// only entries that lead nowhere are given up, lost space is freed, a format extension stays. The mark of an image that was
+/// not closed goes only if the image is sound then. A crash on the way leaves a part mended.
 ///
 /// Exit status: 0 the image is clean; 1 it could not be checked; 2 it is damaged, or was not closed properly; 3 it
-/// only holds space that nothing refers to. As `qemu-img check`, except that lost space in the middle of the file is
+/// only holds space that nothing refers to; with `--repair`, what is left counts. As `qemu-img check`, except that lost space in the middle of the file is
 /// found, too.
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// The image.
+    /// The image; or a bundle: all its files, the top first.
     pub image: PathBuf,
+    /// Mend it. Nobody may have it open.
+    #[arg(long, short)]
+    pub repair: bool,
     /// Print JSON, with the keys of `qemu-img check --output=json`.
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,7 @@
 //! `ploop-ublk`: thin ploop disks as files and as block devices. The binary is `main.rs`; everything it does is here, so that tests can
 //! use it.
 
+pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod files;

@@ -95,7 +95,7 @@ const KNOWS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("sim/engines/loom/Cargo.toml", &[], &[]),
     ("sim/engines/shuttle/Cargo.toml", &[], &[]),
-    ("fuzz/Cargo.toml", &["sim"], &[]),
+    ("fuzz/Cargo.toml", &["sim", "ublk-frontend"], &[]),
     (
         "ublk-frontend/Cargo.toml",
         &["ploop-core"],

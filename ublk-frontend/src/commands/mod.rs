@@ -28,6 +28,17 @@ pub(crate) fn folder() -> Result<Folder, ToolError> {
     Folder::open(&path)
 }
 
+/// The folder of the records, if there is one and we may look into it.
+pub(crate) fn existing_folder() -> Result<Option<Folder>, ToolError> {
+    let path =
+        std::env::var_os(FOLDER_VARIABLE).map_or_else(|| PathBuf::from(FOLDER), PathBuf::from);
+    match path.read_dir() {
+        Ok(_) => Folder::open(&path).map(Some),
+        // There is none, or it is somebody else's: whose devices those are holds the lock of their images.
+        Err(_) => Ok(None),
+    }
+}
+
 /// The number of a device, however it is given: `3`, `/dev/ublkb3`.
 #[must_use]
 pub fn device_number(name: &Path) -> Option<u32> {

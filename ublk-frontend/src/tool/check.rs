@@ -1,4 +1,5 @@
-//! `check`: is an image what it should be? The answer is the exit status; the image is not changed.
+//! `check`: is an image what it should be? The answer is the exit status; the image is changed only by `--repair`, which
+//! looks again behind the repair and reports what is left.
 //!
 //! Corruption: anything that breaks a rule of the format, and the mark of an image that was not closed. Leak: space
 //! in the data area that neither the block table nor the format extension refers to, wherever it lies. A cluster
@@ -8,17 +9,20 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::path::Path;
 
+use ploop_core::control::files::repair;
 use ploop_core::error::{Field, Kind, Problem, Rule};
 use ploop_core::format::Layout;
 use ploop_core::load::{Inspection, inspect};
 use ploop_core::units::{DstClu, SECTOR_BYTES, Sector, Sectors};
 use serde::Serialize;
 
-use super::load::name_of;
+use super::load::{Trust, is_raw, name_of, open_stack};
 use super::output::Output;
-use super::{ToolError, Verdict};
-use crate::cli::Check;
+use super::{ToolError, Verdict, change};
+use crate::bundle::{files_of, folder_of};
+use crate::cli::{Check, Stack};
 use crate::files::RealFile;
 use crate::size::Human;
 
@@ -38,24 +42,98 @@ struct Report {
     fragmented_clusters: u64,
     corruptions: u64,
     leaks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corruptions_fixed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaks_fixed: Option<u64>,
     problems: Vec<String>,
+    /// What was mended, in words.
+    fixes: Vec<String>,
     notes: Vec<String>,
 }
 
 /// Checks and prints.
 pub fn run(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
-    let file = RealFile::open_read(&asked.image)?;
-    let report = examine(&file)?;
+    if folder_of(&asked.image).is_some() {
+        return whole_bundle(asked, out);
+    }
+    let report = examined(&asked.image, asked.repair)?;
     if asked.json {
         out.json(&report)?
     } else {
         print(&report, out)?
     }
-    Ok(match (report.corruptions, report.leaks) {
+    Ok(verdict(&report))
+}
+
+/// Looks at an image, and mends it if that is asked for.
+fn examined(path: &Path, mend: bool) -> Result<Report, ToolError> {
+    if !mend {
+        return examine(&RealFile::open_read(path)?);
+    }
+    let file = change::image(path)?;
+    let before = examine(&file)?;
+    let repaired = repair(&file, &name_of(path))?;
+    let mut fixes: Vec<String> = repaired.fixes.iter().map(ToString::to_string).collect();
+    let not_kept = repaired.count - fixes.len() as u64;
+    if not_kept > 0 {
+        fixes.push(format!("and {not_kept} more"));
+    }
+    let after = examine(&file)?;
+    Ok(Report {
+        corruptions_fixed: Some(before.corruptions.saturating_sub(after.corruptions)),
+        leaks_fixed: Some(before.leaks.saturating_sub(after.leaks)),
+        fixes,
+        ..after
+    })
+}
+
+fn verdict(report: &Report) -> Verdict {
+    match (report.corruptions, report.leaks) {
         (0, 0) => Verdict::Fine,
         (0, _) => Verdict::Leaks,
         _ => Verdict::Corrupt,
-    })
+    }
+}
+
+/// Checks each file of the top's chain, the top first, and whether they fit together; the worst verdict counts. A raw base
+/// has nothing to be checked.
+fn whole_bundle(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, ToolError> {
+    let _locked = match asked.repair {
+        true => Some(change::bundle(&asked.image)?),
+        false => None,
+    };
+    let files = files_of(&asked.image, None)?;
+    let (mut reports, mut worst) = (Vec::new(), Verdict::Fine);
+    for (level, path) in files.images.iter().enumerate().rev() {
+        if level == 0 && (files.raw_base || is_raw(&RealFile::open_read(path)?)?) {
+            continue;
+        }
+        let report = examined(path, asked.repair)?;
+        worst = match (worst, verdict(&report)) {
+            (Verdict::Corrupt, _) | (_, Verdict::Corrupt) => Verdict::Corrupt,
+            (Verdict::Leaks, _) | (_, Verdict::Leaks) => Verdict::Leaks,
+            _ => Verdict::Fine,
+        };
+        reports.push(report);
+    }
+    if worst != Verdict::Corrupt {
+        let stack = Stack {
+            inputs: vec![asked.image.clone()],
+            snapshot: None,
+            raw_base: false,
+        };
+        open_stack(&stack, Trust::Sound)?;
+    }
+    if asked.json {
+        out.json(&reports)?;
+        return Ok(worst);
+    }
+    for report in &reports {
+        out.line(format_args!("{}:", report.filename))?;
+        print(report, out)?;
+    }
+    Ok(worst)
 }
 
 fn examine(file: &RealFile) -> Result<Report, ToolError> {
@@ -101,7 +179,10 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
         fragmented_clusters: u64::from(inspection.fragmented),
         corruptions,
         leaks,
+        corruptions_fixed: None,
+        leaks_fixed: None,
         problems,
+        fixes: Vec::new(),
         notes,
     })
 }
@@ -178,6 +259,9 @@ fn find_leaks(
 }
 
 fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    for fix in &report.fixes {
+        out.line(format_args!("Repaired {fix}"))?;
+    }
     for problem in &report.problems {
         out.line(format_args!("ERROR {problem}"))?;
     }

@@ -1,10 +1,10 @@
 //! `convert`: a copy of a disk in a new file. Zeros are not copied.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
 
 use super::ToolError;
 use super::load::{Trust, open_stack};
+use super::progress;
 use super::sink::Sink;
 use super::stack::Stack;
 use crate::cli::{Convert, OutFormat};
@@ -78,7 +78,7 @@ fn step_of(cluster: Sectors) -> Sectors {
 }
 
 fn copy(stack: &Stack, sink: &mut Sink, step: Sectors) -> Result<(), ToolError> {
-    let progress = progress_bar(stack.size());
+    let progress = progress::bytes(stack.size().bytes());
     let mut buf = vec![0; step.bytes() as usize];
     let mut at = Sector(0);
     while at.0 < stack.size().0 {
@@ -92,14 +92,4 @@ fn copy(stack: &Stack, sink: &mut Sink, step: Sectors) -> Result<(), ToolError> 
     }
     progress.finish_and_clear();
     Ok(())
-}
-
-/// A bar on standard error; nothing at all if that is no terminal.
-fn progress_bar(size: Sectors) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(size.bytes()), ProgressDrawTarget::stderr());
-    let shown = "{bar:40} {percent:>3}% of {total_bytes}, {bytes_per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(shown) {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -1,6 +1,7 @@
 //! `info`: what an image's header says, and whether the rest agrees.
 
 use std::io::Write;
+use std::path::Path;
 
 use ploop_core::delta::chain::check_writable;
 use ploop_core::delta::{Expanded, ExtensionState};
@@ -14,6 +15,7 @@ use super::ToolError;
 use super::check::damage_count;
 use super::load::{is_raw, name_of};
 use super::output::Output;
+use crate::bundle::{files_of, folder_of};
 use crate::cli::Info;
 use crate::files::RealFile;
 use crate::size::Human;
@@ -52,18 +54,39 @@ struct Specific {
     problems: u64,
 }
 
-/// Prints what is known.
+/// Prints what is known. Of a bundle: of each file of its chain, the top first, as `qemu-img info --backing-chain` does it.
 pub fn run(asked: &Info, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    let file = RealFile::open_read(&asked.image)?;
-    let report = if is_raw(&file)? {
-        raw(&file)?
-    } else {
-        image(&file)?
-    };
+    if folder_of(&asked.image).is_none() {
+        let report = report(&asked.image, false)?;
+        return if asked.json {
+            out.json(&report)
+        } else {
+            print(&report, out)
+        };
+    }
+    let files = files_of(&asked.image, None)?;
+    let mut reports = Vec::new();
+    for (level, path) in files.images.iter().enumerate().rev() {
+        reports.push(report(path, level == 0 && files.raw_base)?);
+    }
     if asked.json {
-        out.json(&report)
+        return out.json(&reports);
+    }
+    for (index, report) in reports.iter().enumerate() {
+        if index > 0 {
+            out.line("")?;
+        }
+        print(report, out)?;
+    }
+    Ok(())
+}
+
+fn report(path: &Path, is_raw_base: bool) -> Result<Report, ToolError> {
+    let file = RealFile::open_read(path)?;
+    if is_raw_base || is_raw(&file)? {
+        raw(&file)
     } else {
-        print(&report, out)
+        image(&file)
     }
 }
 

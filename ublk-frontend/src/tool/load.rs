@@ -13,6 +13,7 @@ use ploop_core::units::Sectors;
 use super::ToolError;
 use super::output::complain;
 use super::stack::{Stack, StackedFile};
+use crate::bundle::{Files, files_of};
 use crate::cli;
 use crate::files::RealFile;
 
@@ -34,9 +35,10 @@ pub enum Trust {
 pub fn open_stack(asked: &cli::Stack, trust: Trust) -> Result<Stack, ToolError> {
     let mut files = Vec::new();
     let mut deltas = Vec::new();
-    for (index, path) in asked.inputs.iter().enumerate() {
+    let Files { images, raw_base } = files_asked(asked)?;
+    for (index, path) in images.iter().enumerate() {
         let file = RealFile::open_read(path)?;
-        let raw = (index == 0 && asked.raw_base) || is_raw(&file)?;
+        let raw = (index == 0 && raw_base) || is_raw(&file)?;
         deltas.push(if raw {
             load_raw(&file, &name_of(path))?
         } else {
@@ -51,6 +53,26 @@ pub fn open_stack(asked: &cli::Stack, trust: Trust) -> Result<Stack, ToolError> 
         .map(|(file, delta)| StackedFile { file, delta })
         .collect();
     Stack::new(levels).ok_or_else(|| ToolError::Refused("no input given".into()))
+}
+
+/// The files meant: a bundle given alone is its chain.
+fn files_asked(asked: &cli::Stack) -> Result<Files, ToolError> {
+    let files = match asked.inputs.as_slice() {
+        [only] => files_of(only, asked.snapshot)?,
+        _ if asked.snapshot.is_some() => {
+            return Err(ToolError::Refused(
+                "--snapshot: give one bundle, and nothing else".into(),
+            ));
+        }
+        several => Files {
+            images: several.to_vec(),
+            raw_base: false,
+        },
+    };
+    Ok(Files {
+        raw_base: files.raw_base || asked.raw_base,
+        ..files
+    })
 }
 
 /// True if the file does not begin with an image's signature.

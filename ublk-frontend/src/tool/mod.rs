@@ -1,20 +1,29 @@
-//! The image tool: commands on files that nobody has open. None of them changes its input. And the list of all commands.
+//! The image tool: commands on files that nobody has open. Those that change them lock them, and come through a crash at any
+//! moment; the others change nothing. And the list of all commands.
 
+pub mod change;
 pub mod check;
+pub mod compact;
 pub mod convert;
 pub mod create;
+pub mod grow;
 pub mod info;
+pub mod init;
 pub mod load;
 pub mod map;
 pub mod output;
+pub mod progress;
 pub mod sink;
+pub mod snapshot;
 pub mod stack;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use ploop_core::control::files::ControlError;
 use ploop_core::error::LoadError;
 
+use crate::bundle::BundleError;
 use crate::cli::Command;
 use crate::commands::{
     add, bench, del, device_number, features, list, manual, recover, show, tell, topology,
@@ -34,6 +43,12 @@ pub enum ToolError {
     /// A file is not an image that can be used.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The descriptor of a bundle is not one that can be used.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// An operation on the files of a disk did not happen, or not to its end.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Reading or writing failed.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Io {
@@ -99,6 +114,10 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         .map(|()| Verdict::Fine),
         Command::Map(asked) => map::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Check(asked) => check::run(asked, &mut out),
+        Command::Init(asked) => init::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Snapshot(asked) => snapshot::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Grow(asked) => grow::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Compact(asked) => compact::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Convert(asked) => convert::run(asked).map(|()| Verdict::Fine),
         Command::Add(asked) => add::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Del(asked) => del::run(asked).map(|()| Verdict::Fine),

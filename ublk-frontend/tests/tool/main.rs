@@ -1,5 +1,6 @@
 //! The tool on images built by hand: every command, every exit status, hostile input, and inputs that stay as they are.
 
+mod bundle;
 mod check;
 mod convert;
 mod create;

@@ -1,0 +1,142 @@
+//! The commands that change a disk in its files: bundles and their snapshots, growing, compacting.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::Shape;
+use crate::bundle::Guid;
+use crate::size::Size;
+
+/// Make a bundle: a folder with an empty image and a `DiskDescriptor.xml`, as `ploop init` makes it.
+///
+/// Wherever a command takes an image, the folder can be given instead.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// The folder to make. May exist if it is empty.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Size of the virtual disk: bytes, or with K, M, G, T, P or E (1024-fold steps); a multiple of 512.
+    #[arg(long, short)]
+    pub size: Size,
+    /// Format of the image.
+    #[command(flatten)]
+    pub shape: Shape,
+    /// Print JSON: the folder and the image.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Snapshots of a bundle: states of its disk that can be gone back to.
+///
+/// A bundle is a folder with a `DiskDescriptor.xml`. Nobody may have its disk open. A crash leaves the old chain or the new
+/// one; what else a killed change has left is taken away by the next one.
+///
+/// Exit status: 0 if it worked, 1 with one line on standard error if not.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    Create(SnapshotCreate),
+    List(SnapshotList),
+    Delete(SnapshotDelete),
+    Switch(SnapshotSwitch),
+    Merge(SnapshotMerge),
+}
+
+/// Take a snapshot: what is written from now on goes into a new file. Prints the snapshot's GUID.
+#[derive(Debug, clap::Args)]
+#[command(name = "create")]
+pub struct SnapshotCreate {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The snapshot's name. If not given, a random one.
+    #[arg(long, value_name = "GUID")]
+    pub guid: Option<Guid>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// List the snapshots: a tree, the oldest first. The one marked with `*` is what is written.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotList {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Delete a snapshot.
+///
+/// If nothing stands on it, its file is removed. If one other does, what that one lacks is kept: the two files become one.
+/// If several do, it is marked as temporary, as ploop does it, and goes when only one is left.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotDelete {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The snapshot.
+    pub guid: Guid,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Go back to a snapshot: what was written since the last one is dropped. The snapshot stays.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotSwitch {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The snapshot.
+    pub guid: Guid,
+    /// Keep what was written since the last snapshot as a snapshot, too; its GUID is printed.
+    #[arg(long)]
+    pub save: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Merge a snapshot with the one below it: that one's name goes, what the disk shows stays.
+///
+/// Nothing else may stand on the one below. A merge that was cut can be asked for again, and goes on.
+#[derive(Debug, clap::Args)]
+pub struct SnapshotMerge {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The upper one of the two. If not given, what is written is merged with the last snapshot.
+    pub guid: Option<Guid>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make a disk larger; nobody may have it open.
+///
+/// What is new reads as zeros. Of a bundle, the delta that is written grows. A crash leaves the old size or the new one.
+///
+/// Exit status: 0 if it worked, 1 with one line on standard error if not.
+#[derive(Debug, clap::Args)]
+pub struct Grow {
+    /// The image, or the bundle.
+    pub image: PathBuf,
+    /// New size: bytes, or with K, M, G, T, P or E (1024-fold steps); a multiple of 512.
+    pub size: Size,
+    /// Print JSON: the sizes before and after, and how many clusters had to move.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make an image as short as it can be: clusters move into holes, and the file ends behind the last one.
+///
+/// Of a bundle, all images that are not raw. Nobody may have them open. A crash leaves a sound image with the same content.
+///
+/// Exit status: 0 if it worked, 1 with one line on standard error if not.
+#[derive(Debug, clap::Args)]
+#[command(visible_alias = "defrag")]
+pub struct Compact {
+    /// The image, or the bundle.
+    pub image: PathBuf,
+    /// Print JSON: the lengths of each file before and after.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,67 @@
+//! Opening what a command is going to change: an image, or a bundle. Nobody else may be at it.
+//!
+//! A served image is locked by its server. A device whose server was killed, or has made way for another, has no lock on its
+//! images, and still needs them: so the records of the devices are asked, too.
+
+use std::path::{Path, PathBuf};
+
+use super::ToolError;
+use crate::bundle::folder::Lock;
+use crate::bundle::store::LOCK;
+use crate::bundle::{Bundle, Folder, RealFolder, folder_of};
+use crate::commands::existing_folder;
+use crate::files::{FileId, RealFile, id_of};
+
+/// Opens an image for changes.
+pub fn image(path: &Path) -> Result<RealFile, ToolError> {
+    let file = RealFile::open_write(path)?;
+    must_be_free(path, &[file.id()])?;
+    Ok(file)
+}
+
+/// A bundle that nobody else changes as long as the lock lives, and that no device uses.
+pub fn bundle(path: &Path) -> Result<(RealFolder, Lock), ToolError> {
+    let folder = bundle_at(path)?;
+    // Before the lock: a folder that is no bundle gets no file.
+    Bundle::read(&folder)?;
+    let lock = folder.lock(LOCK)?;
+    let bundle = Bundle::read(&folder)?;
+    let nodes = bundle.tree.nodes();
+    let ids: Vec<_> = nodes
+        .iter()
+        .filter_map(|node| id_of(&folder.path().join(&node.file)))
+        .collect();
+    must_be_free(folder.path(), &ids)?;
+    Ok((folder, lock))
+}
+
+/// The folder of a bundle.
+pub fn bundle_at(path: &Path) -> Result<RealFolder, ToolError> {
+    match folder_of(path) {
+        Some(folder) => Ok(RealFolder::new(&folder)),
+        None => Err(ToolError::Refused(format!(
+            "{}: not a bundle: give the folder of a DiskDescriptor.xml",
+            path.display()
+        ))),
+    }
+}
+
+/// No device may need one of these files.
+fn must_be_free(name: &Path, files: &[FileId]) -> Result<(), ToolError> {
+    let Some(records) = existing_folder()? else {
+        return Ok(());
+    };
+    for id in records.ids()? {
+        let Some(record) = records.load(id)? else {
+            continue;
+        };
+        let ours = |image: &PathBuf| id_of(image).is_some_and(|id| files.contains(&id));
+        if record.images.iter().any(ours) {
+            return Err(ToolError::Refused(format!(
+                "{}: in use by device {id} (`ploop-ublk del {id}` takes it away)",
+                name.display()
+            )));
+        }
+    }
+    Ok(())
+}

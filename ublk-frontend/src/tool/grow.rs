@@ -1,0 +1,40 @@
+//! `grow`: a larger disk in the same file.
+
+use std::io::Write;
+
+use ploop_core::control::files::grow;
+use serde::Serialize;
+
+use super::load::name_of;
+use super::output::Output;
+use super::{ToolError, change};
+use crate::bundle::{folder_of, resize};
+use crate::cli::Grow;
+
+/// The JSON form. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    size_before: u64,
+    size: u64,
+    clusters_moved: u64,
+}
+
+/// Grows an image or a bundle.
+pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let grown = if folder_of(&asked.image).is_some() {
+        let (folder, _lock) = change::bundle(&asked.image)?;
+        resize::grow(&folder, asked.size.0)?
+    } else {
+        let file = change::image(&asked.image)?;
+        grow(&file, &name_of(&asked.image), asked.size.0)?
+    };
+    if !asked.json {
+        return Ok(());
+    }
+    out.json(&Report {
+        size_before: grown.from.bytes(),
+        size: grown.to.bytes(),
+        clusters_moved: u64::from(grown.moved),
+    })
+}

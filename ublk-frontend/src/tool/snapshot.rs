@@ -1,0 +1,180 @@
+//! `snapshot`: the snapshots of a bundle, listed and changed.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::output::{Output, complain};
+use super::{ToolError, change, progress};
+use crate::bundle::tree::{Node, Tree};
+use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
+use crate::cli::{
+    Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
+};
+use crate::files::id_of;
+
+/// Carries out one of them.
+pub fn run(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    match asked {
+        Snapshot::Create(asked) => create(asked, out),
+        Snapshot::List(asked) => list(asked, out),
+        Snapshot::Delete(asked) => delete_one(asked, out),
+        Snapshot::Switch(asked) => switch(asked, out),
+        Snapshot::Merge(asked) => merge(asked, out),
+    }
+}
+
+fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    #[derive(Serialize)]
+    struct Report {
+        snapshot: Guid,
+        file: String,
+    }
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
+    let made = snapshots::create(&folder, asked.guid)?;
+    if !asked.json {
+        return out.line(made.snapshot);
+    }
+    out.json(&Report {
+        snapshot: made.snapshot,
+        file: made.file.display().to_string(),
+    })
+}
+
+/// A line of the list. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row {
+    guid: Guid,
+    parent: Option<Guid>,
+    children: Vec<Guid>,
+    depth: usize,
+    top: bool,
+    temporary: bool,
+    file: String,
+    /// `None`: the file is missing.
+    file_length: Option<u64>,
+}
+
+fn list(asked: &SnapshotList, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let folder = folder_of(&asked.bundle).unwrap_or_else(|| asked.bundle.clone());
+    let bundle = Bundle::read(&change::bundle_at(&asked.bundle)?)?;
+    let rows: Vec<Row> = bundle
+        .tree
+        .nodes()
+        .into_iter()
+        .map(|node| row(&folder, &bundle.tree, node))
+        .collect();
+    if asked.json {
+        return out.json(&rows);
+    }
+    for row in rows {
+        let indent = "  ".repeat(row.depth);
+        let mark = if row.top { "*" } else { " " };
+        let notes = match (row.temporary, row.file_length) {
+            (_, None) => " (missing)",
+            (true, _) => " (being deleted)",
+            _ => "",
+        };
+        out.line(format_args!(
+            "{mark} {indent}{} {}{notes}",
+            row.guid, row.file
+        ))?;
+    }
+    Ok(())
+}
+
+fn row(folder: &Path, tree: &Tree, node: &Node) -> Row {
+    let path = folder.join(&node.file);
+    Row {
+        guid: node.guid,
+        parent: node.parent,
+        children: node.children.clone(),
+        depth: node.depth,
+        top: node.guid == tree.top(),
+        temporary: node.temporary.is_some(),
+        file: path.display().to_string(),
+        file_length: id_of(&path).and_then(|_| std::fs::metadata(&path).ok().map(|m| m.len())),
+    }
+}
+
+fn switch(asked: &SnapshotSwitch, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    #[derive(Serialize)]
+    struct Report {
+        file: String,
+        saved: Option<Guid>,
+    }
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
+    let save = asked.save.then(Guid::random);
+    let done = snapshots::switch(&folder, asked.guid, save)?;
+    tell_left(done.left.as_deref());
+    if asked.json {
+        return out.json(&Report {
+            file: done.file.display().to_string(),
+            saved: done.saved,
+        });
+    }
+    done.saved.map_or(Ok(()), |guid| out.line(guid))
+}
+
+/// Files outside of a bundle are never removed.
+fn tell_left(file: Option<&Path>) {
+    if let Some(file) = file {
+        complain(
+            "note",
+            format_args!(
+                "{}: not removed, as it lies outside of the bundle",
+                file.display()
+            ),
+        );
+    }
+}
+
+fn delete_one(asked: &SnapshotDelete, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    #[derive(Serialize)]
+    struct Report {
+        snapshot: Guid,
+        removed: bool,
+    }
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
+    let bar = progress::clusters();
+    let done = delete::delete(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;
+    for file in &done.left {
+        tell_left(Some(file));
+    }
+    if done.marked {
+        complain(
+            "note",
+            format_args!(
+                "{}: several snapshots stand on this one; it goes when only one is left",
+                asked.guid
+            ),
+        );
+    }
+    if !asked.json {
+        return Ok(());
+    }
+    out.json(&Report {
+        snapshot: asked.guid,
+        removed: !done.marked,
+    })
+}
+
+fn merge(asked: &SnapshotMerge, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    #[derive(Serialize)]
+    struct Report {
+        merged: Guid,
+    }
+    let (folder, _lock) = change::bundle(&asked.bundle)?;
+    let bar = progress::clusters();
+    let (merged, done) =
+        delete::merge_down(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;
+    for file in &done.left {
+        tell_left(Some(file));
+    }
+    if asked.json {
+        out.json(&Report { merged })?;
+    }
+    Ok(())
+}
