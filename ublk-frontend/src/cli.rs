@@ -58,8 +58,6 @@ pub enum Command {
     Quiesce(Quiesce),
     Bench(Bench),
     Resize(Resize),
-    #[command(subcommand)]
-    Snapshot(Snapshot),
     /// List what this kernel's ublk driver can do.
     Features,
     Completions(Completions),
@@ -222,31 +220,6 @@ pub struct Recover {
 pub struct Quiesce {
     /// Number of the device.
     pub id: u32,
-}
-
-/// Snapshots of a disk that is in use.
-#[derive(Debug, Subcommand)]
-pub enum Snapshot {
-    /// Keep what the disk holds now: from now on it is written to a new file.
-    ///
-    /// Prints the images, oldest first, as they are to be given to `add` the next time.
-    Create {
-        /// Number of the device.
-        #[arg(long, value_name = "N")]
-        id: u32,
-        /// The new file. Must not exist.
-        #[arg(long, value_name = "NEW.hdd")]
-        file: Option<PathBuf>,
-    },
-    /// Put the newest file's content into the one below, remove the newest file, and go on without it.
-    ///
-    /// The disk waits meanwhile, for as long as it takes to copy what the newest file holds; an interrupt gives it up. No
-    /// other disk may have the file below as its base. Prints the images that are left.
-    Merge {
-        /// Number of the device.
-        #[arg(long, value_name = "N")]
-        id: u32,
-    },
 }
 
 /// Make a device larger while it is in use.

@@ -27,9 +27,9 @@ pub struct Init {
     pub json: bool,
 }
 
-/// Snapshots of a bundle: states of its disk that can be gone back to.
+/// Snapshots of a bundle, or of a disk that is in use: states that can be gone back to.
 ///
-/// A bundle is a folder with a `DiskDescriptor.xml`. Nobody may have its disk open. A crash leaves the old chain or the new
+/// A bundle is a folder with a `DiskDescriptor.xml`. Nobody may have its disk open, unless it is named by its device. A crash leaves the old chain or the new
 /// one; what else a killed change has left is taken away by the next one.
 ///
 /// Exit status: 0 if it worked, 1 with one line on standard error if not.
@@ -42,14 +42,24 @@ pub enum Snapshot {
     Merge(SnapshotMerge),
 }
 
-/// Take a snapshot: what is written from now on goes into a new file. Prints the snapshot's GUID.
+/// Take a snapshot: what is written from now on goes into a new file.
+///
+/// Of a bundle, prints the snapshot's GUID. Of a disk in use that is a list of images, prints the images, oldest first, as
+/// they are to be given to `add` the next time.
 #[derive(Debug, clap::Args)]
 #[command(name = "create")]
 pub struct SnapshotCreate {
     /// The bundle.
-    pub bundle: PathBuf,
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub bundle: Option<PathBuf>,
+    /// A disk in use: number of the device.
+    #[arg(long, value_name = "N")]
+    pub id: Option<u32>,
+    /// The new file, if the disk in use is a list of images. Must not exist.
+    #[arg(long, value_name = "NEW.hdd", requires = "id")]
+    pub file: Option<PathBuf>,
     /// The snapshot's name. If not given, a random one.
-    #[arg(long, value_name = "GUID")]
+    #[arg(long, value_name = "GUID", conflicts_with = "file")]
     pub guid: Option<Guid>,
     /// Print JSON.
     #[arg(long)]
@@ -99,10 +109,17 @@ pub struct SnapshotSwitch {
 /// Merge a snapshot with the one below it: that one's name goes, what the disk shows stays.
 ///
 /// Nothing else may stand on the one below. A merge that was cut can be asked for again, and goes on.
+///
+/// A disk in use waits meanwhile, for as long as it takes to copy what the newest file holds. If it is a list of images, an
+/// interrupt gives it up, and the images that are left are printed.
 #[derive(Debug, clap::Args)]
 pub struct SnapshotMerge {
     /// The bundle.
-    pub bundle: PathBuf,
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub bundle: Option<PathBuf>,
+    /// A disk in use: number of the device.
+    #[arg(long, value_name = "N")]
+    pub id: Option<u32>,
     /// The upper one of the two. If not given, what is written is merged with the last snapshot.
     pub guid: Option<Guid>,
     /// Print JSON.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{detach, folder, recover, refused};
+use crate::bundle::{files_of, folder_of};
 use crate::cli::Add;
 use crate::files::child;
 use crate::tool::ToolError;
@@ -79,11 +80,15 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
     let real = |path: &PathBuf| -> Result<PathBuf, ToolError> {
         fs::canonicalize(path).map_err(ToolError::io(path, "open"))
     };
-    let images = asked
-        .images
-        .iter()
-        .map(real)
-        .collect::<Result<Vec<_>, _>>()?;
+    let all = |images: &[PathBuf]| images.iter().map(real).collect::<Result<Vec<_>, _>>();
+    let source = all(&asked.images)?;
+    let (images, raw_base) = match source.as_slice() {
+        [one] if folder_of(one).is_some() => {
+            let files = files_of(one, None)?;
+            (all(&files.images)?, files.raw_base || asked.raw_base)
+        }
+        _ => (source.clone(), asked.raw_base),
+    };
     if asked.depth == 0 || asked.depth > sys::MAX_QUEUE_DEPTH {
         return Err(refused(format!(
             "--depth {}: from 1 to {}",
@@ -96,9 +101,9 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         version: Record::version(),
         id: asked.id.unwrap_or(u32::MAX),
         pid: 0,
-        source: images.clone(),
+        source,
         images,
-        raw_base: asked.raw_base,
+        raw_base,
         read_only: asked.read_only,
         queues: asked.queues.max(1),
         depth: asked.depth,

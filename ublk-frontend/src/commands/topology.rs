@@ -21,9 +21,11 @@ use ploop_core::control::files::grow;
 
 use super::tell::question;
 use super::{detach, folder, refused};
-use crate::cli::{Resize, Snapshot};
+use crate::bundle::{Guid, delete, snapshots};
+use crate::cli::Resize;
 use crate::files::{RealFile, child};
 use crate::tool::ToolError;
+use crate::tool::change::bundle_of;
 use crate::tool::load::name_of;
 use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::{Control, disk_node};
@@ -80,6 +82,12 @@ impl Change<'_> {
         self.folder.save(&record)?;
         self.record = record;
         Ok(())
+    }
+
+    /// The same after a change of the bundle that is served.
+    pub fn commit_bundle(&mut self) -> Result<(), ToolError> {
+        let images = self.record.clone().with_chain_of_bundle()?.images;
+        self.commit(images)
     }
 
     /// True if the next server would use this file, as far as can be told.
@@ -200,10 +208,31 @@ fn answers(folder: &Folder, id: u32) -> bool {
 pub fn snapshot_create(
     id: u32,
     file: Option<&Path>,
+    guid: Option<Guid>,
     out: &mut Output<impl Write>,
 ) -> Result<(), ToolError> {
     let folder = folder()?;
     let record = writable(&folder, id)?;
+    if let Some(bundle) = record.bundle() {
+        if file.is_some() {
+            return Err(refused(format!(
+                "device {id} is the bundle {}: its new file gets its name there",
+                bundle.display()
+            )));
+        }
+        let made = with_server_aside(&folder, id, |change| {
+            let (at, _lock) = bundle_of(&bundle, Some(id))?;
+            let made = snapshots::create(&at, guid)?;
+            change.commit_bundle()?;
+            Ok(made)
+        })?;
+        return out.line(made.snapshot);
+    }
+    if guid.is_some() {
+        return Err(refused(format!(
+            "device {id} is made of single images: their snapshots have no GUID"
+        )));
+    }
     let Some(file) = file else {
         return Err(refused(format!(
             "device {id} is made of single images: name the new one with --file"
@@ -238,9 +267,32 @@ fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(), ToolErro
 }
 
 /// `snapshot merge --id`: the newest file goes, its content is in the one below.
-pub fn snapshot_merge(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+pub fn snapshot_merge(
+    id: u32,
+    guid: Option<Guid>,
+    out: &mut Output<impl Write>,
+) -> Result<(), ToolError> {
     let folder = folder()?;
-    if writable(&folder, id)?.images.len() < 2 {
+    let record = writable(&folder, id)?;
+    if let Some(bundle) = record.bundle() {
+        return with_server_aside(&folder, id, |change| {
+            let (at, _lock) = bundle_of(&bundle, Some(id))?;
+            let (_, done) = delete::merge_down(&at, guid, &mut |_| {})?;
+            for file in &done.left {
+                complain(
+                    "note",
+                    format_args!("{}: could not be removed", file.display()),
+                );
+            }
+            change.commit_bundle()
+        });
+    }
+    if guid.is_some() {
+        return Err(refused(format!(
+            "device {id} is made of single images: their snapshots have no GUID"
+        )));
+    }
+    if record.images.len() < 2 {
         return Err(refused(format!(
             "device {id} has one image: there is no snapshot to merge"
         )));
@@ -250,14 +302,6 @@ pub fn snapshot_merge(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolE
         Ok(change.images().to_vec())
     })?;
     list(&images, out)
-}
-
-/// `snapshot ... --id`.
-pub fn snapshot(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    match asked {
-        Snapshot::Create { id, file } => snapshot_create(*id, file.as_deref(), out),
-        Snapshot::Merge { id } => snapshot_merge(*id, out),
-    }
 }
 
 /// `resize`: the image grows while the server stands aside, then the kernel is told.
@@ -275,6 +319,12 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
         )));
     }
     let record = with_server_aside(&folder, asked.id, |change| {
+        if let Some(bundle) = change.record.bundle() {
+            let (at, _lock) = bundle_of(&bundle, Some(asked.id))?;
+            crate::bundle::resize::grow(&at, size)?;
+            change.commit_bundle()?;
+            return Ok(change.record.clone());
+        }
         let top = RealFile::open_write(change.top()?)?;
         let grown = grow(&top, &name_of(top.path()), size);
         drop(top);

@@ -15,12 +15,17 @@ use crate::files::{FileId, RealFile, id_of};
 /// Opens an image for changes.
 pub fn image(path: &Path) -> Result<RealFile, ToolError> {
     let file = RealFile::open_write(path)?;
-    must_be_free(path, &[file.id()])?;
+    must_be_free(path, &[file.id()], None)?;
     Ok(file)
 }
 
 /// A bundle that nobody else changes as long as the lock lives, and that no device uses.
 pub fn bundle(path: &Path) -> Result<(RealFolder, Lock), ToolError> {
+    bundle_of(path, None)
+}
+
+/// The same for the bundle of a device whose server stands aside.
+pub fn bundle_of(path: &Path, device: Option<u32>) -> Result<(RealFolder, Lock), ToolError> {
     let folder = bundle_at(path)?;
     // Before the lock: a folder that is no bundle gets no file.
     Bundle::read(&folder)?;
@@ -31,7 +36,7 @@ pub fn bundle(path: &Path) -> Result<(RealFolder, Lock), ToolError> {
         .iter()
         .filter_map(|node| id_of(&folder.path().join(&node.file)))
         .collect();
-    must_be_free(folder.path(), &ids)?;
+    must_be_free(folder.path(), &ids, device)?;
     Ok((folder, lock))
 }
 
@@ -46,12 +51,15 @@ pub fn bundle_at(path: &Path) -> Result<RealFolder, ToolError> {
     }
 }
 
-/// No device may need one of these files.
-fn must_be_free(name: &Path, files: &[FileId]) -> Result<(), ToolError> {
+/// No device but `device` may need one of these files.
+fn must_be_free(name: &Path, files: &[FileId], device: Option<u32>) -> Result<(), ToolError> {
     let Some(records) = existing_folder()? else {
         return Ok(());
     };
     for id in records.ids()? {
+        if Some(id) == device {
+            continue;
+        }
         let Some(record) = records.load(id)? else {
             continue;
         };

@@ -125,7 +125,6 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         Command::Recover(asked) => recover::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Quiesce(asked) => tell::quiesce(asked).map(|()| Verdict::Fine),
         Command::Resize(asked) => topology::resize(asked, &mut out).map(|()| Verdict::Fine),
-        Command::Snapshot(asked) => topology::snapshot(asked, &mut out).map(|()| Verdict::Fine),
         Command::Bench(asked) => bench::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Features => features::run(&mut out).map(|()| Verdict::Fine),
         Command::Completions(asked) => manual::completions(asked, &mut out).map(|()| Verdict::Fine),

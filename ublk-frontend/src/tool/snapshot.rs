@@ -12,6 +12,7 @@ use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
+use crate::commands::topology;
 use crate::files::id_of;
 
 /// Carries out one of them.
@@ -31,7 +32,10 @@ fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), To
         snapshot: Guid,
         file: String,
     }
-    let (folder, _lock) = change::bundle(&asked.bundle)?;
+    if let Some(id) = asked.id {
+        return topology::snapshot_create(id, asked.file.as_deref(), asked.guid, out);
+    }
+    let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
     let made = snapshots::create(&folder, asked.guid)?;
     if !asked.json {
         return out.line(made.snapshot);
@@ -166,7 +170,10 @@ fn merge(asked: &SnapshotMerge, out: &mut Output<impl Write>) -> Result<(), Tool
     struct Report {
         merged: Guid,
     }
-    let (folder, _lock) = change::bundle(&asked.bundle)?;
+    if let Some(id) = asked.id {
+        return topology::snapshot_merge(id, asked.guid, out);
+    }
+    let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
     let bar = progress::clusters();
     let (merged, done) =
         delete::merge_down(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;

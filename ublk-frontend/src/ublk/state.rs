@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::{files_of, folder_of};
 use crate::ring::{Direct, shadow};
 use crate::tool::ToolError;
 
@@ -77,6 +78,32 @@ pub struct Record {
     /// The images were closed by the last server and may have been changed since: its map says nothing of them.
     #[serde(default)]
     pub closed: bool,
+}
+
+impl Record {
+    /// The bundle that it serves, if `add` was given one.
+    #[must_use]
+    pub fn bundle(&self) -> Option<PathBuf> {
+        match self.source.as_slice() {
+            [one] => folder_of(one),
+            _ => None,
+        }
+    }
+
+    /// The same record with the chain that its bundle has now, if it has a bundle.
+    pub fn with_chain_of_bundle(self) -> Result<Record, ToolError> {
+        let Some(bundle) = self.bundle() else {
+            return Ok(self);
+        };
+        let files = files_of(&bundle, None)?;
+        let real =
+            |path: &PathBuf| std::fs::canonicalize(path).map_err(ToolError::io(path, "open"));
+        Ok(Record {
+            images: files.images.iter().map(real).collect::<Result<_, _>>()?,
+            raw_base: files.raw_base,
+            ..self
+        })
+    }
 }
 
 /// What to do when the file system is full.
