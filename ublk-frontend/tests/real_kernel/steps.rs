@@ -2,8 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, errors, filesystems, harness, kill, loads, manners, planned, power, scenario,
-    service, space,
+    aside, blocks, bundle, errors, filesystems, harness, kill, loads, manners, planned, power,
+    scenario, service, space,
 };
 
 /// A kernel that guests boot.
@@ -112,6 +112,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("snapshots-under-load", BOTH, 120, aside::under_load),
     step("snapshots-under-ext4", BOTH, 120, aside::under_ext4),
     step("change-killed", BOTH, 120, aside::killed),
+    step("bundle", BOTH, 120, bundle::served),
     step("service", OLD, 120, service::service),
     step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 240, power::cuts),

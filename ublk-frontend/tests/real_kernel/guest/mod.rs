@@ -15,6 +15,7 @@ pub(crate) mod agent;
 pub(crate) mod aside;
 pub(crate) mod blocks;
 mod buffer;
+pub(crate) mod bundle;
 pub(crate) mod disks;
 mod dm;
 pub(crate) mod errors;
