@@ -158,6 +158,25 @@ impl Latch {
     }
 }
 
+/// A switch, published with release/acquire.
+#[derive(Debug)]
+pub(crate) struct Flag(engine::AtomicBool);
+
+impl Flag {
+    /// Off.
+    pub(crate) fn new() -> Flag {
+        Flag(engine::AtomicBool::new(false))
+    }
+    /// Switches it; what was written before is seen by whoever sees the switch.
+    pub(crate) fn set(&self, on: bool) {
+        self.0.store(on, engine::Ordering::Release);
+    }
+    /// Whether it is on.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(engine::Ordering::Acquire)
+    }
+}
+
 /// The caller's clock as last told to the core. Only ever an estimate: no decision about data depends on it.
 #[derive(Debug)]
 pub(crate) struct Clock(engine::AtomicU64);

@@ -16,6 +16,8 @@ pub struct RunStats {
     pub crashes: u64,
     /// Servers killed and taken over.
     pub kills: u64,
+    /// Live copies that were compared.
+    pub copies: u64,
     /// Changes of the chain, per sort (`world::switch`).
     pub switches: [u64; crate::world::switch::Switch::SORTS],
     /// Power cuts while an image was being recovered or closed.

@@ -4,3 +4,4 @@ pub mod close;
 pub mod files;
 pub mod inspect;
 pub mod suspend;
+pub mod tracking;

@@ -25,6 +25,7 @@ use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
 use crate::request::starve::Starved;
 use crate::request::table::{Admission, Queue};
+use crate::request::track::Tracking;
 use crate::request::work::{Resume, Segment, SegmentKind, Waiter, Work};
 use crate::sync::Clock;
 use crate::units::{Clu, Millis, PageId, QueueId, Sector, Sectors};
@@ -62,6 +63,7 @@ pub struct Device {
     pub(crate) starved: Starved,
     pub(crate) queues: Box<[Queue]>,
     pub(crate) visible: Box<dyn VisibleMap>,
+    pub(crate) tracking: Tracking,
     clock: Clock,
 }
 

@@ -14,6 +14,7 @@ use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
 use crate::request::starve::Starved;
 use crate::request::table::Queue;
+use crate::request::track::Tracking;
 use crate::sync::Clock;
 use crate::units::{Clu, PageId, Sector, Sectors};
 use crate::writeback::dirty::DirtySet;
@@ -93,6 +94,7 @@ impl Device {
                 .collect(),
             clock: Clock::new(),
             visible,
+            tracking: Tracking::new(),
             options,
         };
         if recovering {

@@ -163,6 +163,9 @@ impl Device {
 
     /// A segment has ended.
     pub(crate) fn end(&self, segment: Segment, result: Result<(), Failure>, out: &mut Actions) {
+        if segment.kind != SegmentKind::Read {
+            self.tracking.mark(segment.clu);
+        }
         self.end_part(segment.origin, result, out);
     }
 

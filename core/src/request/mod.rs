@@ -7,4 +7,5 @@ pub(crate) mod make;
 pub(crate) mod mark;
 pub(crate) mod starve;
 pub(crate) mod table;
+pub(crate) mod track;
 pub(crate) mod work;

@@ -72,6 +72,9 @@ impl Coverage {
                 others.push(format!("a chain changed by {sort}"));
             }
         }
+        if sum.copies == 0 {
+            others.push("a live copy compared".into());
+        }
         if sum.recovery_crashes == 0 {
             others.push("a crash inside a recovery".into());
         }

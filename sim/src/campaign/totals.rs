@@ -71,6 +71,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         crashes,
         kills,
         switches,
+        copies,
         recovery_crashes,
         complete_cuts,
         crash_images,
@@ -84,6 +85,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.steps += steps;
     sum.crashes += crashes;
     sum.kills += kills;
+    sum.copies += copies;
     for (all, some) in sum.switches.iter_mut().zip(switches) {
         *all += some;
     }

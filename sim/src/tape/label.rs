@@ -46,6 +46,8 @@ pub enum Event {
     Kill,
     /// The chain is changed.
     Switch,
+    /// A cluster is copied as tracking says.
+    Copy,
     /// The whole disk is read.
     Read,
     /// The image is closed.
@@ -53,7 +55,7 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [Event; 18] = [
+    const ALL: [Event; 19] = [
         Event::Any,
         Event::Shape,
         Event::Chain,
@@ -70,6 +72,7 @@ impl Event {
         Event::Cut,
         Event::Kill,
         Event::Switch,
+        Event::Copy,
         Event::Read,
         Event::Close,
     ];
@@ -94,6 +97,7 @@ impl Event {
             Event::Cut => "cut",
             Event::Kill => "kill",
             Event::Switch => "switch",
+            Event::Copy => "copy",
             Event::Read => "read",
             Event::Close => "close",
         }
@@ -112,6 +116,7 @@ impl Event {
                 | Event::Tick
                 | Event::Suspend
                 | Event::Resume
+                | Event::Copy
         )
     }
 

@@ -14,12 +14,13 @@ use crate::world::{Power, Run, hang};
 /// More events than any run needs.
 const MOST_EVENTS: u32 = 200_000;
 /// What an event may be.
-const EVENTS: [Event; 5] = [
+const EVENTS: [Event; 6] = [
     Event::Submit,
     Event::Deliver,
     Event::Turn,
     Event::Tick,
     Event::Suspend,
+    Event::Copy,
 ];
 
 /// How a power cycle ends.
@@ -183,7 +184,8 @@ impl Run<'_> {
                 let later = 1 + self.tape.choose(Kind::Time, 60);
                 self.tick(device, Millis(self.now.0 + u64::from(later)))?;
             }
-            _ => self.suspend_or_resume(device)?,
+            4 => self.suspend_or_resume(device)?,
+            _ => self.copy_some(device),
         }
         Ok(true)
     }
@@ -314,6 +316,11 @@ impl Run<'_> {
             )));
         }
         device.verify();
+        if self.copy.is_some() {
+            // The tag of the read just made.
+            let seen = std::mem::take(&mut self.world.tags[0].buffer);
+            return self.compare_copy(device, &seen);
+        }
         Ok(())
     }
 }

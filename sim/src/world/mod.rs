@@ -24,6 +24,7 @@ pub mod shape;
 pub mod stage;
 mod submit;
 pub mod switch;
+mod track;
 
 use std::sync::Arc;
 
@@ -137,6 +138,8 @@ struct Run<'a> {
     kills: u32,
     /// How often the chain may still be changed.
     switches: u32,
+    /// What somebody has copied so far, as tracking says.
+    copy: Option<Vec<Value>>,
     mark: Mark,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
@@ -276,6 +279,7 @@ impl<'a> Run<'a> {
             cycle: 0,
             kills: 0,
             switches: 0,
+            copy: None,
             mark: Mark::Unmarked,
             overlaps: true,
             suspended: false,
@@ -351,6 +355,7 @@ impl Run<'_> {
         let top = ploop_core::load::load(&self.world.top, "top");
         chain.push(top.map_err(|error| refused(error.to_string()))?);
         self.world.flights.clear();
+        self.copy = None;
         self.world.out = Actions::new();
         self.mark = Mark::Unmarked;
         self.suspended = false;

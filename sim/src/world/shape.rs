@@ -34,8 +34,8 @@ pub struct Shape {
 pub struct Swarm {
     /// read, write, FUA write, preflush write, zeroes, discard, flush
     pub ops: [u32; 7],
-    /// Submit, deliver, turn, tick, suspend or resume.
-    pub events: [u32; 5],
+    /// Submit, deliver, turn, tick, suspend or resume, copy a tracked cluster.
+    pub events: [u32; 6],
     /// Guest clusters that get most operations; 0: all alike.
     pub hot: u32,
     /// Operations of one power cycle.
@@ -188,6 +188,11 @@ impl Swarm {
             2 => [2, 6, 3, 2, 0],
             _ => [4, 4, 2, 1, 1],
         };
+        let one_in = if profile == Profile::Tiny { 16 } else { 5 };
+        let copies = u32::from(tape.choose(Kind::Event, one_in) == one_in - 1);
+        let events = [
+            events[0], events[1], events[2], events[3], events[4], copies,
+        ];
         let (budget, cycles) = match profile {
             Profile::Tiny => (
                 8 + tape.choose(Kind::Op, 3),
