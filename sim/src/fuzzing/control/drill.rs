@@ -20,6 +20,9 @@ use ploop_core::drive::DeltaFile;
 /// No operation makes more calls.
 const MOST_CALLS: u32 = 5_000;
 
+/// After a fault the next try is cut in one of its first so many calls, once for each number.
+const RETRY_CUTS: [u32; 3] = [4, 10, 30];
+
 /// How far an operation got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -383,10 +386,28 @@ impl<'a> Ground<'a> {
             ground.drill.judge(&views(image), stage)
         })?;
         if result.is_err() {
+            for most in RETRY_CUTS {
+                self.cut_the_retry(files, most)?;
+            }
             self.stats.retries += 1;
             self.to_its_end(files, Stage::Again)?;
         }
         Ok(())
+    }
+
+    /// What a failed try left to be seen need not be durable, and the next one is cut.
+    fn cut_the_retry(&mut self, files: &[SimFile], most: u32) -> Result<(), Failure> {
+        let n = self.tape.choose(Kind::Crash, most);
+        let mut cut = files.to_vec();
+        let tried = self.attempt(&mut cut, &mut FaultPlan::none(), Some(n));
+        if !tried.lost {
+            return Ok(());
+        }
+        self.stats.cuts += 1;
+        self.every_image(&cut, |ground, image| {
+            ground.drill.judge(&views(image), Stage::Midway)
+        })
+        .map_err(|found| at(found, format!("tried again, power cut in call {}", n + 1)))
     }
 }
 
