@@ -86,6 +86,9 @@ impl Drill for Compact {
         }
         Ok(())
     }
+    fn marked(&self) -> Option<usize> {
+        Some(0)
+    }
 }
 
 /// An image of which somebody has copied clusters.

@@ -7,16 +7,21 @@
 //! ```
 //! for n = 1, 2, ... until the operation passes untouched. Where there are too many crash images, as many are drawn.
 
+use super::judge;
 use crate::check::failure;
 use crate::disk::fault::{FaultKind, FaultPlan};
 use crate::disk::{BlockingFile, Power, SimFile, View};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
+use model::image::InUse;
 use ploop_core::control::files::ControlError;
 use ploop_core::drive::DeltaFile;
 
 /// No operation makes more calls.
 const MOST_CALLS: u32 = 5_000;
+
+/// After a fault the next try is cut in one of its first so many calls, once for each number.
+const RETRY_CUTS: [u32; 3] = [4, 10, 30];
 
 /// How far an operation got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +47,42 @@ pub trait Drill {
     /// # Errors
     /// What is wrong, under the name of the checker.
     fn judge(&self, views: &[View<'_>], stage: Stage) -> Result<(), Failure>;
+
+    /// The file that bears the mark: without it, it is as it was before, or as it is afterwards (I31). `None`: there is
+    /// no such file, or it is closed in between.
+    fn marked(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// What a file may be when it bears no mark.
+struct Unmarked {
+    file: usize,
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Unmarked {
+    fn check(&self, image: &[SimFile]) -> Result<(), Failure> {
+        let view = image[self.file].view();
+        if judge::mark(view)? == InUse::Dirty {
+            return Ok(());
+        }
+        let found = bytes_of(view);
+        if found == self.first || found == self.last {
+            return Ok(());
+        }
+        Err(failure(
+            "in_use",
+            "no mark, but neither untouched nor done (I31)".to_owned(),
+        ))
+    }
+}
+
+fn bytes_of(view: View<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; view.len_bytes() as usize];
+    view.read_bytes(0, &mut bytes);
+    bytes
 }
 
 /// What was looked at.
@@ -196,10 +237,28 @@ impl<'a> Ground<'a> {
         Ok(())
     }
 
+    /// What the marked file is before, and after the operation without cut or fault.
+    fn unmarked(&mut self, files: &[SimFile]) -> Option<Unmarked> {
+        let file = self.drill.marked()?;
+        let mut done = files.to_vec();
+        let tried = self.attempt(&mut done, &mut FaultPlan::none(), None);
+        tried.result.is_ok().then(|| Unmarked {
+            file,
+            first: bytes_of(files[file].view()),
+            last: bytes_of(done[file].view()),
+        })
+    }
+
     /// After a cut: every crash image is sound, and the operation ends on each; also if it is cut once more.
-    fn judge_cut(&mut self, files: &[SimFile], calls: u32) -> Result<(), Failure> {
+    fn judge_cut(
+        &mut self,
+        files: &[SimFile],
+        calls: u32,
+        unmarked: Option<&Unmarked>,
+    ) -> Result<(), Failure> {
         self.every_image(files, |ground, image| {
             ground.drill.judge(&views(image), Stage::Midway)?;
+            unmarked.map_or(Ok(()), |unmarked| unmarked.check(image))?;
             if ground.tape.choose(Kind::Crash, 2) == 1 {
                 let cut = ground.tape.choose(Kind::Crash, calls + 1);
                 let tried = ground.attempt(image, &mut FaultPlan::none(), Some(cut));
@@ -229,6 +288,7 @@ impl<'a> Ground<'a> {
     /// # Errors
     /// What was found.
     pub fn cut_everywhere(&mut self, files: &[SimFile]) -> Result<(), Failure> {
+        let unmarked = self.unmarked(files);
         for n in 0..MOST_CALLS {
             let mut cut = files.to_vec();
             let tried = self.attempt(&mut cut, &mut FaultPlan::none(), Some(n));
@@ -242,7 +302,7 @@ impl<'a> Ground<'a> {
                 };
             }
             self.stats.cuts += 1;
-            self.judge_cut(&cut, n)
+            self.judge_cut(&cut, n, unmarked.as_ref())
                 .map_err(|found| at(found, format!("power cut in call {}", n + 1)))?;
         }
         Err(failure(
@@ -269,7 +329,7 @@ impl<'a> Ground<'a> {
                 let tried = self.attempt(&mut once, &mut FaultPlan::none(), Some(n));
                 if tried.lost {
                     self.stats.cuts += 1;
-                    return self.judge_cut(&once, n);
+                    return self.judge_cut(&once, n, None);
                 }
                 self.to_its_end(&mut once, Stage::Again).map(drop)
             }
@@ -326,10 +386,28 @@ impl<'a> Ground<'a> {
             ground.drill.judge(&views(image), stage)
         })?;
         if result.is_err() {
+            for most in RETRY_CUTS {
+                self.cut_the_retry(files, most)?;
+            }
             self.stats.retries += 1;
             self.to_its_end(files, Stage::Again)?;
         }
         Ok(())
+    }
+
+    /// What a failed try left to be seen need not be durable, and the next one is cut.
+    fn cut_the_retry(&mut self, files: &[SimFile], most: u32) -> Result<(), Failure> {
+        let n = self.tape.choose(Kind::Crash, most);
+        let mut cut = files.to_vec();
+        let tried = self.attempt(&mut cut, &mut FaultPlan::none(), Some(n));
+        if !tried.lost {
+            return Ok(());
+        }
+        self.stats.cuts += 1;
+        self.every_image(&cut, |ground, image| {
+            ground.drill.judge(&views(image), Stage::Midway)
+        })
+        .map_err(|found| at(found, format!("tried again, power cut in call {}", n + 1)))
     }
 }
 

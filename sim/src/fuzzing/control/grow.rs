@@ -99,4 +99,7 @@ impl Drill for Grow {
         }
         Ok(())
     }
+    fn marked(&self) -> Option<usize> {
+        Some(0)
+    }
 }

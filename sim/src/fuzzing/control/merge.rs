@@ -22,6 +22,8 @@ pub struct Merge {
     pub forward: bool,
     /// The lower is raw.
     pub raw: bool,
+    /// The lower has the smaller disk.
+    pub grows: bool,
     /// Clusters a step.
     pub step: u32,
 }
@@ -79,6 +81,7 @@ impl Merge {
             old,
             forward,
             raw,
+            grows: less > 0,
             step: 1 + tape.choose(Kind::Arg, 5),
         };
         (merge, vec![lower, file])
@@ -161,5 +164,12 @@ impl Drill for Merge {
             judge::closed(view, name)?;
         }
         Ok(())
+    }
+    fn marked(&self) -> Option<usize> {
+        match (self.forward, self.raw || self.grows) {
+            (true, _) => Some(1),
+            (false, true) => None,
+            (false, false) => Some(0),
+        }
     }
 }

@@ -162,4 +162,7 @@ impl Drill for Repair {
         }
         Ok(())
     }
+    fn marked(&self) -> Option<usize> {
+        Some(0)
+    }
 }
