@@ -111,6 +111,9 @@ pub struct Add {
     #[arg(long, value_name = "PATH")]
     pub symlink: Option<PathBuf>,
     /// Serve in the foreground, and tell systemd when ready.
+    ///
+    /// Under systemd it ends with status 75 when it has stepped aside for a change of the files (`resize`, `snapshot`):
+    /// it is to be started again.
     #[arg(long)]
     pub foreground: bool,
     /// If a device that was made with these words, or serves these images, has lost its server, serve that one instead

@@ -96,7 +96,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("load-trim", OLD, 120, loads::trim),
     step("cross-queue", BOTH, 120, loads::cross_queue),
     step("two-devices", OLD, 120, loads::two_devices),
-    step("scenarios", BOTH, 240, scenario::all),
+    step("scenarios", BOTH, 480, scenario::all),
     step("kill-under-load", BOTH, 180, kill::under_load),
     step("kill-under-ext4", OLD, 120, kill::under_ext4),
     step("kill-then-flush", BOTH, 60, kill::then_flush),
@@ -115,6 +115,6 @@ pub(crate) const STEPS: &[Step] = &[
     step("bundle", BOTH, 120, bundle::served),
     step("service", OLD, 120, service::service),
     step("recover-all", OLD, 60, service::recover_all),
-    step("power-cut", BOTH, 240, power::cuts),
+    step("power-cut", BOTH, 360, power::cuts),
     step("quiesce", BOTH, 60, planned::quiesce),
 ];

@@ -20,6 +20,8 @@ pub(crate) const DISKS: [(&str, u64); 4] = [
     ("power", 64 << 20),
     ("power-log", 8 << 30),
 ];
+/// The one whose power is cut: its flushes must end in their order.
+pub(crate) const ONE_QUEUE: &str = "power";
 /// Images and everything else, an ext4 that is mounted on [`SCRATCH`].
 const SCRATCH_DISK: &str = "/dev/vda";
 const EXPORTS: &str = "/dev/vdb";

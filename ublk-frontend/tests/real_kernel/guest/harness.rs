@@ -13,6 +13,8 @@ use super::trouble::{During, Outcome, Trouble, demand};
 use super::{disks, sys};
 
 const SECTORS: u64 = 16 << 11;
+/// More than so many operations say something.
+const OPERATIONS: u64 = 200;
 
 struct Loop(PathBuf);
 
@@ -39,12 +41,13 @@ pub(crate) fn sound() -> Outcome {
     let target = Target::open(&device.0)?;
     let judge = Judge::zeros(SECTORS);
     during(&Load::mixed(SECTORS, 1), &judge, &target, &[], |running| {
-        running.for_a_while(Duration::from_secs(3));
+        let enough = || judge.judged().ops > OPERATIONS;
+        running.until(enough, Duration::from_secs(3), Duration::from_secs(40));
         Ok(())
     })?;
-    judge.read_everything(&target, SECTORS)?;
     let judged = judge.judged();
-    demand(judged.ops > 200, || {
+    judge.read_everything(&target, SECTORS)?;
+    demand(judged.ops > OPERATIONS, || {
         format!("only {} operations", judged.ops)
     })?;
     Ok(format!("{judged:?}, nothing found, as it must be"))

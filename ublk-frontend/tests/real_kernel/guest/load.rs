@@ -120,6 +120,17 @@ impl Running<'_> {
     }
 }
 
+impl Running<'_> {
+    /// Waits for that long, and on until enough has happened: a slow machine needs more time. At most so long in all.
+    pub(crate) fn until(&self, enough: impl Fn() -> bool, time: Duration, most: Duration) {
+        let began = Instant::now();
+        self.for_a_while(time);
+        while !enough() && began.elapsed() < most && !self.stopped() {
+            self.for_a_while(Duration::from_millis(100));
+        }
+    }
+}
+
 /// Runs the load while `meanwhile` runs. Both must be well in the end.
 ///
 /// `allowed`: answers that are no failure, besides success.

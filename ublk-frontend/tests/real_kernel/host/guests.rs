@@ -15,7 +15,7 @@ use crate::line::{Line, Verdict};
 use crate::steps::{Kernel, STEPS};
 
 /// How long a guest may take in all.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1500);
 /// How often a guest that says nothing is booted.
 const BOOTS: u32 = 3;
 /// The test that judges the guest as a whole.

@@ -193,11 +193,7 @@ fn work(mapped: &Mapped, (time, moments): Span, target: &Target) -> Result<Vec<E
     std::thread::scope(|scope| {
         let marker = scope.spawn(|| mark(mapped, &judge, &stop));
         let result = during(&load, &judge, target, &[], |running| {
-            let began = Instant::now();
-            running.for_a_while(time);
-            while judge.durables() < moments && began.elapsed() < LONGEST && !running.stopped() {
-                running.for_a_while(Duration::from_millis(100));
-            }
+            running.until(|| judge.durables() >= moments, time, LONGEST);
             Ok(())
         });
         stop.store(true, Ordering::Relaxed);
