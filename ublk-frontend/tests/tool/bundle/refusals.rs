@@ -176,6 +176,9 @@ fn hostile_descriptors_are_one_line() {
     fs::create_dir(&path).expect("made");
     tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read"]);
     fs::remove_dir(&path).expect("removed");
+    std::os::unix::fs::symlink("/dev/null", &path).expect("linked");
+    tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read"]);
+    fs::remove_file(&path).expect("removed");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &path,
