@@ -107,6 +107,10 @@ fn what_is_refused() {
             ["b/root.hds", "not a bundle", ""],
         ),
         ("snapshot create .".to_owned(), [".: ", "not a bundle", ""]),
+        (
+            "grow b/root.hds 8M".to_owned(),
+            ["b/root.hds", ONE, "give the folder"],
+        ),
         ("grow b 1M".to_owned(), ["b/root.hds", "smaller", ""]),
     ] {
         tool(dir, &command).refused(&words);
