@@ -298,7 +298,7 @@ impl From<VersionArg> for Version {
 /// Works on images whose block table is damaged; says so then.
 #[derive(Debug, clap::Args)]
 pub struct Info {
-    /// The image, or a raw file; or a bundle: all its files, the top first; or a device: its number, or /dev/ublkbN.
+    /// The image, or a raw file; or a bundle: the files of its disk, the top first; or a device: its number, or /dev/ublkbN.
     pub image: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -348,7 +348,7 @@ pub struct Stack {
 /// found, too.
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// The image; or a bundle: all its files, the top first.
+    /// The image; or a bundle: the files of its disk, the top first.
     pub image: PathBuf,
     /// Mend it. Nobody may have it open.
     #[arg(long, short)]
@@ -370,15 +370,18 @@ pub struct Convert {
     /// The file to make. Must not exist.
     #[arg(required = true, value_name = "OUT")]
     pub output: PathBuf,
-    /// Format of OUT. If not given: an image if IN is one raw file, else raw.
+    /// Format of OUT. If not given: an image if IN is one raw file, or if `--cluster` or `--version` is given; else raw.
     #[arg(long, value_enum)]
     pub to: Option<OutFormat>,
     /// Read what can be read of a damaged image; what cannot reads as zeros. Every loss is reported.
     #[arg(long)]
     pub salvage: bool,
-    /// Format of the new image.
-    #[command(flatten)]
-    pub shape: Shape,
+    /// Cluster size of a new image. If not given, 1M.
+    #[arg(long, short, value_name = "SIZE")]
+    pub cluster: Option<Size>,
+    /// Format version of a new image. If not given, 2.
+    #[arg(long, value_enum)]
+    pub version: Option<VersionArg>,
 }
 
 /// What `convert` makes.

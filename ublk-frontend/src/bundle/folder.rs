@@ -115,10 +115,10 @@ impl Folder for RealFolder {
     }
 
     fn read(&self, name: &str, most: usize) -> io::Result<Vec<u8>> {
-        // NONBLOCK: a pipe of that name must not hang.
+        // NONBLOCK: a pipe of that name must not hang. NOFOLLOW: behind a link, the files would lie in another folder.
         let file = OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NONBLOCK)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
             .open(self.at(name))?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));

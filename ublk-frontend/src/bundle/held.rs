@@ -56,28 +56,34 @@ pub fn hold(
     guid: Guid,
     write: &[Guid],
 ) -> Result<Vec<HeldFile>, ToolError> {
-    let mut held: Vec<HeldFile> = Vec::new();
+    let (mut files, mut deltas) = (Vec::new(), Vec::new());
     for node in bundle.tree.chain(guid) {
         let is_base = node.parent.is_none();
         let raw_base = is_base && bundle.tree.raw_base();
         let writing = write.contains(&node.guid);
-        held.push(hold_one(folder, node.guid, &node.file, raw_base, writing)?);
-    }
-    let mut deltas = Vec::new();
-    for file in &held {
-        deltas.push(file.delta.clone());
+        let (file, delta) = hold_one(folder, &node.file, raw_base, writing)?;
+        files.push((node.guid, file));
+        deltas.push(delta);
     }
     chain::validate(&deltas, false)?;
-    Ok(held)
+    let held = files
+        .into_iter()
+        .zip(deltas)
+        .map(|((guid, file), delta)| HeldFile {
+            guid,
+            file,
+            name: delta.name.clone(),
+            delta,
+        });
+    Ok(held.collect())
 }
 
 fn hold_one(
     folder: &dyn Folder,
-    guid: Guid,
     path: &Path,
     raw_base: bool,
     write: bool,
-) -> Result<HeldFile, ToolError> {
+) -> Result<(Box<dyn DeltaFile>, LoadedDelta), ToolError> {
     let file = folder.open(path, write)?;
     let path = folder.path().join(path);
     let name = path.display().to_string();
@@ -87,12 +93,7 @@ fn hold_one(
     } else {
         load_raw(&*file, &name)?
     };
-    Ok(HeldFile {
-        guid,
-        file,
-        name,
-        delta,
-    })
+    Ok((file, delta))
 }
 
 /// What an image above this chain must be like.

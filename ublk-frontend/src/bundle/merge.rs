@@ -7,9 +7,9 @@
 //! * What the upper one shows is the same at every moment, and so is everything above it.
 //! * Backward spoils what the lower one shows by itself, so it is marked as temporary before the first cluster is copied.
 //!   Nothing else may stand on it. Forward spoils nothing.
-//! * The way that copies less is taken, with two exceptions: nothing is copied back into a raw disk that would be written
-//!   then, as raw disks are not; and what was begun backward is ended backward.
-//! * What was cut is done again; the core's merge is made for that.
+//! * The way that copies less is taken, but nothing is copied back into a raw disk that would be written then, as raw disks
+//!   are not.
+//! * What was cut is done again, the same way or the other: what backward has changed in the lower file, the upper one hides.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub fn take_out(
             return Err(refused(change, text));
         }
     };
-    let was_begun = node.temporary.is_some();
+    let is_marked = node.temporary.is_some();
     let folder = change.folder();
     let bundle = change.bundle();
     let top = bundle.tree.top();
@@ -66,7 +66,7 @@ pub fn take_out(
     let (Some(low), Some(up)) = (find(&held, lower), find(&held, upper)) else {
         return Err(refused(change, format_args!("no snapshot {lower}")));
     };
-    let forward = !was_begun && is_forward(&low.delta, &up.delta, upper == top);
+    let forward = is_forward(&low.delta, &up.delta, upper == top);
     let (lower_file, upper_file) = (file_of(&bundle.tree, lower), file_of(&bundle.tree, upper));
     let next = bundle
         .descriptor
@@ -78,7 +78,7 @@ pub fn take_out(
     let next = sound(change, next)?;
     let goes = if forward { lower_file } else { upper_file };
     let name = plain_name(&goes).map(str::to_owned);
-    if !forward && !was_begun {
+    if !forward && !is_marked {
         mark(change, lower)?;
     }
     copy(low, up, forward, report)?;

@@ -79,6 +79,30 @@ pub fn files_of(path: &Path, snapshot: Option<Guid>) -> Result<Files, ToolError>
     files_in(&folder, &bundle, guid)
 }
 
+/// Refuses a file of a bundle that is not the one that is written: to be asked before a single image is written or resized.
+/// What stands on it would show the change, or not fit any more.
+pub fn must_not_be_lower(image: &Path) -> Result<(), ToolError> {
+    // Where the file is, not where a link to it is.
+    let Ok(real) = image.canonicalize() else {
+        return Ok(());
+    };
+    let Some(folder) = folder_of(crate::files::folder_of(&real)) else {
+        return Ok(());
+    };
+    let bundle = Bundle::read(&RealFolder::new(&folder))?;
+    let id = id_of(&real);
+    let tree = &bundle.tree;
+    let is_it = |node: &&&tree::Node| id.is_some() && id_of(&folder.join(&node.file)) == id;
+    match tree.nodes().iter().find(is_it) {
+        Some(node) if node.guid != tree.top() => Err(ToolError::Refused(format!(
+            "{}: is the file of the snapshot {} of a bundle, and not to be written; give the folder instead",
+            image.display(),
+            node.guid
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The files of one snapshot of a bundle.
 pub fn files_in(folder: &Path, bundle: &Bundle, guid: Guid) -> Result<Files, ToolError> {
     let node = bundle

@@ -1,5 +1,6 @@
 //! `convert`: a copy of a disk in a new file. Zeros are not copied.
 
+use ploop_core::format::Version;
 use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
 
 use super::ToolError;
@@ -13,6 +14,9 @@ use crate::files::id_of;
 /// Bytes copied at a time, if clusters are not larger.
 const STEP_BYTES: u64 = 4 << 20;
 
+/// Cluster size of a new image.
+const USUAL_CLUSTER: Sectors = Sectors(2048);
+
 /// Copies. OUT appears only when all of it is durable.
 pub fn run(asked: &Convert) -> Result<(), ToolError> {
     refuse_own_input(asked)?;
@@ -22,13 +26,14 @@ pub fn run(asked: &Convert) -> Result<(), ToolError> {
         Trust::Sound
     };
     let stack = open_stack(&asked.stack, trust)?;
-    let (mut sink, step) = match asked.to.unwrap_or_else(|| usual_format(&stack)) {
+    let (mut sink, step) = match asked.to.unwrap_or_else(|| usual_format(asked, &stack)) {
         OutFormat::Raw => (
             Sink::raw(&asked.output, stack.size())?,
             Sectors::whole_in(STEP_BYTES),
         ),
         OutFormat::Ploop => {
-            let (version, cluster) = (asked.shape.version.into(), asked.shape.cluster.0);
+            let version = asked.version.map_or(Version::V2, Version::from);
+            let cluster = asked.cluster.map_or(USUAL_CLUSTER, |size| size.0);
             (
                 Sink::image(&asked.output, version, cluster, stack.size())?,
                 step_of(cluster),
@@ -58,9 +63,10 @@ fn refuse_own_input(asked: &Convert) -> Result<(), ToolError> {
     }
 }
 
-/// A raw file becomes an image, an image becomes a raw file.
-fn usual_format(stack: &Stack) -> OutFormat {
-    if stack.cluster().is_none() {
+/// A raw file becomes an image, an image becomes a raw file; unless what only an image has is asked for.
+fn usual_format(asked: &Convert, stack: &Stack) -> OutFormat {
+    let is_shaped = asked.cluster.is_some() || asked.version.is_some();
+    if is_shaped || stack.cluster().is_none() {
         OutFormat::Ploop
     } else {
         OutFormat::Raw

@@ -35,6 +35,35 @@ fn convert_there_and_back() {
 }
 
 #[test]
+fn from_image_to_image_of_another_version_and_cluster_size() {
+    let dir = dir();
+    let dir = dir.path();
+    sample().save(&dir.join("a.hdd"));
+    for (arguments, version, cluster) in [
+        ("--version 1", 1, 1 << 20),
+        ("--cluster 4K", 2, 4096),
+        ("--version 1 --cluster 128K", 1, 128 << 10),
+        ("--to ploop", 2, 1 << 20),
+    ] {
+        leaves_alone(dir, &format!("convert a.hdd b.hdd {arguments}")).fine();
+        let info = tool(dir, "info --json b.hdd").json();
+        assert_eq!(
+            (&info["format-specific"]["version"], &info["cluster-size"]),
+            (&version.into(), &cluster.into()),
+            "{arguments}"
+        );
+        leaves_alone(dir, "convert b.hdd b.raw").fine();
+        assert!(read(dir, "b.raw") == sample_disk(), "{arguments}");
+        for name in ["b.hdd", "b.raw"] {
+            std::fs::remove_file(dir.join(name)).expect("removed");
+        }
+    }
+    // What OUT is to be counts more.
+    leaves_alone(dir, "convert a.hdd b.raw --to raw --cluster 4K").fine();
+    assert!(read(dir, "b.raw") == sample_disk());
+}
+
+#[test]
 fn converted_files_are_sparse() {
     use std::os::unix::fs::MetadataExt;
     let dir = dir();

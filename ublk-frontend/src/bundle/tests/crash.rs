@@ -222,6 +222,41 @@ fn a_switch_has_happened_or_not() {
 }
 
 #[test]
+fn what_a_killed_program_has_renamed_is_made_durable_before_anything_is_removed() {
+    let before = sample();
+    let old = before.files()[DESCRIPTOR].clone();
+    let change = |folder: &MemFolder| snapshots::switch(folder, guid(1), None);
+    let (mut states, mut last) = (0, 0);
+    loop {
+        let killed = before.stopping_after(last);
+        let done = change(&killed);
+        if !killed.has_stopped() {
+            done.expect("works if nothing stops it");
+            break;
+        }
+        last += 1;
+        if killed.loose_names() == 0 || killed.files()[DESCRIPTOR] == old {
+            continue;
+        }
+        for next in 0.. {
+            let stopped = killed.going_on(next);
+            let done = change(&stopped);
+            if !stopped.has_stopped() {
+                done.expect("works if nothing stops it");
+                break;
+            }
+            for names in 0..1u32 << stopped.loose_names() {
+                let left = stopped.crash(names, || true);
+                let bundle = Bundle::read(&left).expect("sound");
+                all(&left, &bundle);
+                states += 1;
+            }
+        }
+    }
+    assert!(states > 20, "{states}");
+}
+
+#[test]
 fn a_leaf_is_deleted_or_not() {
     let seen = every_crash(&sample(), |folder| {
         delete::delete(folder, guid(4), &mut |_| {}).map(|_| ())

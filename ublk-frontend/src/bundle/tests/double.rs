@@ -140,6 +140,13 @@ impl MemFolder {
         MemFolder(Rc::new(RefCell::new(disk)))
     }
 
+    /// What the next program finds if only the last one was killed: everything is there, and what was not durable is not.
+    pub(super) fn going_on(&self, last: usize) -> MemFolder {
+        let mut disk = self.0.borrow().clone();
+        (disk.steps, disk.last) = (0, Some(last));
+        MemFolder(Rc::new(RefCell::new(disk)))
+    }
+
     /// True once it has stopped.
     pub(super) fn has_stopped(&self) -> bool {
         self.0.borrow().steps == usize::MAX

@@ -44,6 +44,53 @@ fn stored_descriptors_hold_what_their_name_says() {
     }
 }
 
+/// A short fuzz run, the same every time: stored descriptors with pieces cut out, doubled, swapped and overwritten.
+#[test]
+fn damaged_descriptors_are_refused_or_right() {
+    let all = stored();
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 20) as usize % below.max(1)
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bytes = all[draw(all.len())].1.clone();
+        for _ in 0..=draw(3) {
+            let most = [3, 10, 120][draw(3)];
+            let (at, len) = (draw(bytes.len()), 1 + draw(most));
+            let end = (at + len).min(bytes.len());
+            match draw(5) {
+                0 => bytes[at..end].fill(b"<>&;'\"/!{} 0"[draw(12)]),
+                1 => drop(bytes.drain(at..end)),
+                2 => {
+                    let piece = bytes[at..end].to_vec();
+                    let to = draw(bytes.len());
+                    bytes.splice(to..to, piece);
+                }
+                3 => {
+                    let other = &all[draw(all.len())].1;
+                    let from = draw(other.len());
+                    let piece = other[from..(from + len).min(other.len())].to_vec();
+                    bytes.splice(at..end, piece);
+                }
+                _ => bytes[at] ^= 1 << draw(8),
+            }
+        }
+        crate::bundle::fuzzing::descriptor_xml(&bytes);
+        match Bundle::parse(&bytes) {
+            Ok(_) => accepted += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        accepted > 200 && refused > 5000,
+        "{accepted} accepted, {refused} refused"
+    );
+}
+
 fn named(name: &str) -> Bundle {
     let all = stored();
     let (_, bytes) = all.iter().find(|(other, _)| other == name).expect("stored");

@@ -107,6 +107,10 @@ fn what_is_refused() {
             ["b/root.hds", "not a bundle", ""],
         ),
         ("snapshot create .".to_owned(), [".: ", "not a bundle", ""]),
+        (
+            "grow b/root.hds 8M".to_owned(),
+            ["b/root.hds", ONE, "give the folder"],
+        ),
         ("grow b 1M".to_owned(), ["b/root.hds", "smaller", ""]),
     ] {
         tool(dir, &command).refused(&words);
@@ -176,6 +180,9 @@ fn hostile_descriptors_are_one_line() {
     fs::create_dir(&path).expect("made");
     tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read"]);
     fs::remove_dir(&path).expect("removed");
+    std::os::unix::fs::symlink("/dev/null", &path).expect("linked");
+    tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read"]);
+    fs::remove_file(&path).expect("removed");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &path,
