@@ -8,12 +8,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::parts::gather;
-use super::vm::{Failure, Vm};
+use super::vm::{Failure, Machine, PARALLEL, Vm};
 use super::{Missing, exported, initramfs};
 use crate::guest::disks::DISKS;
 use crate::line::{Line, Verdict};
 use crate::steps::{Kernel, STEPS};
 
+/// Processors of a guest; the tests of four queues want one each.
+const PROCESSORS: u32 = 4;
 /// How long a guest may take in all.
 const LIMIT: Duration = Duration::from_secs(900);
 /// How often a guest that says nothing is booted.
@@ -178,6 +180,12 @@ fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
         lock.lock()?;
         gather(&cache(), kernel)?
     };
-    let initramfs = initramfs::pack(&parts)?;
-    Vm::boot(&parts, &initramfs, folder, steps)
+    let initramfs = initramfs::pack(&parts, &[])?;
+    let machine = Machine {
+        processors: PROCESSORS,
+        time: &PARALLEL,
+        disks: &DISKS,
+        steps,
+    };
+    Vm::boot(&parts, &initramfs, folder, &machine)
 }

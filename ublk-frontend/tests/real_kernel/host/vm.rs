@@ -16,11 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::Missing;
 use super::parts::Parts;
-use crate::guest::disks::DISKS;
 use crate::line::Line;
 
-/// Processors of a guest; the tests of four queues want one each.
-const PROCESSORS: &str = "4";
 const MEMORY: &str = "2048";
 /// How long a guest that is done may take to power off.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -43,6 +40,21 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// What a guest has, besides the parts.
+pub(super) struct Machine<'a> {
+    /// Processors.
+    pub(super) processors: u32,
+    /// How its time passes; see QEMU's options `-accel` and `-icount`.
+    pub(super) time: &'a [&'a str],
+    /// Names and sizes of its disks.
+    pub(super) disks: &'a [(&'a str, u64)],
+    /// What the agent shall do: words without blanks, with commas between them.
+    pub(super) steps: &'a str,
+}
+
+/// Time passes as on the host; processors run side by side.
+pub(super) const PARALLEL: [&str; 2] = ["-accel", "tcg,thread=multi"];
+
 /// A guest that runs.
 pub(super) struct Vm {
     child: Child,
@@ -54,12 +66,12 @@ pub(super) struct Vm {
 }
 
 impl Vm {
-    /// Boots. Logs and disks go to `folder`; `steps` is what the agent shall run.
+    /// Boots. Logs and disks go to `folder`.
     pub(super) fn boot(
         parts: &Parts,
         initramfs: &[u8],
         folder: &Path,
-        steps: &str,
+        machine: &Machine<'_>,
     ) -> Result<Vm, Missing> {
         let _ = std::fs::remove_dir_all(folder);
         std::fs::create_dir_all(folder)?;
@@ -67,8 +79,9 @@ impl Vm {
         std::fs::write(&initrd, initramfs)?;
         let mut command = parts.qemu.command();
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"])
-            .args(["-m", MEMORY, "-smp", PROCESSORS])
+            .args(machine.time)
+            .args(["-cpu", "qemu64", "-m", MEMORY, "-smp"])
+            .arg(machine.processors.to_string())
             .args([
                 "-nic",
                 "none",
@@ -83,7 +96,8 @@ impl Vm {
             .arg(&initrd)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nohz=off highres=off PLOOP_STEPS={steps}"
+                "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nohz=off highres=off PLOOP_STEPS={}",
+                machine.steps
             ));
         command
             .arg("-serial")
@@ -99,9 +113,9 @@ impl Vm {
                 "-device",
                 "virtconsole,chardev=results",
             ]);
-        for (name, bytes) in DISKS {
+        for (name, bytes) in machine.disks {
             let path = folder.join(name);
-            File::create(&path)?.set_len(bytes)?;
+            File::create(&path)?.set_len(*bytes)?;
             let path = path.display();
             command.arg("-drive").arg(format!(
                 "file={path},format=raw,if=virtio,cache=unsafe,discard=unmap"
