@@ -10,7 +10,10 @@
 pub(crate) const DISK: u64 = 512 << 20;
 /// Bytes of the part that is written first and measured mapped.
 pub(crate) const MAPPED: u64 = 64 << 20;
-const MIB: u64 = 1 << 20;
+/// Bytes at the end of the disk that nobody writes.
+pub(crate) const NEVER: u64 = 192 << 20;
+/// A MiB.
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -104,8 +104,6 @@ impl Ring {
         if fixed > 0 {
             ring.submitter().register_buffers_sparse(fixed)?;
         }
-        // Saves a look-up for each call; older kernels do without.
-        let _ = ring.submitter().register_ring_fd();
         Ok(Ring {
             ring,
             arena,

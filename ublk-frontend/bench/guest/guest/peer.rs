@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
@@ -17,6 +18,8 @@ use crate::rows::{DISK, Row};
 const RUBLK: &str = "/bin/rublk";
 /// An empty qcow2 image of [`DISK`] bytes.
 const QCOW2: &str = "/empty.qcow2";
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Number of rublk's device.
 const NUMBER: u32 = 40;
 const LOOP: &str = "/dev/loop0";
@@ -94,11 +97,24 @@ impl Peer {
                 wait_for(&self.path, false, 10)
             }
             Serves::Ploop(device) => {
-                device.del()?;
+                del(&device)?;
                 server::check(&self.below)
             }
         }
     }
+}
+
+/// The client's ring lets go of the device some time after it is gone: until then `del` is refused.
+fn del(device: &Device) -> Result<(), Trouble> {
+    let began = Instant::now();
+    let deleted = loop {
+        let called = server::call(&format!("del {}", device.id))?;
+        if called.code == Some(0) || began.elapsed() > PATIENCE {
+            break called;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    deleted.fine().map(drop).during("del")
 }
 
 fn ploop(zero_copy: &str, image: &Path) -> Result<(PathBuf, Serves), Trouble> {
@@ -126,13 +142,24 @@ fn call(arguments: &[&str]) -> Result<(), Trouble> {
     demand(Path::new(RUBLK).exists(), || "rublk is not here".to_owned())?;
     let log = disks::folder("rublk-log")?.join("log");
     let file = File::create(&log)?;
-    let status = Command::new(RUBLK)
+    let mut child = Command::new(RUBLK)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
-        .status()
+        .spawn()
         .during(RUBLK)?;
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if began.elapsed() > PATIENCE {
+            sys::print_waiting();
+            return Err(format!("rublk {}: it hangs", arguments.join(" ")).into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     demand(status.success(), || {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         format!("rublk {}: {status}: {}", arguments.join(" "), said.trim())

@@ -18,6 +18,8 @@ use crate::steps::{Kernel, STEPS};
 const PROCESSORS: u32 = 4;
 /// How long a guest may take in all.
 const LIMIT: Duration = Duration::from_secs(900);
+/// How long a guest may take to say its first word.
+const FIRST_WORD: Duration = Duration::from_secs(60);
 /// How often a guest that says nothing is booted.
 const BOOTS: u32 = 3;
 /// The test that judges the guest as a whole.
@@ -184,6 +186,7 @@ fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
     let machine = Machine {
         processors: PROCESSORS,
         time: &PARALLEL,
+        first_word: FIRST_WORD,
         disks: &DISKS,
         steps,
     };

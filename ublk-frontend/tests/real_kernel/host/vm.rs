@@ -22,9 +22,6 @@ const MEMORY: &str = "2048";
 /// How long a guest that is done may take to power off.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// How long a guest may take to say its first word.
-const FIRST_WORD: Duration = Duration::from_secs(60);
-
 /// What was wrong with a guest as a whole.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -46,6 +43,8 @@ pub(super) struct Machine<'a> {
     pub(super) processors: u32,
     /// How its time passes; see QEMU's options `-accel` and `-icount`.
     pub(super) time: &'a [&'a str],
+    /// How long it may take to say its first word.
+    pub(super) first_word: Duration,
     /// Names and sizes of its disks.
     pub(super) disks: &'a [(&'a str, u64)],
     /// What the agent shall do: words without blanks, with commas between them.
@@ -63,6 +62,7 @@ pub(super) struct Vm {
     text: String,
     spoke: bool,
     started: Instant,
+    first_word: Duration,
 }
 
 impl Vm {
@@ -133,6 +133,7 @@ impl Vm {
             text: String::new(),
             spoke: false,
             started: Instant::now(),
+            first_word: machine.first_word,
         })
     }
 
@@ -162,7 +163,7 @@ impl Vm {
             {
                 break ended;
             }
-            if !self.spoke && self.started.elapsed() > FIRST_WORD {
+            if !self.spoke && self.started.elapsed() > self.first_word {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return Err(Failure::Silent);
