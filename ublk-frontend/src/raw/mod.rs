@@ -20,7 +20,7 @@ use rustix::thread::UnshareFlags;
 pub use arena::{Arena, probe_direct};
 pub use control::ControlRing;
 pub use maps::{Descriptors, SharedWords};
-pub use ring::{Completion, FileIndex, Place, Ring, UblkBuffer};
+pub use ring::{Buffers, Completion, FileIndex, Place, Ring, UblkBuffer};
 
 /// Gives the calling thread, and those it starts, a copy of the mounts.
 pub fn unshare_mounts() -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use ublk_frontend::raw::{Arena, Completion, FileIndex, Place, Ring};
+use ublk_frontend::raw::{Arena, Buffers, Completion, FileIndex, Place, Ring};
 
 use super::random::Random;
 use super::trouble::{During, Trouble, demand};
@@ -72,7 +72,8 @@ impl Client {
     pub(crate) fn new(device: &File, content: &Content) -> Result<Client, Trouble> {
         let arena = Arc::clone(&content.arena);
         Ok(Client {
-            ring: Ring::new(64, arena, &[device.as_fd()], 0).during("the client's ring")?,
+            ring: Ring::new(64, arena, &[device.as_fd()], Buffers::None)
+                .during("the client's ring")?,
             content: content.clone(),
             completions: Vec::with_capacity(64),
         })
