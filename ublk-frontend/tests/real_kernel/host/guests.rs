@@ -185,6 +185,7 @@ fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<Vm, Missing> {
     let initramfs = initramfs::pack(&parts, &[])?;
     let machine = Machine {
         processors: PROCESSORS,
+        model: "qemu64",
         time: &PARALLEL,
         first_word: FIRST_WORD,
         disks: &DISKS,

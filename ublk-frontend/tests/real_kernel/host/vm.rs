@@ -41,6 +41,8 @@ impl From<std::io::Error> for Failure {
 pub(super) struct Machine<'a> {
     /// Processors.
     pub(super) processors: u32,
+    /// What they are; see QEMU's option `-cpu`.
+    pub(super) model: &'a str,
     /// How its time passes; see QEMU's options `-accel` and `-icount`.
     pub(super) time: &'a [&'a str],
     /// How long it may take to say its first word.
@@ -80,7 +82,7 @@ impl Vm {
         let mut command = parts.qemu.command();
         command
             .args(machine.time)
-            .args(["-cpu", "qemu64", "-m", MEMORY, "-smp"])
+            .args(["-cpu", machine.model, "-m", MEMORY, "-smp"])
             .arg(machine.processors.to_string())
             .args([
                 "-nic",
