@@ -106,9 +106,16 @@ impl Meter {
         if let Meter::Time = self {
             return Ok("time is the wall's".to_owned());
         }
-        let counted = self.measure(|| Ok(()), || Ok(known()))?;
+        let nothing = || Ok(());
+        let counted = self.measure(nothing, || {
+            known();
+            Ok(())
+        })?;
         let wait = Duration::from_millis(100);
-        let idle = self.measure(|| Ok(()), || Ok(std::thread::sleep(wait)))?;
+        let idle = self.measure(nothing, || {
+            std::thread::sleep(wait);
+            Ok(())
+        })?;
         let wrong = counted.abs_diff(2 * KNOWN) as f64 / (2 * KNOWN) as f64;
         let share = idle as f64 / wait.as_nanos() as f64;
         let found = format!(
