@@ -216,6 +216,14 @@ impl RealFile {
         self.locked
     }
 
+    /// Reads do not change the file's time of access any more, which would be work for each of them. Best effort: only
+    /// its owner may ask for that.
+    pub fn forget_access_time(&self) {
+        if let Ok(flags) = fs::fcntl_getfl(&self.fd) {
+            let _ = fs::fcntl_setfl(&self.fd, flags | OFlags::NOATIME);
+        }
+    }
+
     /// Switches direct I/O, past the page cache, on or off. An error if the file cannot do it.
     pub fn set_direct(&self, on: bool) -> io::Result<()> {
         let mut flags = fs::fcntl_getfl(&self.fd)?;

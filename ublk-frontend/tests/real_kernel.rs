@@ -15,6 +15,8 @@
 mod guest;
 #[path = "real_kernel/host/mod.rs"]
 mod host;
+#[path = "real_kernel/kernel.rs"]
+mod kernel;
 #[path = "real_kernel/line.rs"]
 mod line;
 #[path = "real_kernel/steps.rs"]

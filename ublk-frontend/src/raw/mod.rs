@@ -22,7 +22,7 @@ pub use arena::{Arena, probe_direct};
 pub use control::ControlRing;
 pub use locks::{is_byte_locked, share_byte, unlock_bytes};
 pub use maps::{Descriptors, SharedWords};
-pub use ring::{Completion, FileIndex, Place, Ring, UblkBuffer};
+pub use ring::{Buffers, Completion, FileIndex, Place, Ring, UblkBuffer};
 
 /// Gives the calling thread, and those it starts, a copy of the mounts.
 pub fn unshare_mounts() -> io::Result<()> {

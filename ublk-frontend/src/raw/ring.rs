@@ -17,6 +17,13 @@ use crate::ublk::sys::{self, IoCmd};
 pub enum Place {
     /// Bytes of the ring's arena from here.
     Memory(usize),
+    /// The same, and it lies in the buffer that [`Ring::pin`] has put into the ring's table.
+    Pinned {
+        /// Place in the table.
+        index: u16,
+        /// First byte in the arena.
+        at: usize,
+    },
     /// A buffer that the kernel has put into the ring's table, from this byte of it.
     Fixed {
         /// Place in the table.
@@ -24,6 +31,28 @@ pub enum Place {
         /// First byte.
         at: usize,
     },
+}
+
+/// What the ring's table of buffers is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffers {
+    /// There is none.
+    None,
+    /// So many places for parts of the arena; see [`Ring::pin`].
+    Ours(u16),
+    /// So many places for buffers that the kernel puts there.
+    Kernel(u16),
+}
+
+/// A place of the table for parts of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pin {
+    /// Nothing has been put there.
+    No,
+    /// These bytes.
+    Yes { at: usize, len: usize },
+    /// The kernel did not want to.
+    Refused,
 }
 
 /// A file of the ring's table.
@@ -65,6 +94,8 @@ pub struct Ring {
     ring: IoUring,
     arena: Arc<Arena>,
     timespec: Box<Timespec>,
+    /// What stands in the table of buffers, if it is for parts of the arena.
+    pins: Vec<Pin>,
     /// Requests that name memory of the arena or the time, and have not come back.
     in_flight: u32,
     /// Commands to ublk that have not come back.
@@ -83,12 +114,12 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring for the calling thread. `files` becomes its table; `fixed` places for buffers that the kernel puts there.
+    /// A ring for the calling thread. `files` becomes its table of files.
     pub fn new(
         entries: u32,
         arena: Arc<Arena>,
         files: &[BorrowedFd<'_>],
-        fixed: u32,
+        buffers: Buffers,
     ) -> io::Result<Ring> {
         let entries = entries.next_power_of_two().min(1 << 14);
         let mut builder = IoUring::builder();
@@ -101,15 +132,18 @@ impl Ring {
         let ring = builder.build(entries)?;
         let files: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
         ring.submitter().register_files(&files)?;
-        if fixed > 0 {
-            ring.submitter().register_buffers_sparse(fixed)?;
-        }
-        // Saves a look-up for each call; older kernels do without.
-        let _ = ring.submitter().register_ring_fd();
+        let table = |places: u16| ring.submitter().register_buffers_sparse(u32::from(places));
+        let pins = match buffers {
+            Buffers::None => 0,
+            Buffers::Kernel(places) => table(places).map(|()| 0)?,
+            // Without a table everything works, a little slower.
+            Buffers::Ours(places) => table(places).map_or(0, |()| usize::from(places)),
+        };
         Ok(Ring {
             ring,
             arena,
             timespec: Box::new(Timespec::new()),
+            pins: vec![Pin::No; pins],
             in_flight: 0,
             commands: 0,
         })
@@ -127,6 +161,45 @@ impl Ring {
         &self.arena
     }
 
+    /// Puts `len` bytes of the arena into the table of buffers, for good: the kernel then need not look for their pages at
+    /// each I/O. They take memory from then on. False: it is not possible; they have to be named as plain memory.
+    ///
+    /// To be called before each I/O: the first time it does it. A place holds the same bytes for ever.
+    pub fn pin(&mut self, index: u16, at: usize, len: usize) -> bool {
+        match self.pins.get(usize::from(index)) {
+            None | Some(Pin::Refused) => false,
+            Some(Pin::Yes { at: a, len: l }) => (*a, *l) == (at, len),
+            Some(Pin::No) => self.pin_now(index, at, len),
+        }
+    }
+
+    #[cold]
+    fn pin_now(&mut self, index: u16, at: usize, len: usize) -> bool {
+        let buffer = libc::iovec {
+            iov_base: self.arena.at(at, len).cast(),
+            iov_len: len,
+        };
+        let submitter = self.ring.submitter();
+        // SAFETY: the range is inside the arena, which stays mapped as long as the ring lives (see `drop`).
+        let pinned =
+            unsafe { submitter.register_buffers_update(u32::from(index), &[buffer], None) }.is_ok();
+        self.pins[usize::from(index)] = match pinned {
+            true => Pin::Yes { at, len },
+            false => Pin::Refused,
+        };
+        pinned
+    }
+
+    /// The address of a place in a pinned buffer. Panics if it is not all inside: a bug of the caller, never an input.
+    fn pinned(&self, index: u16, at: usize, len: usize) -> *mut u8 {
+        let inside = match self.pins.get(usize::from(index)) {
+            Some(Pin::Yes { at: a, len: l }) => at >= *a && at - a <= *l && len <= l - (at - a),
+            _ => false,
+        };
+        assert!(inside, "{len} bytes at {at} are not in buffer {index}");
+        self.arena.at(at, len)
+    }
+
     /// Reads from a file. `len` bytes at byte `at`.
     pub fn read(&mut self, file: FileIndex, at: u64, len: u32, into: Place, data: u64) {
         let file = Fixed(file.0);
@@ -134,6 +207,12 @@ impl Ring {
             Place::Memory(place) => {
                 let to = self.arena.at(place, len as usize);
                 opcode::Read::new(file, to, len).offset(at).build()
+            }
+            Place::Pinned { index, at: place } => {
+                let to = self.pinned(index, place, len as usize);
+                opcode::ReadFixed::new(file, to, len, index)
+                    .offset(at)
+                    .build()
             }
             Place::Fixed { index, at: from } => {
                 opcode::ReadFixed::new(file, ptr::without_provenance_mut(from), len, index)
@@ -161,6 +240,13 @@ impl Ring {
                 let from = self.arena.at(place, len as usize);
                 let write = opcode::Write::new(file, from, len);
                 write.offset(at).rw_flags(flags).build()
+            }
+            Place::Pinned { index, at: place } => {
+                let from = self.pinned(index, place, len as usize);
+                opcode::WriteFixed::new(file, from, len, index)
+                    .offset(at)
+                    .rw_flags(flags)
+                    .build()
             }
             Place::Fixed { index, at: from } => {
                 opcode::WriteFixed::new(file, ptr::without_provenance(from), len, index)

@@ -14,7 +14,8 @@ fn bell() -> OwnedFd {
 fn a_ring_that_is_dropped_waits_for_what_names_its_memory() {
     let bell = bell();
     let arena = Arc::new(Arena::new(1).expect("memory"));
-    let mut ring = Ring::new(8, Arc::clone(&arena), &[bell.as_fd()], 0).expect("io_uring");
+    let mut ring =
+        Ring::new(8, Arc::clone(&arena), &[bell.as_fd()], Buffers::None).expect("io_uring");
     ring.read(FileIndex(0), 0, 8, Place::Memory(0), 1);
     ring.timeout(Duration::from_secs(3600), 2);
     ring.submit().expect("submitted");
@@ -48,7 +49,8 @@ fn a_full_submission_queue_is_handed_over() {
     let zero = File::open("/dev/zero").expect("zeros");
     let arena = Arc::new(Arena::new(1 << 20).expect("memory"));
     arena.copy_in(0, &[7; 4096]);
-    let mut ring = Ring::new(4, Arc::clone(&arena), &[zero.as_fd()], 0).expect("io_uring");
+    let mut ring =
+        Ring::new(4, Arc::clone(&arena), &[zero.as_fd()], Buffers::None).expect("io_uring");
     for n in 0..32 {
         ring.read(FileIndex(0), 0, 128, Place::Memory(128 * n as usize), n);
     }
@@ -76,7 +78,7 @@ fn a_lock_in_the_table_is_held_until_the_ring_is_gone() {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let arena = Arc::new(Arena::new(1).expect("memory"));
-            let _ring = Ring::new(8, arena, &[lock.as_fd()], 0).expect("io_uring");
+            let _ring = Ring::new(8, arena, &[lock.as_fd()], Buffers::Ours(0)).expect("io_uring");
             // As when the process dies: descriptors first, rings when their I/O has ended.
             drop(lock);
             assert!(again.try_lock().is_err(), "the ring holds it");
@@ -87,4 +89,42 @@ fn a_lock_in_the_table_is_held_until_the_ring_is_gone() {
         assert!(std::time::Instant::now() < until, "the ring is gone");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn pinned_bytes_are_bytes_of_the_arena_and_stay_where_they_are() {
+    let mut file = tempfile::tempfile().expect("file");
+    std::io::Write::write_all(&mut file, &[7; 8192]).expect("write");
+    let arena = Arc::new(Arena::new(1 << 20).expect("arena"));
+    let mut ring =
+        Ring::new(4, Arc::clone(&arena), &[file.as_fd()], Buffers::Ours(2)).expect("io_uring");
+    assert!(!ring.pin(2, 0, 4096), "there is no such place");
+    if !ring.pin(1, 8192, 8192) {
+        // This process may not pin memory: then it is refused for good.
+        assert!(!ring.pin(1, 8192, 8192));
+        return;
+    }
+    assert!(ring.pin(1, 8192, 8192));
+    assert!(!ring.pin(1, 0, 8192), "other bytes than the first time");
+    let into = Place::Pinned {
+        index: 1,
+        at: 8192 + 512,
+    };
+    ring.read(FileIndex(0), 0, 4096, into, 5);
+    ring.submit_and_wait().expect("waits");
+    let mut ended = Vec::new();
+    ring.reap(&mut ended);
+    assert_eq!((ended[0].data, ended[0].result), (5, 4096));
+    let mut bytes = [0; 6000];
+    arena.copy_out(8192, &mut bytes);
+    assert_eq!(bytes.iter().position(|&b| b == 7), Some(512));
+    assert_eq!(bytes.iter().filter(|&&b| b == 7).count(), 4096);
+    let outside = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let into = Place::Pinned {
+            index: 1,
+            at: 16384 - 512,
+        };
+        ring.read(FileIndex(0), 0, 4096, into, 6);
+    }));
+    assert!(outside.is_err(), "it ends behind what is pinned");
 }

@@ -108,6 +108,12 @@ impl Memory {
         usize::from(tag) * self.request
     }
 
+    /// Bytes of a guest buffer.
+    #[must_use]
+    pub fn guest_bytes(&self) -> usize {
+        self.request
+    }
+
     /// Where [`ZEROS`] zeros are.
     #[must_use]
     pub fn zeros(&self) -> usize {

@@ -89,6 +89,7 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
                 name_of(path)
             ));
         }
+        file.forget_access_time();
         let is_image = sniff(&file).map_err(ToolError::io(path, "read"))?;
         let raw = !is_image || (level == 0 && chain.raw_base);
         deltas.push(load_delta(&file, raw, &mut notes)?);

@@ -11,14 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ploop_core::drive::DeltaFile;
 use ploop_core::units::{Level, QueueId, Sectors, Tag};
 use ploop_core::{Action, ActionKind, Actions, Device, Failure, Op, Origin, Outcome, Request};
 
 use crate::files::RealFile;
-use crate::raw::{Completion, Place, Ring};
+use crate::raw::{Buffers, Completion, Place, Ring};
 use crate::ring::counters::Counters;
 use crate::ring::event::Event;
 use crate::ring::flights::Flights;
@@ -110,13 +110,19 @@ pub struct Queue<F> {
     ring: Ring,
     memory: Memory,
     flights: Flights,
+    /// What the core wants done.
     out: Actions,
-    list: Vec<Action>,
+    /// What is being done.
+    doing: Actions,
+    /// What other queues want done.
+    mailed: Vec<Action>,
     letters: Vec<Letter>,
-    /// When the request of each tag began.
-    began: Vec<Instant>,
-    /// Time of the batch under way.
-    now: Instant,
+    /// Start of the queue's time.
+    epoch: Instant,
+    /// When the request of each tag began, in nanoseconds of the queue's time.
+    began: Vec<u64>,
+    /// Time of the batch under way, likewise.
+    now: u64,
     ending: bool,
     /// Where the bell's 8 bytes go.
     bell: usize,
@@ -140,16 +146,15 @@ impl<F: Front> Queue<F> {
             files.extend(shared.files.iter().map(AsFd::as_fd));
             // Never read or written: behind the others.
             files.extend(shared.held.iter().map(AsFd::as_fd));
-            let fixed = match front.guest() {
-                Guest::Memory => 0,
-                Guest::Fixed => u32::from(depth),
+            let buffers = match front.guest() {
+                Guest::Memory => Buffers::Ours(depth),
+                Guest::Fixed => Buffers::Kernel(depth),
             };
             let entries = 2 * u32::from(depth) + 64;
-            Ring::new(entries, Arc::clone(memory.arena()), &files, fixed)?
+            Ring::new(entries, Arc::clone(memory.arena()), &files, buffers)?
         };
         // Never given back: the bell is listened to as long as the ring lives.
         let bell = memory.take(Kind::Index).map_or(0, |piece| piece.keep());
-        let now = Instant::now();
         Ok(Queue {
             id,
             shared,
@@ -158,10 +163,12 @@ impl<F: Front> Queue<F> {
             memory,
             flights: Flights::new(depth),
             out: Actions::new(),
-            list: Vec::with_capacity(2 * usize::from(depth)),
+            doing: Actions::new(),
+            mailed: Vec::with_capacity(64),
             letters: Vec::with_capacity(64),
-            began: vec![now; usize::from(depth)],
-            now,
+            epoch: Instant::now(),
+            began: vec![0; usize::from(depth)],
+            now: 0,
             ending: false,
             bell,
         })
@@ -189,7 +196,7 @@ impl<F: Front> Queue<F> {
         while !(self.ending && self.front.is_idle() && self.flights.is_empty()) {
             self.ring.submit_and_wait()?;
             self.ring.reap(&mut completions);
-            self.now = Instant::now();
+            self.now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
             for completion in completions.drain(..) {
                 self.completed(completion);
             }
@@ -254,7 +261,7 @@ impl<F: Front> Queue<F> {
         self.listen();
         for letter in self.letters.drain(..) {
             match letter {
-                Letter::Action(action) => self.list.push(action),
+                Letter::Action(action) => self.mailed.push(action),
                 Letter::Turn => {}
                 Letter::End => self.ending = true,
             }
@@ -275,20 +282,27 @@ impl<F: Front> Queue<F> {
 
     /// Carries actions out until the core has none.
     fn work(&mut self) {
+        if !self.mailed.is_empty() {
+            let mut mailed = std::mem::take(&mut self.mailed);
+            for action in mailed.drain(..) {
+                self.carry_out(action);
+            }
+            self.mailed = mailed;
+        }
         loop {
-            self.list.extend(self.out.drain());
-            if self.list.is_empty() {
+            if self.out.is_empty() {
                 self.shared.device.turn(self.id, &mut self.out);
                 if self.out.is_empty() {
                     break;
                 }
-                continue;
             }
-            let mut list = std::mem::take(&mut self.list);
-            for action in list.drain(..) {
+            // What comes of these goes into the other list.
+            let mut doing = std::mem::take(&mut self.doing);
+            std::mem::swap(&mut doing, &mut self.out);
+            for action in doing.drain() {
                 self.carry_out(action);
             }
-            self.list = list;
+            self.doing = doing;
         }
         if let Some(after) = self.shared.ticker.to_arm(&self.shared.device) {
             self.ring.timeout(after, Event::Timer.word());
@@ -320,8 +334,8 @@ impl<F: Front> Queue<F> {
                 // The kernel issues it again to the next server.
             }
             ActionKind::Finish { tag, outcome } => {
-                let took = self.now.duration_since(self.began[usize::from(tag.0)]);
-                self.counters().ended(outcome.is_ok(), nanos(took));
+                let took = self.now.saturating_sub(self.began[usize::from(tag.0)]);
+                self.counters().ended(outcome.is_ok(), took);
                 let mut link = Link {
                     ring: &mut self.ring,
                     memory: &self.memory,
@@ -339,8 +353,4 @@ impl<F> Drop for Queue<F> {
             self.shared.broken.store(true, Ordering::Release);
         }
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -103,14 +103,22 @@ pub struct Tools<'a> {
 }
 
 impl Tools<'_> {
-    fn place(&self, buf: Buf, skip: u64) -> Place {
+    fn place(&mut self, buf: Buf, skip: u64) -> Place {
         let at = (buf.offset.bytes() + skip) as usize;
+        let index = buf.origin.tag.0;
         match self.guest {
-            Guest::Memory => Place::Memory(self.memory.guest(buf.origin.tag.0) + at),
-            Guest::Fixed => Place::Fixed {
-                index: buf.origin.tag.0,
-                at,
-            },
+            Guest::Memory => {
+                let start = self.memory.guest(index);
+                let len = self.memory.guest_bytes();
+                match self.ring.pin(index, start, len) {
+                    true => Place::Pinned {
+                        index,
+                        at: start + at,
+                    },
+                    false => Place::Memory(start + at),
+                }
+            }
+            Guest::Fixed => Place::Fixed { index, at },
         }
     }
 }
@@ -352,7 +360,7 @@ impl Step {
             return Next::Ended(then);
         }
         match tools.place(buf, from) {
-            Place::Memory(at) => {
+            Place::Memory(at) | Place::Pinned { at, .. } => {
                 tools.ring.arena().zero(at, (until - from) as usize);
                 Next::Ended(then)
             }

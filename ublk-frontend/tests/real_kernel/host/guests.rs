@@ -8,14 +8,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::parts::gather;
-use super::vm::{Failure, Vm};
+use super::vm::{Failure, Machine, PARALLEL, Vm};
 use super::{Missing, exported, initramfs};
 use crate::guest::disks::DISKS;
 use crate::line::{Line, Verdict};
 use crate::steps::{Kernel, STEPS};
 
+/// Processors of a guest; the tests of four queues want one each.
+const PROCESSORS: u32 = 4;
 /// How long a guest may take in all.
 const LIMIT: Duration = Duration::from_secs(1500);
+/// How long a guest may take to say its first word.
+const FIRST_WORD: Duration = Duration::from_secs(60);
 /// How often a guest that says nothing is booted.
 const BOOTS: u32 = 3;
 /// The test that judges the guest as a whole.
@@ -185,7 +189,15 @@ fn prepare(kernel: Kernel, steps: &str, folder: &Path) -> Result<(Vm, String), M
         lock.lock()?;
         gather(&cache(), kernel)?
     };
-    let initramfs = initramfs::pack(&parts)?;
-    let vm = Vm::boot(&parts, &initramfs, folder, steps)?;
+    let initramfs = initramfs::pack(&parts, &[])?;
+    let machine = Machine {
+        processors: PROCESSORS,
+        model: "qemu64",
+        time: &PARALLEL,
+        first_word: FIRST_WORD,
+        disks: &DISKS,
+        steps,
+    };
+    let vm = Vm::boot(&parts, &initramfs, folder, &machine)?;
     Ok((vm, parts.release))
 }

@@ -14,8 +14,8 @@ const TOOLS: [&str; 4] = ["mkfs.ext4", "e2fsck", "mkfs.xfs", "xfs_repair"];
 /// Where programs are looked for, below the unpacked tools and on this machine.
 const PROGRAMS: [&str; 4] = ["sbin", "usr/sbin", "bin", "usr/bin"];
 
-/// Packs it.
-pub(super) fn pack(parts: &Parts) -> Result<Vec<u8>, Missing> {
+/// Packs it. `more`: programs and other files, and where they go.
+pub(super) fn pack(parts: &Parts, more: &[(PathBuf, &str)]) -> Result<Vec<u8>, Missing> {
     let mut root = Cpio::default();
     for folder in ["dev", "proc", "sys", "tmp", "run", "mnt", "etc", "scratch"] {
         root.folder(folder);
@@ -37,6 +37,13 @@ pub(super) fn pack(parts: &Parts) -> Result<Vec<u8>, Missing> {
             &find(&parts.tools, tool)?,
             &format!("bin/{tool}"),
         )?;
+    }
+    for (from, to) in more {
+        if to.starts_with("bin/") {
+            program(&mut root, from, to)?;
+        } else {
+            root.copy(from, to)?;
+        }
     }
     for library in libraries {
         let name = library.display().to_string();

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::Missing;
 use super::apt::{Apt, with_apt};
-use crate::steps::Kernel;
+use crate::kernel::Kernel;
 
 /// The suite that QEMU and the tools come from.
 const TOOLS: [&str; 2] = ["bookworm", "bookworm-backports"];

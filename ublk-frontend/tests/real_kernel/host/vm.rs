@@ -16,17 +16,12 @@ use std::time::{Duration, Instant};
 
 use super::Missing;
 use super::parts::Parts;
-use crate::guest::disks::{DISKS, ONE_QUEUE};
+use crate::guest::disks::ONE_QUEUE;
 use crate::line::Line;
 
-/// Processors of a guest; the tests of four queues want one each.
-const PROCESSORS: &str = "4";
 const MEMORY: &str = "2048";
 /// How long a guest that is done may take to power off.
 const FAREWELL: Duration = Duration::from_secs(10);
-
-/// How long a guest may take to say its first word.
-const FIRST_WORD: Duration = Duration::from_secs(60);
 
 /// What was wrong with a guest as a whole.
 #[derive(Debug)]
@@ -43,6 +38,25 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// What a guest has, besides the parts.
+pub(super) struct Machine<'a> {
+    /// Processors.
+    pub(super) processors: u32,
+    /// What they are; see QEMU's option `-cpu`.
+    pub(super) model: &'a str,
+    /// How its time passes; see QEMU's options `-accel` and `-icount`.
+    pub(super) time: &'a [&'a str],
+    /// How long it may take to say its first word.
+    pub(super) first_word: Duration,
+    /// Names and sizes of its disks.
+    pub(super) disks: &'a [(&'a str, u64)],
+    /// What the agent shall do: words without blanks, with commas between them.
+    pub(super) steps: &'a str,
+}
+
+/// Time passes as on the host; processors run side by side.
+pub(super) const PARALLEL: [&str; 2] = ["-accel", "tcg,thread=multi"];
+
 /// A guest that runs.
 pub(super) struct Vm {
     child: Child,
@@ -51,15 +65,16 @@ pub(super) struct Vm {
     text: String,
     spoke: bool,
     started: Instant,
+    first_word: Duration,
 }
 
 impl Vm {
-    /// Boots. Logs and disks go to `folder`; `steps` is what the agent shall run.
+    /// Boots. Logs and disks go to `folder`.
     pub(super) fn boot(
         parts: &Parts,
         initramfs: &[u8],
         folder: &Path,
-        steps: &str,
+        machine: &Machine<'_>,
     ) -> Result<Vm, Missing> {
         let _ = std::fs::remove_dir_all(folder);
         std::fs::create_dir_all(folder)?;
@@ -67,8 +82,9 @@ impl Vm {
         std::fs::write(&initrd, initramfs)?;
         let mut command = parts.qemu.command();
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"])
-            .args(["-m", MEMORY, "-smp", PROCESSORS])
+            .args(machine.time)
+            .args(["-cpu", machine.model, "-m", MEMORY, "-smp"])
+            .arg(machine.processors.to_string())
             .args([
                 "-nic",
                 "none",
@@ -83,7 +99,8 @@ impl Vm {
             .arg(&initrd)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nohz=off highres=off PLOOP_STEPS={steps}"
+                "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off nohz=off highres=off PLOOP_STEPS={}",
+                machine.steps
             ));
         command
             .arg("-serial")
@@ -99,16 +116,16 @@ impl Vm {
                 "-device",
                 "virtconsole,chardev=results",
             ]);
-        for (name, bytes) in DISKS {
+        for (name, bytes) in machine.disks {
             let path = folder.join(name);
-            File::create(&path)?.set_len(bytes)?;
+            File::create(&path)?.set_len(*bytes)?;
             let path = path.display();
             command.arg("-drive").arg(format!(
                 "file={path},format=raw,if=none,id={name},cache=unsafe,discard=unmap"
             ));
             // Two flushes at once on two queues may end in either order, and `dm-log-writes` logs them, and what they cover,
             // as they end: the disk whose log is replayed has one queue.
-            let queues = if name == ONE_QUEUE {
+            let queues = if *name == ONE_QUEUE {
                 ",num-queues=1"
             } else {
                 ""
@@ -129,6 +146,7 @@ impl Vm {
             text: String::new(),
             spoke: false,
             started: Instant::now(),
+            first_word: machine.first_word,
         })
     }
 
@@ -158,7 +176,7 @@ impl Vm {
             {
                 break ended;
             }
-            if !self.spoke && self.started.elapsed() > FIRST_WORD {
+            if !self.spoke && self.started.elapsed() > self.first_word {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return Err(Failure::Silent);
