@@ -167,8 +167,9 @@ impl Teller {
             Happening::Cut { pending, in_flight } => {
                 self.cuts.push(at);
                 let text = format!(
-                    "POWER CUT: {pending} changes not durable, {} I/Os in flight",
-                    in_flight.len()
+                    "POWER CUT: {} not durable, {} in flight",
+                    names::counted(*pending as u32, "changes"),
+                    names::counted(in_flight.len() as u32, "I/Os")
                 );
                 self.row(step, "cut", None, text, false);
                 for life in &mut self.ios {
