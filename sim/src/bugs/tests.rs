@@ -152,3 +152,13 @@ fn every_patch_applies_to_this_core() {
         stale.concat()
     );
 }
+
+#[test]
+fn what_the_shrinker_says_is_understood() {
+    let line = r#"{"class":"wrong","checker":"durable","message":"sector 1: lost","trace":"5f6681779ca8a987","before":
+        {"operations":8,"crashes":1,"kills":0,"faults":0,"switches":14,"events":32,"choices":143},"after":
+        {"operations":2,"crashes":1,"kills":0,"faults":0,"switches":0,"events":8,"choices":53},"runs":23240,
+        "seconds":1.5,"output":"a.min.tape"}"#;
+    let small: Small = serde_json::from_str(line).expect("as sim shrink --json writes it");
+    assert_eq!((small.before.operations, small.after.operations), (8, 2));
+}

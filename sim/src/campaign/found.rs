@@ -21,7 +21,7 @@ pub struct Found {
     /// Its choices; `None` if it hangs, and they cannot be had.
     pub choices: Option<Vec<Choice>>,
     /// Its events, by name.
-    pub spans: Vec<Span>,
+    pub spans: Box<[Span]>,
 }
 
 impl Found {
@@ -41,7 +41,7 @@ impl Found {
             trace: Some(self.failure.trace),
             failure: self.failure.checker.to_owned(),
             choices: choices.clone(),
-            spans: self.spans.clone(),
+            spans: self.spans.to_vec(),
         };
         fs::create_dir_all(folder)?;
         let path = folder.join(format!("{}-{:016x}.tape", self.profile, self.seed));

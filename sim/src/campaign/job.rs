@@ -92,7 +92,7 @@ impl Shared {
                     trace: 0,
                 },
                 choices: None,
-                spans: Vec::new(),
+                spans: Box::default(),
             });
         }
         None
@@ -169,6 +169,6 @@ fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) ->
         seed,
         failure,
         choices: Some(runner.choices().to_vec()),
-        spans: runner.named(profile),
+        spans: runner.named(profile).into(),
     })
 }

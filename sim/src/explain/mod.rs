@@ -12,6 +12,7 @@ mod html;
 mod names;
 mod story;
 mod svg;
+mod teller;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -117,7 +117,7 @@ pub(super) fn io(op: &IoOp) -> String {
             format!("{kind} to host {}", sectors(at.0, len.0))
         }
         IoOp::Zero { at, len, punch, .. } => {
-            let kind = if *punch { "punch" } else { "zero" };
+            let kind = if *punch { "zero or punch" } else { "zero" };
             format!("{kind} host {}", sectors(at.0, len.0))
         }
         IoOp::Copy {

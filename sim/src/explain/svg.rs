@@ -7,8 +7,9 @@ use std::fmt::Write;
 
 /// Height of a row, in pixels; the style sheet says the same.
 pub(super) const ROW: usize = 26;
-/// Width of an I/O's track in the lane of the disk cache.
+/// Width of an I/O's track in the lane of the disk cache, and of the whole lane, at the most.
 const TRACK: usize = 16;
+const CACHE: usize = 340;
 
 /// A lane's place.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +25,14 @@ pub(super) struct Picture<'a> {
     story: &'a Story,
     columns: Vec<Column>,
     tracks: BTreeMap<u32, usize>,
+    /// Width of a track.
+    track: usize,
 }
 
 impl<'a> Picture<'a> {
     pub(super) fn new(story: &'a Story) -> Picture<'a> {
         let (tracks, number) = tracks(story);
+        let track = (CACHE / number.max(1)).clamp(3, TRACK);
         let mut columns = Vec::new();
         let mut x = 0;
         for &lane in &story.lanes {
@@ -36,7 +40,7 @@ impl<'a> Picture<'a> {
                 Lane::Client(..) => 76,
                 Lane::Queue(_) => 68,
                 Lane::Page(_) => 84,
-                Lane::Cache => (number * TRACK + 36).max(96),
+                Lane::Cache => (number * track + 36).max(96),
                 Lane::Media => 84,
             };
             columns.push(Column { lane, x, width });
@@ -46,6 +50,7 @@ impl<'a> Picture<'a> {
             story,
             columns,
             tracks,
+            track,
         }
     }
 
@@ -85,7 +90,7 @@ impl<'a> Picture<'a> {
             .iter()
             .find(|column| column.lane == Lane::Cache);
         let track = self.tracks.get(&io).copied().unwrap_or(0);
-        cache.map_or(0, |cache| cache.x + 26 + track * TRACK)
+        cache.map_or(0, |cache| cache.x + 26 + track * self.track)
     }
 
     /// The lanes, the lives, the cuts.
@@ -182,6 +187,7 @@ impl<'a> Picture<'a> {
             (None, None) => Lane::Queue(life.queue),
         });
         let marked = guilty(life.guilty);
+        let thick = self.track.clamp(4, 9) - 1;
         let tip = if life.guilty { "tip-guilty" } else { "tip" };
         let sync = if life.changes { "" } else { " plain" };
         let _ = write!(
@@ -196,11 +202,12 @@ impl<'a> Picture<'a> {
         arrow(svg, "to", home + 8, x - 5, begun, tip);
         let _ = write!(
             svg,
-            "<rect class=\"flight{}\" x=\"{}\" y=\"{}\" width=\"8\" height=\"{}\" rx=\"4\"/>",
+            "<rect class=\"flight{}\" x=\"{}\" y=\"{}\" width=\"{thick}\" height=\"{}\" rx=\"{}\"/>",
             if life.failed { " failed" } else { "" },
-            x - 4,
+            x - thick / 2,
             begun - 4,
-            end - begun + 8
+            end - begun + 8,
+            thick / 2
         );
         if let Some(row) = life.completed {
             arrow(svg, "back", x - 5, home + 8, centre(row), tip);
@@ -380,11 +387,12 @@ pub(super) fn plot(story: &Story) -> String {
     for fate in list {
         let _ = write!(
             svg,
-            "<circle class=\"fate\" data-step=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>after step {} ({}): {} of {} \
+            "<circle class=\"fate\" data-step=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{}\"><title>after step {} ({}): {} of {} \
              continuations fail</title></circle>",
             fate.step,
             x(fate.step),
             y(fate.rate()),
+            if list.len() > 80 { 1.5 } else { 3.0 },
             fate.step,
             escape(&fate.name),
             fate.failed,

@@ -97,7 +97,8 @@ pub fn shrink(
     let before = Counts::of(&start.choices, &start.spans);
     let limits = Limits {
         runs: effort.runs,
-        until: started + effort.time,
+        // The result is run once more, in time.
+        until: started + effort.time * 19 / 20,
     };
     let wanted = Signature::of(&failure);
     let mut trials = Trials::new(make, profile, wanted.clone(), limits, start);

@@ -33,6 +33,7 @@ impl Trials {
             self.stop_early();
             self.leave_out();
             self.skip_cycles();
+            self.spare_servers();
             self.zero_spans();
             self.lower();
             self.one_queue();
@@ -131,6 +132,25 @@ impl Trials {
                 return;
             };
             if !self.tries(|draft| draft.remove(from..to)) {
+                index += 1;
+            }
+        }
+    }
+
+    /// A server is not killed, and lives on to what its successor would have met.
+    fn spare_servers(&mut self) {
+        let mut index = 0;
+        loop {
+            let Some(&kill) = self.named(Event::Kill).get(index) else {
+                return;
+            };
+            let plans = self.named(Event::Plan);
+            let first = plans.iter().rfind(|&&plan| plan < kill);
+            let next = plans.iter().find(|&&plan| plan > kill);
+            let (Some(&first), Some(&next)) = (first, next) else {
+                return;
+            };
+            if !self.tries(|draft| spare(draft, first, kill, next)) {
                 index += 1;
             }
         }
@@ -243,6 +263,25 @@ impl Trials {
             }
         }
         false
+    }
+}
+
+/// The events up to the kill and those behind it become one life, planned as the second one was.
+fn spare(draft: &mut Draft, first: usize, kill: usize, next: usize) {
+    let ordinary = |span: &usize| draft.label(*span).event.is_ordinary();
+    let events = (first..kill).filter(ordinary).count() as u32;
+    let range = draft.range(next);
+    if range.len() >= 2 {
+        let last = &mut draft.choices[range.end - 1];
+        last.k = (last.k + events).min(last.n - 1);
+    }
+    draft.advance(next, first);
+    draft.remove(kill + 1..kill + 2);
+    draft.remove(first + 1..first + 2);
+    // The last thing drawn with the weights: how often servers are killed.
+    let swarm = (0..draft.spans.len()).find(|&span| draft.label(span).event == Event::Swarm);
+    if let Some(last) = swarm.and_then(|swarm| draft.range(swarm).next_back()) {
+        draft.choices[last].k = 0;
     }
 }
 
