@@ -139,11 +139,13 @@ fn peek(dir: &Path, name: &str, at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+type Damage<'a> = &'a dyn Fn(&Path);
+
 /// What QEMU repairs rightly: one entry that two guests have, leaked clusters at the end, the mark.
 #[test]
 fn repair_comes_to_what_qemus_repair_comes_to() {
     let slot = |clu: usize| 64 + 4 * clu;
-    let damages: [(&str, &dyn Fn(&Path)); 4] = [
+    let damages: [(&str, Damage<'_>); 4] = [
         ("duplicate", &|dir| {
             let entry = peek(dir, "a", slot(1));
             poke(dir, "a", slot(20), entry);
