@@ -75,6 +75,11 @@ impl Document {
         if let Some(at) = text.find(forbidden) {
             return Err(Refusal::of(line(bytes, at), Rule::Character));
         }
+        // The library would take a second byte order mark away without a word, and its positions would not be ours.
+        if text.starts_with("\u{feff}\u{feff}") {
+            let what = "two byte order marks".to_owned();
+            return Err(Refusal::of(line(bytes, 0), Rule::Syntax(what)));
+        }
         Parser::new(text).run()
     }
 
@@ -129,7 +134,7 @@ impl<'a> Parser<'a> {
         loop {
             let from = self.at();
             let event = self.reader.read_event().map_err(|e| self.syntax(from, e))?;
-            let raw = &self.text[from..self.at()];
+            let raw = self.text.get(from..self.at()).unwrap_or_default();
             match event {
                 Event::Eof => break,
                 Event::DocType(_) => return Err(self.refuse(from, Rule::DocType)),

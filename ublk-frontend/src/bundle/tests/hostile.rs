@@ -228,6 +228,7 @@ fn no_xml_at_all() {
         ("<a>\u{1}</a>", "control character"),
         ("<a>\u{ffff}</a>", "control character"),
         ("<a/><?xml version='1.0'?>", "first"),
+        ("\u{feff}\u{feff}<a/>", "two byte order marks"),
         ("<!DOCTYPE a><a/>", "document type"),
         (
             "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>",
