@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{detach, folder, recover, refused};
-use crate::bundle::{files_of, folder_of};
+use crate::bundle::folder_of;
 use crate::cli::Add;
 use crate::files::child;
 use crate::tool::ToolError;
 use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::disk_node;
 use crate::ublk::server::{Task, serve};
+use crate::ublk::setup::bundle_images;
 use crate::ublk::state::{Folder, NoSpace, Record};
 use crate::ublk::sys;
 
@@ -82,12 +83,16 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
     };
     let all = |images: &[PathBuf]| images.iter().map(real).collect::<Result<Vec<_>, _>>();
     let source = all(&asked.images)?;
-    let (images, raw_base) = match source.as_slice() {
-        [one] if folder_of(one).is_some() => {
-            let files = files_of(one, None)?;
-            (all(&files.images)?, files.raw_base || asked.raw_base)
+    let bundle = match source.as_slice() {
+        [one] => folder_of(one),
+        _ => None,
+    };
+    let (images, raw_base) = match &bundle {
+        Some(bundle) => {
+            let files = bundle_images(bundle)?;
+            (files.images, files.raw_base || asked.raw_base)
         }
-        _ => (source.clone(), asked.raw_base),
+        None => (source.clone(), asked.raw_base),
     };
     if asked.depth == 0 || asked.depth > sys::MAX_QUEUE_DEPTH {
         return Err(refused(format!(
@@ -103,6 +108,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         pid: 0,
         source,
         images,
+        bundle,
         raw_base,
         read_only: asked.read_only,
         queues: asked.queues.max(1),

@@ -83,12 +83,6 @@ fn record(folder: &Folder, id: u32) -> Result<Record, ToolError> {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    // A command may have been killed when the bundle had its new chain and the record had not.
-    if record.closed {
-        let record = record.with_chain_of_bundle()?;
-        folder.save(&record)?;
-        return Ok(record);
-    }
     Ok(record)
 }
 

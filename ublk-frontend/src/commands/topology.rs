@@ -86,8 +86,8 @@ impl Change<'_> {
 
     /// The same after a change of the bundle that is served.
     pub fn commit_bundle(&mut self) -> Result<(), ToolError> {
-        let images = self.record.clone().with_chain_of_bundle()?.images;
-        self.commit(images)
+        let bundle = self.record.bundle.as_deref().unwrap_or(Path::new(""));
+        self.commit(setup::bundle_images(bundle)?.images)
     }
 
     /// True if the next server would use this file, as far as can be told.
@@ -213,7 +213,7 @@ pub fn snapshot_create(
 ) -> Result<(), ToolError> {
     let folder = folder()?;
     let record = writable(&folder, id)?;
-    if let Some(bundle) = record.bundle() {
+    if let Some(bundle) = record.bundle.clone() {
         if file.is_some() {
             return Err(refused(format!(
                 "device {id} is the bundle {}: its new file gets its name there",
@@ -274,7 +274,7 @@ pub fn snapshot_merge(
 ) -> Result<(), ToolError> {
     let folder = folder()?;
     let record = writable(&folder, id)?;
-    if let Some(bundle) = record.bundle() {
+    if let Some(bundle) = record.bundle.clone() {
         return with_server_aside(&folder, id, |change| {
             let (at, _lock) = bundle_of(&bundle, Some(id))?;
             let (_, done) = delete::merge_down(&at, guid, &mut |_| {})?;
@@ -319,7 +319,7 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
         )));
     }
     let record = with_server_aside(&folder, asked.id, |change| {
-        if let Some(bundle) = change.record.bundle() {
+        if let Some(bundle) = change.record.bundle.clone() {
             let (at, _lock) = bundle_of(&bundle, Some(asked.id))?;
             crate::bundle::resize::grow(&at, size)?;
             change.commit_bundle()?;

@@ -10,6 +10,7 @@ use super::output::Output;
 use super::{ToolError, change};
 use crate::bundle::{folder_of, resize};
 use crate::cli::Grow;
+use crate::commands::add::refuse_lower;
 
 /// The JSON form. Sizes are in bytes.
 #[derive(Debug, Serialize)]
@@ -27,6 +28,8 @@ pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         let (folder, _lock) = change::bundle(&asked.image)?;
         resize::grow(&folder, asked.size.0)?
     } else {
+        // Larger than what was put on top of it, it could not be its base any more.
+        refuse_lower(std::slice::from_ref(&asked.image))?;
         let file = change::image(&asked.image)?;
         grow(&file, &name_of(&asked.image), asked.size.0)?
     };

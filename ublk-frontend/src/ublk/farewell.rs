@@ -17,7 +17,7 @@ use crate::tool::ToolError;
 use crate::ublk::closing;
 use crate::ublk::map::NewMap;
 use crate::ublk::server::refused;
-use crate::ublk::setup::{open_images, share};
+use crate::ublk::setup::{follow_bundle, open_images, share};
 use crate::ublk::state::{Folder, Record};
 
 /// Brings no request.
@@ -50,6 +50,9 @@ pub fn write_back(folder: &Folder, record: &Record) -> Result<(), ToolError> {
     if record.read_only {
         return Ok(());
     }
+    let mut record = record.clone();
+    follow_bundle(&mut record)?;
+    let record = &record;
     let map = NewMap::open(folder, record, false)?;
     let opened = open_images(record, map.survives(), false)?;
     let shared = Arc::new(share(record, opened)?);

@@ -184,6 +184,9 @@ impl<'a> Server<'a> {
             true => None,
             false => Some(setup::lock(folder, record.id)?),
         };
+        if !is_new {
+            setup::follow_bundle(&mut record)?;
+        }
         let map = NewMap::open(folder, &record, is_new)?;
         let mut opened = setup::open_images(&record, map.survives(), is_new)?;
         let mut shape = setup::shape(&record, &opened);

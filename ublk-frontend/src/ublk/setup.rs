@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use ploop_core::units::Millis;
 use ploop_core::{Options, WriteBack};
 
+use crate::bundle::{Files, files_of};
 use crate::files::OpenError;
 use crate::ring::counters::Counters;
 use crate::ring::mailbox::Mailboxes;
@@ -254,6 +255,33 @@ fn process_lives(pid: i32) -> bool {
 pub(crate) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
     let lock = folder.lock_within(id, PATIENCE)?;
     lock.ok_or_else(|| refused(format!("device {id} has a server already")))
+}
+
+/// The images of a bundle are those that its descriptor names, whatever the record says: they change together only as long
+/// as nobody serves them, and a command may have been killed between the two.
+pub(super) fn follow_bundle(record: &mut Record) -> Result<(), ToolError> {
+    let Some(bundle) = &record.bundle else {
+        return Ok(());
+    };
+    let images = bundle_images(bundle)?.images;
+    if images != record.images && !record.closed {
+        return Err(refused(format!(
+            "{}: was changed although device {} was not closed",
+            bundle.display(),
+            record.id
+        )));
+    }
+    record.images = images;
+    Ok(())
+}
+
+/// The files of a bundle by their real names.
+pub(crate) fn bundle_images(bundle: &Path) -> Result<Files, ToolError> {
+    let mut files = files_of(bundle, None)?;
+    for image in &mut files.images {
+        *image = std::fs::canonicalize(&*image).map_err(ToolError::io(image, "open"))?;
+    }
+    Ok(files)
 }
 
 /// A chain is recorded only if the next server can open it.

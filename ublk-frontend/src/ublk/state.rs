@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{files_of, folder_of};
 use crate::ring::{Direct, shadow};
 use crate::tool::ToolError;
 
@@ -75,35 +74,12 @@ pub struct Record {
     /// still a start of this device.
     #[serde(default)]
     pub source: Vec<PathBuf>,
+    /// The bundle, if it is one: then its descriptor says which the images are.
+    #[serde(default)]
+    pub bundle: Option<PathBuf>,
     /// The images were closed by the last server and may have been changed since: its map says nothing of them.
     #[serde(default)]
     pub closed: bool,
-}
-
-impl Record {
-    /// The bundle that it serves, if `add` was given one.
-    #[must_use]
-    pub fn bundle(&self) -> Option<PathBuf> {
-        match self.source.as_slice() {
-            [one] => folder_of(one),
-            _ => None,
-        }
-    }
-
-    /// The same record with the chain that its bundle has now, if it has a bundle.
-    pub fn with_chain_of_bundle(self) -> Result<Record, ToolError> {
-        let Some(bundle) = self.bundle() else {
-            return Ok(self);
-        };
-        let files = files_of(&bundle, None)?;
-        let real =
-            |path: &PathBuf| std::fs::canonicalize(path).map_err(ToolError::io(path, "open"));
-        Ok(Record {
-            images: files.images.iter().map(real).collect::<Result<_, _>>()?,
-            raw_base: files.raw_base,
-            ..self
-        })
-    }
 }
 
 /// What to do when the file system is full.
@@ -364,6 +340,7 @@ pub(crate) mod tests {
             symlink: None,
             source: vec!["/a".into()],
             closed: false,
+            bundle: None,
         }
     }
 
@@ -441,6 +418,7 @@ pub(crate) mod tests {
         let fields = old.as_object_mut().expect("an object");
         fields.remove("source");
         fields.remove("closed");
+        fields.remove("bundle");
         fs::write(folder.file(4, "json"), old.to_string()).expect("written");
         let read = folder.load(4).expect("read").expect("there");
         assert_eq!((read.source, read.closed), (Vec::new(), false));
