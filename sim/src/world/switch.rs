@@ -157,7 +157,6 @@ impl Run<'_> {
                         source: std::io::Error::other(error),
                     }
                 })?;
-                drop(file);
                 lowers.push(std::mem::replace(top, new));
             }
             Switch::Grow(more) => {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{detach, folder, recover, refused};
-use crate::bundle::folder_of;
+use crate::bundle::{folder_of, must_not_be_lower};
 use crate::cli::Add;
 use crate::files::child;
 use crate::tool::ToolError;
@@ -66,6 +66,7 @@ pub(crate) fn refuse_lower(images: &[PathBuf]) -> Result<(), ToolError> {
     let Some(top) = images.last() else {
         return Ok(());
     };
+    must_not_be_lower(top)?;
     let child = child::of(top).map_err(ToolError::io(top, "read the attributes of"))?;
     child.map_or(Ok(()), |child| {
         Err(refused(format!(

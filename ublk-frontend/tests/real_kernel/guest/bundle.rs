@@ -70,6 +70,11 @@ pub(crate) fn served() -> Outcome {
         demand(busy.code == Some(1) && busy.err.contains("in use"), || {
             format!("a served bundle was changed without its server: {busy:?}")
         })?;
+        let lower = images_of(&device)?.remove(0);
+        let refused = call(&format!("add {}", lower.display()))?;
+        demand(refused.code == Some(1), || {
+            format!("a lower file of a bundle alone: {refused:?}")
+        })?;
         ok(&format!("resize {id} 40M"))?;
         running.for_a_while(Duration::from_millis(300));
         ok(&format!("snapshot merge --id {id}"))?;
