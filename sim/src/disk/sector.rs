@@ -26,12 +26,14 @@ pub fn fill_pattern(value: Value, from: usize, out: &mut [u8]) {
     if value == Value::ZERO {
         return out.fill(0);
     }
-    for (index, chunk) in out.chunks_mut(8).enumerate() {
-        let word = value
-            .0
-            .wrapping_add(SPREAD.wrapping_mul((from / 8 + index) as u64));
-        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    let mut word = value.0.wrapping_add(SPREAD.wrapping_mul((from / 8) as u64));
+    let (whole, rest) = out.as_chunks_mut::<8>();
+    for chunk in whole {
+        *chunk = word.to_le_bytes();
+        word = word.wrapping_add(SPREAD);
     }
+    let len = rest.len();
+    rest.copy_from_slice(&word.to_le_bytes()[..len]);
 }
 
 /// The value that these bytes of a sector are: zeros, or a whole pattern. `None`: no value has these bytes.

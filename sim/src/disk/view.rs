@@ -123,8 +123,17 @@ impl View<'_> {
         out: impl Iterator<Item = &'b mut [u8]>,
     ) {
         for (content, out) in row.zip(out) {
-            if content != Content::ZERO {
-                out.copy_from_slice(&self.contents.granule(content)[..out.len()]);
+            if content == Content::ZERO {
+                continue;
+            }
+            let bytes = self.contents.granule(content);
+            match (
+                <&mut [u8; 16]>::try_from(&mut *out),
+                <&[u8; 16]>::try_from(bytes),
+            ) {
+                // Those of tiny worlds.
+                (Ok(out), Ok(bytes)) => *out = *bytes,
+                _ => out.copy_from_slice(&bytes[..out.len()]),
             }
         }
     }

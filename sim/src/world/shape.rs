@@ -188,14 +188,14 @@ impl Swarm {
             2 => [2, 6, 3, 2, 0],
             _ => [4, 4, 2, 1, 1],
         };
-        let one_in = if profile == Profile::Tiny { 16 } else { 5 };
+        let one_in = if profile == Profile::Tiny { 24 } else { 5 };
         let copies = u32::from(tape.choose(Kind::Event, one_in) == one_in - 1);
         let events = [
             events[0], events[1], events[2], events[3], events[4], copies,
         ];
         let (budget, cycles) = match profile {
             Profile::Tiny => (
-                8 + tape.choose(Kind::Op, 3),
+                8 + tape.choose(Kind::Op, 2),
                 1 + u32::from(tape.chance(Kind::Crash, 1, 4)),
             ),
             Profile::Default => (
@@ -236,10 +236,9 @@ impl Swarm {
         };
         let kills = kills[tape.choose(Kind::Crash, 8) as usize];
         let switches = match profile {
-            Profile::Tiny => [0, 0, 0, 0, 0, 0, 0, 1],
-            _ => [0, 0, 0, 0, 1, 1, 2, 3],
+            Profile::Tiny => u32::from(tape.choose(Kind::Crash, 20) == 19),
+            _ => [0, 0, 0, 0, 1, 1, 2, 3][tape.choose(Kind::Crash, 8) as usize],
         };
-        let switches = switches[tape.choose(Kind::Crash, 8) as usize];
         Swarm {
             kills,
             switches,

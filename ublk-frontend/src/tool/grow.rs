@@ -23,7 +23,6 @@ struct Report {
 
 /// Grows an image or a bundle.
 pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    crate::bundle::must_not_be_lower(&asked.image)?;
     let grown = if folder_of(&asked.image).is_some() {
         let (folder, _lock) = change::bundle(&asked.image)?;
         resize::grow(&folder, asked.size.0)?
