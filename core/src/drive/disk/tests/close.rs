@@ -109,7 +109,7 @@ fn a_close_whose_sync_failed_never_clears_the_mark_later() {
     disk.flush().expect("flushes");
     plan.set(&[("sync", io::ErrorKind::StorageFull)]);
     let failed = Err(CloseError::Failed {
-        step: "the sync before the mark is cleared",
+        step: "the sync before the tail is cut",
         failure: Failure::Io,
     });
     assert_eq!(disk.close(), failed);
