@@ -29,7 +29,7 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     {
         return work(&folder, Task::Recover(Box::new(left)), out);
     }
-    if let Some(why) = recover::claims(&folder, &record.images)? {
+    if let Some(why) = recover::claims(&folder, &record)? {
         return Err(refused(why));
     }
     if !asked.read_only && !asked.ignore_snapshot {
@@ -89,9 +89,14 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         _ => None,
     };
     let (images, raw_base) = match &bundle {
+        Some(_) if asked.raw_base => {
+            return Err(refused(
+                "--raw-base: the descriptor of a bundle says what its base is",
+            ));
+        }
         Some(bundle) => {
             let files = bundle_images(bundle)?;
-            (files.images, files.raw_base || asked.raw_base)
+            (files.images, files.raw_base)
         }
         None => (source.clone(), asked.raw_base),
     };

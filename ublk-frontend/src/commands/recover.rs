@@ -124,8 +124,11 @@ fn is_needy(control: &mut Control, folder: &Folder, id: u32) -> Result<bool, Too
 
 /// Why these images are not given to a new device: one that has lost its server writes to one of them, and has yet to be
 /// recovered or removed, as its server may have acknowledged what the image does not show; or one is being changed.
-pub(crate) fn claims(folder: &Folder, images: &[PathBuf]) -> Result<Option<String>, ToolError> {
-    let ours: Vec<_> = images.iter().filter_map(|image| id_of(image)).collect();
+pub(crate) fn claims(folder: &Folder, new: &Record) -> Result<Option<String>, ToolError> {
+    let ours: Vec<_> = new.images.iter().filter_map(|image| id_of(image)).collect();
+    // What the new one would write to must not be under somebody else's disk either.
+    let top = new.images.last().filter(|_| !new.read_only);
+    let top = top.and_then(|image| id_of(image));
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     for id in folder.ids()? {
         let Some(record) = folder.load(id)? else {
@@ -138,9 +141,11 @@ pub(crate) fn claims(folder: &Folder, images: &[PathBuf]) -> Result<Option<Strin
         if folder.is_changing(id)? {
             return Ok(Some(being_changed(id)));
         }
-        if record.images.last().is_some_and(has) && is_needy(&mut control, folder, id)? {
+        let under = |image: &PathBuf| top.is_some() && id_of(image) == top;
+        let meets = record.images.last().is_some_and(has) || record.images.iter().any(under);
+        if meets && is_needy(&mut control, folder, id)? {
             return Ok(Some(format!(
-                "device {id} has lost its server, and writes to this image: `recover {id}`, or remove it with `del {id}`"
+                "device {id} has lost its server, and needs this image: `recover {id}`, or remove it with `del {id}`"
             )));
         }
     }

@@ -7,14 +7,20 @@ use ploop_core::load::{load, new_image, sniff};
 
 use super::refused;
 use super::topology::Change;
-use crate::files::{NewFile, RealFile, child, sync_folder_of};
+use crate::files::{NewFile, RealFile, child, id_of, sync_folder_of};
 use crate::tool::ToolError;
+use crate::tool::change::must_be_free;
 use crate::tool::load::name_of;
+use crate::tool::output::complain;
 
 /// Puts a new, empty file on top. The old top is marked before anything can be written to the new one.
 pub fn plain(change: &mut Change<'_>, new: &Path) -> Result<(), ToolError> {
     let top = RealFile::open_write(change.top()?)?;
     empty_on(&top, new)?;
+    // Whoever may not read the old file may not read the new one.
+    let mode = std::fs::metadata(top.path()).map(|old| old.permissions());
+    let mode = mode.and_then(|mode| std::fs::set_permissions(new, mode));
+    mode.map_err(ToolError::io(new, "set the mode of"))?;
     let marked = child::mark(&top, new).map_err(ToolError::io(top.path(), "mark"));
     // The next server takes it.
     drop(top);
@@ -62,6 +68,17 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
             name_of(lower.path())
         )));
     }
+    // Nobody else may stand on what is about to be written.
+    must_be_free(lower.path(), &[lower.id()], Some(change.id()))?;
+    let child =
+        child::of(lower.path()).map_err(ToolError::io(lower.path(), "read the attributes of"))?;
+    if let Some(child) = child.filter(|child| id_of(child) != Some(upper.id())) {
+        return Err(refused(format!(
+            "{}: {} stands on it, too",
+            lower.path().display(),
+            child.display()
+        )));
+    }
     copy_down(change, &lower, &upper)?;
     let (upper_path, lower_path) = (upper.path().to_owned(), lower.path().to_owned());
     drop((upper, lower));
@@ -70,8 +87,14 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
     let lower = RealFile::open_write(&lower_path)?;
     child::forget(&lower).map_err(ToolError::io(&lower_path, "remove the mark of"))?;
     let failed = ToolError::io(&upper_path, "remove");
-    std::fs::remove_file(&upper_path).map_err(&failed)?;
-    sync_folder_of(&upper_path).map_err(&failed)
+    let removed = std::fs::remove_file(&upper_path).and_then(|()| sync_folder_of(&upper_path));
+    if let Err(error) = removed.map_err(&failed) {
+        complain(
+            "note",
+            format_args!("merged, but it is still there: {error}: remove it"),
+        );
+    }
+    Ok(())
 }
 
 fn copy_down(change: &Change<'_>, lower: &RealFile, upper: &RealFile) -> Result<(), ToolError> {

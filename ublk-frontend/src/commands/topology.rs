@@ -52,6 +52,12 @@ impl Change<'_> {
         &self.record.images
     }
 
+    /// Number of the device.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.record.id
+    }
+
     /// The first image is a raw disk, whatever it looks like.
     #[must_use]
     pub fn raw_base(&self) -> bool {
@@ -87,7 +93,9 @@ impl Change<'_> {
     /// The same after a change of the bundle that is served.
     pub fn commit_bundle(&mut self) -> Result<(), ToolError> {
         let bundle = self.record.bundle.as_deref().unwrap_or(Path::new(""));
-        self.commit(setup::bundle_images(bundle)?.images)
+        let files = setup::bundle_images(bundle)?;
+        self.record.raw_base = files.raw_base;
+        self.commit(files.images)
     }
 
     /// True if the next server would use this file, as far as can be told.
@@ -343,7 +351,14 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
         );
     } else {
         let mut control = Control::open().map_err(|error| refused(error.to_string()))?;
-        let updated = control.update_size(asked.id, size.0 / block * block);
+        // What is served now, whoever else has changed it meanwhile.
+        let Some(Answer::Info(now)) = question(&folder, asked.id, Question::Info)? else {
+            return Err(refused(format!(
+                "the image has grown, but device {} has no server; the same command once more tells the kernel",
+                asked.id
+            )));
+        };
+        let updated = control.update_size(asked.id, now.size / 512 / block * block);
         updated.map_err(|error| {
             refused(format!(
                 "the image has grown, but the kernel was not told: {error}; the same command once more tells it"

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ploop_core::control::files;
 use ploop_core::delta::{Body, LoadedDelta};
 use ploop_core::drive::DeltaFile;
 use ploop_core::load::{load, load_raw, sniff};
@@ -95,6 +96,9 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
         deltas.push(load_delta(&file, raw, &mut notes)?);
         files.push(file);
     }
+    if options.write && !matches!(survives, Survives::Left(_)) {
+        settle(files.last(), &mut deltas, options)?;
+    }
     let kept = kept(&files, &deltas, survives, options.write)?;
     let block = decide(&files, &deltas, chain.direct, &mut notes)?;
     let options = Options {
@@ -109,6 +113,30 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
         block: options.granule,
         notes,
     })
+}
+
+/// An image that was not closed is made durable as it is read, before anything rests on what is read. Nothing is written to a
+/// chain that is refused.
+fn settle(
+    top: Option<&RealFile>,
+    deltas: &mut Vec<LoadedDelta>,
+    options: Options,
+) -> Result<(), ToolError> {
+    let (Some(top), Some(delta)) = (top, deltas.last()) else {
+        return Ok(());
+    };
+    if !delta
+        .expanded()
+        .is_some_and(|image| image.header.is_dirty())
+    {
+        return Ok(());
+    }
+    Device::open_kept(deltas.clone(), options, Kept::Nowhere).map_err(|error| refused(&error))?;
+    let name = name_of(top.path());
+    files::settle(top, &name).map_err(|error| ToolError::Refused(error.to_string()))?;
+    deltas.pop();
+    deltas.push(load_delta(top, false, &mut Vec::new())?);
+    Ok(())
 }
 
 /// The map that outlives the server.

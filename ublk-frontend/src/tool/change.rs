@@ -52,7 +52,11 @@ pub fn bundle_at(path: &Path) -> Result<RealFolder, ToolError> {
 }
 
 /// No device but `device` may need one of these files.
-fn must_be_free(name: &Path, files: &[FileId], device: Option<u32>) -> Result<(), ToolError> {
+pub(crate) fn must_be_free(
+    name: &Path,
+    files: &[FileId],
+    device: Option<u32>,
+) -> Result<(), ToolError> {
     let Some(records) = existing_folder()? else {
         return Ok(());
     };

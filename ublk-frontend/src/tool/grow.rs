@@ -27,9 +27,9 @@ pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         let (folder, _lock) = change::bundle(&asked.image)?;
         resize::grow(&folder, asked.size.0)?
     } else {
+        let file = change::image(&asked.image)?;
         // Larger than what was put on top of it, it could not be its base any more.
         refuse_lower(std::slice::from_ref(&asked.image))?;
-        let file = change::image(&asked.image)?;
         grow(&file, &name_of(&asked.image), asked.size.0)?
     };
     if !asked.json {

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crate::files::child;
 use crate::ring::open::Opened;
 use crate::ring::queue::Shared;
 use crate::tool::ToolError;
@@ -68,6 +69,10 @@ impl Ready {
             // From the first request on the map counts.
             record.closed = false;
             folder.save(&record)?;
+        }
+        if let (Some(top), false) = (shared.files.last(), record.read_only) {
+            // Whoever starts a server knows of it: the record says that this is the top, or a person did.
+            child::forget(top).map_err(ToolError::io(top.path(), "write"))?;
         }
         let started = match is_new {
             true => control.start(id, pid),

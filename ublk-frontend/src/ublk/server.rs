@@ -21,7 +21,6 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::files::child;
 use crate::ring::mailbox::Letter;
 use crate::ring::queue::Shared;
 use crate::tool::ToolError;
@@ -185,6 +184,19 @@ impl<'a> Server<'a> {
             false => Some(setup::lock(folder, record.id)?),
         };
         if !is_new {
+            // It may have been changed while this one waited for the lock.
+            let id = record.id;
+            let now = folder.load(id)?;
+            let now = now.ok_or_else(|| refused(format!("device {id}: its record is gone")))?;
+            if folder.is_changing(id)? {
+                return Err(refused(format!(
+                    "device {id} is being changed by another command"
+                )));
+            }
+            record = Record {
+                zero_copy: record.zero_copy,
+                ..now
+            };
             setup::follow_bundle(&mut record)?;
         }
         let map = NewMap::open(folder, &record, is_new)?;
@@ -192,10 +204,6 @@ impl<'a> Server<'a> {
         let mut shape = setup::shape(&record, &opened);
         if !is_new {
             setup::fit_memory(&mut control, record.id, &mut opened, &mut shape)?;
-        }
-        if let (Some(top), false) = (opened.files.last(), record.read_only) {
-            // Whoever starts a server knows of it: the record says that this is the top, or a person did.
-            child::forget(top).map_err(ToolError::io(top.path(), "write"))?;
         }
         notes.append(&mut opened.notes);
         if is_new {

@@ -263,7 +263,7 @@ pub(super) fn follow_bundle(record: &mut Record) -> Result<(), ToolError> {
     let Some(bundle) = &record.bundle else {
         return Ok(());
     };
-    let images = bundle_images(bundle)?.images;
+    let Files { images, raw_base } = bundle_images(bundle)?;
     if images != record.images && !record.closed {
         return Err(refused(format!(
             "{}: was changed although device {} was not closed",
@@ -272,6 +272,7 @@ pub(super) fn follow_bundle(record: &mut Record) -> Result<(), ToolError> {
         )));
     }
     record.images = images;
+    record.raw_base = raw_base;
     Ok(())
 }
 

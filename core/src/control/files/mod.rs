@@ -42,3 +42,21 @@ pub use grow::{Grown, grow};
 pub use index::{SlotMove, update_index};
 pub use merge::{Merge, Progress, Source};
 pub use repair::repair;
+
+use crate::drive::file::DeltaFile;
+
+/// Makes an image that was not closed what it looks like: after a sync that failed, what is read of its table may stand in the
+/// page cache alone, and nobody would write it again. All of the table is written anew, durably, and the free tail is cut.
+/// To be called before a device writes to such an image, unless the device goes on with the slots that a killed one has
+/// kept: they may name clusters that the table does not name yet. False: it is closed, and nothing was written.
+///
+/// # Errors
+/// As all operations here; an image that is refused was not written to.
+pub fn settle(file: &dyn DeltaFile, name: &str) -> Result<bool, ControlError> {
+    let mut edit = edit::Edit::open(file, name)?;
+    let found = edit.header.is_dirty();
+    if found {
+        edit.mark()?;
+    }
+    Ok(found)
+}
