@@ -332,3 +332,18 @@ fn repair_refuses_what_it_must_not_touch() {
     assert!(refused.to_string().contains("a conversion"), "{refused}");
     assert_eq!(*file.bytes.borrow(), before);
 }
+
+#[test]
+fn an_image_that_was_not_closed_is_settled() {
+    let file = tight(Version::V2);
+    let closed = file.bytes.borrow().clone();
+    assert!(!settle(&file, NAME).expect("closed"));
+    assert_eq!(*file.bytes.borrow(), closed, "nothing was written");
+    let mark = crate::format::InUse::InUse.raw().to_le_bytes();
+    file.bytes.borrow_mut()[44..48].copy_from_slice(&mark);
+    assert!(settle(&file, NAME).expect("settled"));
+    // Host 4 is nobody's: the file ends behind host 3. The mark stays.
+    assert_eq!(file.bytes.borrow().len(), 4 * 512);
+    assert_eq!(file.bytes.borrow()[44..48], mark);
+    assert_eq!((entry(&file, 0), entry(&file, 111)), (1, 3));
+}
