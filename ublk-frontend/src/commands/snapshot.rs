@@ -20,8 +20,9 @@ pub fn plain(change: &mut Change<'_>, new: &Path) -> Result<(), ToolError> {
     // Whoever may not read the old file may not read the new one.
     let mode = std::fs::metadata(top.path()).map(|old| old.permissions());
     let mode = mode.and_then(|mode| std::fs::set_permissions(new, mode));
-    mode.map_err(ToolError::io(new, "set the mode of"))?;
-    let marked = child::mark(&top, new).map_err(ToolError::io(top.path(), "mark"));
+    let mode = mode.map_err(ToolError::io(new, "set the mode of"));
+    let marked =
+        mode.and_then(|()| child::mark(&top, new).map_err(ToolError::io(top.path(), "mark")));
     // The next server takes it.
     drop(top);
     let mut images = change.images().to_vec();
