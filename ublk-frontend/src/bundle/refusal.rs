@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use crate::tool::ToolError;
 
-/// Characters of a value that are shown.
+/// Characters of a value or a name that are shown.
 const SHOWN: usize = 80;
+/// Characters of what a library says, which may hold names.
+const SAID: usize = 240;
 
 /// One broken rule of a descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum Rule {
     /// A character that XML does not allow.
     #[error("a control character that XML does not allow")]
     Character,
-    /// No XML.
+    /// No XML: see [`Rule::syntax`].
     #[error("not well-formed XML: {0}")]
     Syntax(String),
     /// A document type declaration.
@@ -127,27 +129,43 @@ pub enum Rule {
     PlainPreallocated,
 }
 
+/// At most `most` characters of a text that came from a file.
+fn cut(text: &str, most: usize) -> String {
+    let mut chars = text.chars();
+    let mut shown: String = chars.by_ref().take(most).collect();
+    if chars.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// The same, on one line.
+fn line(text: &str, most: usize) -> String {
+    cut(text, most).replace(char::is_control, " ")
+}
+
+impl Rule {
+    /// No XML, for this reason, which may quote as much of the file as it likes.
+    pub fn syntax(why: impl fmt::Display) -> Rule {
+        Rule::Syntax(line(&why.to_string(), SAID))
+    }
+}
+
 impl Refusal {
     /// `element` breaks `rule`.
-    pub fn of(element: impl Into<String>, rule: Rule) -> Refusal {
+    pub fn of(element: impl AsRef<str>, rule: Rule) -> Refusal {
         Refusal {
-            element: element.into(),
+            element: line(element.as_ref(), SHOWN),
             value: None,
             rule,
         }
     }
 
     /// `element` holds `value`, which breaks `rule`.
-    pub fn value(element: impl Into<String>, value: impl fmt::Display, rule: Rule) -> Refusal {
-        let text = value.to_string();
-        let mut shown: String = text.chars().take(SHOWN).collect();
-        if shown.len() < text.len() {
-            shown.push_str("...");
-        }
+    pub fn value(element: impl AsRef<str>, value: impl fmt::Display, rule: Rule) -> Refusal {
         Refusal {
-            element: element.into(),
-            value: Some(shown),
-            rule,
+            value: Some(cut(&value.to_string(), SHOWN)),
+            ..Refusal::of(element, rule)
         }
     }
 

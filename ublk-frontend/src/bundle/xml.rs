@@ -77,8 +77,10 @@ impl Document {
         }
         // The library would take a second byte order mark away without a word, and its positions would not be ours.
         if text.starts_with("\u{feff}\u{feff}") {
-            let what = "two byte order marks".to_owned();
-            return Err(Refusal::of(line(bytes, 0), Rule::Syntax(what)));
+            return Err(Refusal::of(
+                line(bytes, 0),
+                Rule::syntax("two byte order marks"),
+            ));
         }
         Parser::new(text).run()
     }
@@ -182,8 +184,7 @@ impl<'a> Parser<'a> {
         }
         let from = self.text.len();
         if let Some(element) = self.open.last() {
-            let what = format!("{} is not closed", element.name);
-            return Err(self.syntax(from, what));
+            return Err(self.syntax(from, format_args!("{} is not closed", element.name)));
         }
         match self.root.take() {
             Some(root) => Ok(Document {
@@ -206,7 +207,7 @@ impl<'a> Parser<'a> {
     }
 
     fn syntax(&self, at: usize, what: impl std::fmt::Display) -> Refusal {
-        self.refuse(at, Rule::Syntax(what.to_string()))
+        self.refuse(at, Rule::syntax(what))
     }
 
     /// A new element, its attributes checked.
