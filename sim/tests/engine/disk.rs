@@ -3,11 +3,11 @@
 //! Each operation of the core is checked when it is handed out: it lies inside the file, only the top is changed, and
 //! nothing is changed before the in-use mark is durable (I21, I31). [`Disk::check_index`] is I26 and I27.
 
+use super::core::format::InUse;
+use super::core::units::{Level, Sectors};
+use super::core::{Buf, IoOp};
 use super::image::{BAT, Image, SECTOR, decode, encode, le32};
 use super::watch::{Cell, Cover, Ios};
-use crate::core::format::InUse;
-use crate::core::units::{Level, Sectors};
-use crate::core::{Buf, IoOp};
 use model::op::Value;
 
 /// Byte position of the in-use mark.
@@ -107,6 +107,15 @@ impl Disk {
             "{op:?} before the in-use mark is durable (I31)"
         );
         io
+    }
+
+    /// What a write or a copy puts into the sectors of the top.
+    pub(crate) fn values(&mut self, op: &IoOp, written: &dyn Fn(Buf, u64) -> Value) -> Vec<Value> {
+        let mut values = Vec::new();
+        if matches!(op, IoOp::Write { .. } | IoOp::Copy { .. }) {
+            self.for_each_sector(op, written, &mut |_, _, value| values.push(value));
+        }
+        values
     }
 
     /// Calls `f` for each data sector of the top that the operation sets.
@@ -339,6 +348,28 @@ pub(crate) fn first_part(op: &IoOp, keep: u64) -> Option<(IoOp, u64)> {
     sectors.0 = keep % sectors.0.max(1);
     let bytes = sectors.bytes();
     Some((part, bytes))
+}
+
+/// Bytes of the top that an operation is about, and whether it changes them; `None`: it does not touch the top. `begins`:
+/// it is handed out, else it ended.
+pub(crate) fn reach(op: &IoOp, top: Level, begins: bool) -> Option<(u64, u64, bool)> {
+    let sectors = |at: u64, len: u64, changes| {
+        let from = at * SECTOR as u64;
+        Some((from, from + len * SECTOR as u64, changes))
+    };
+    match op {
+        // What it returns is decided when it ends.
+        IoOp::Read { .. } | IoOp::ReadHole { .. } if begins => None,
+        IoOp::ReadHole { .. } => None,
+        IoOp::Read { level, at, len, .. } if *level == top => sectors(at.0, len.0, false),
+        IoOp::Read { .. } => None,
+        IoOp::Write { at, len, .. }
+        | IoOp::Zero { at, len, .. }
+        | IoOp::PunchHole { at, len, .. }
+        | IoOp::Copy { to: at, len, .. } => sectors(at.0, len.0, true),
+        IoOp::WriteIndex { at, image, .. } => Some((*at, *at + image.len() as u64, true)),
+        IoOp::SetLen { .. } | IoOp::Sync { .. } => Some((0, u64::MAX, true)),
+    }
 }
 
 /// See [`Disk::control`].
