@@ -350,25 +350,44 @@ pub(crate) fn first_part(op: &IoOp, keep: u64) -> Option<(IoOp, u64)> {
     Some((part, bytes))
 }
 
-/// Bytes of the top that an operation is about, and whether it changes them; `None`: it does not touch the top. `begins`:
-/// it is handed out, else it ended.
-pub(crate) fn reach(op: &IoOp, top: Level, begins: bool) -> Option<(u64, u64, bool)> {
-    let sectors = |at: u64, len: u64, changes| {
-        let from = at * SECTOR as u64;
-        Some((from, from + len * SECTOR as u64, changes))
-    };
-    match op {
-        // What it returns is decided when it ends.
-        IoOp::Read { .. } | IoOp::ReadHole { .. } if begins => None,
-        IoOp::ReadHole { .. } => None,
-        IoOp::Read { level, at, len, .. } if *level == top => sectors(at.0, len.0, false),
-        IoOp::Read { .. } => None,
-        IoOp::Write { at, len, .. }
-        | IoOp::Zero { at, len, .. }
-        | IoOp::PunchHole { at, len, .. }
-        | IoOp::Copy { to: at, len, .. } => sectors(at.0, len.0, true),
-        IoOp::WriteIndex { at, image, .. } => Some((*at, *at + image.len() as u64, true)),
-        IoOp::SetLen { .. } | IoOp::Sync { .. } => Some((0, u64::MAX, true)),
+/// Which bytes of the top an I/O is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// They change: in flight, or in the end.
+    pub(crate) changes: bool,
+    /// It is handed out; else it ended.
+    pub(crate) begins: bool,
+    /// Something is durable now.
+    pub(crate) durable: bool,
+}
+
+impl Reach {
+    /// Of an operation that is handed out, or ended; `None`: nothing of the top.
+    pub(crate) fn of(op: &IoOp, top: Level, begins: bool) -> Option<Reach> {
+        let (from, to, changes, durable) = match op {
+            IoOp::ReadHole { .. } => return None,
+            // What it returns is decided when it ends.
+            IoOp::Read { level, .. } if begins || *level != top => return None,
+            IoOp::Read { at, len, .. } => (at.bytes(), at.after(*len).bytes(), false, false),
+            IoOp::Write { at, len, fua, .. } => {
+                (at.bytes(), at.after(*len).bytes(), true, *fua && !begins)
+            }
+            IoOp::Zero { at, len, .. }
+            | IoOp::PunchHole { at, len, .. }
+            | IoOp::Copy { to: at, len, .. } => (at.bytes(), at.after(*len).bytes(), true, false),
+            IoOp::WriteIndex { at, image, .. } => (*at, *at + image.len() as u64, true, false),
+            IoOp::SetLen { .. } => (0, u64::MAX, true, false),
+            IoOp::Sync { .. } => (0, u64::MAX, true, !begins),
+        };
+        Some(Reach {
+            from,
+            to,
+            changes,
+            begins,
+            durable,
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use model::op::{End, Kind, Op, Value};
 const FIRST_WRITE: u32 = 1 << 20;
 
 /// Is told what happens to the top file.
-pub(crate) trait Shadow: Debug {
+pub(crate) trait Shadow: Debug + Send {
     /// An I/O was handed out. `values`: what it puts into sectors, for a write or a copy.
     fn begin(&mut self, io: usize, op: &IoOp, values: &[Value]);
     /// It ended well.

@@ -14,10 +14,11 @@
 use super::{Events, atomics, core};
 
 pub(crate) mod closed;
+pub(crate) mod config;
 pub(crate) mod disk;
 pub(crate) mod image;
 pub(crate) mod kept;
-mod ledger;
+pub(crate) mod ledger;
 pub(crate) mod rig;
 pub(crate) mod seen;
 pub(crate) mod trace;

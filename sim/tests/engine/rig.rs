@@ -15,10 +15,10 @@ use super::core::{
     self as ploop, ActionKind, Actions, CloseError, ControlIo, Device, Failure, IoOp, Options,
     Origin, Outcome, Request, Ticket,
 };
-use super::disk::{Control, first_part, reach};
+use super::disk::{Control, Reach, first_part};
 use super::image::Image;
 use super::kept::Kept;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Shadow};
 use super::trace::{self, Step};
 use model::op::{End, Kind, Op, Value};
 
@@ -78,13 +78,19 @@ impl Rig {
         })
     }
 
+    /// From now on `shadow` is told what happens to the top file. Before anything does.
+    pub(crate) fn cast(&self, shadow: Option<Box<dyn Shadow>>) {
+        self.state().shadow = shadow;
+    }
+
     fn state(&self) -> MutexGuard<'_, Ledger> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request arrives.
     pub(crate) fn submit(&self, who: Who, op: Op) -> Vec<Io> {
-        self.announce(op);
+        let (from, to) = about(op);
+        self.events.submit(from, to);
         trace::note(Step::Submit(who, op));
         self.state().submit(who, op);
         self.kept.submitted(op);
@@ -184,7 +190,8 @@ impl Rig {
                 ActionKind::Finish { tag, outcome } => {
                     let who = (action.queue.0, tag.0);
                     let op = self.state().request(who);
-                    self.announce(op);
+                    let (from, to) = about(op);
+                    self.events.finish(from, to);
                     let op = self.state().finish(who, outcome);
                     if outcome.is_ok() {
                         self.kept.acknowledged(op);
@@ -199,19 +206,11 @@ impl Rig {
         list
     }
 
-    /// The model is about to hear of a request: that it is submitted, or that it ended.
-    fn announce(&self, op: Op) {
-        match op.kind {
-            Kind::Flush | Kind::Write { preflush: true, .. } => self.events.guest(0, u64::MAX),
-            _ => self.events.guest(op.start, op.start + op.len),
-        }
-    }
-
     /// The disk is about to hear of an I/O: that it is handed out (`begins`), or that it ended.
     fn announce_io(&self, op: &IoOp, begins: bool) {
         let top = Level((self.device.geometry().levels - 1) as u8);
-        if let Some((from, to, changes)) = reach(op, top, begins) {
-            self.events.file(from, to, changes);
+        if let Some(reach) = Reach::of(op, top, begins) {
+            self.events.file(reach);
         }
     }
 
@@ -303,6 +302,8 @@ impl Rig {
     /// Closes a drained device. `None`: it is not quiesced.
     pub(crate) fn close(&self) -> Option<Result<(), CloseError>> {
         trace::note(Step::Call("close"));
+        // What the control plane does is no ticket's I/O: it has its own checks.
+        self.cast(None);
         let quiesced = self.device.try_quiesce()?;
         let closed = quiesced.close(&mut Top(self));
         let mut out = Actions::new();
@@ -348,6 +349,14 @@ impl Rig {
         if let Err(violation) = state.model.complete(id, End::Ok, &seen) {
             panic!("after the close: {violation}");
         }
+    }
+}
+
+/// The guest sectors that an operation is about.
+fn about(op: Op) -> (u64, u64) {
+    match op.kind {
+        Kind::Flush | Kind::Write { preflush: true, .. } => (0, u64::MAX),
+        _ => (op.start, op.start + op.len),
     }
 }
 

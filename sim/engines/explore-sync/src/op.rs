@@ -21,6 +21,8 @@ pub struct Op {
     /// First place of the object that is touched, and the one behind the last.
     pub(crate) from: u32,
     pub(crate) to: u32,
+    /// What is done to something that the object has beside its places.
+    pub(crate) aside: Option<Access>,
 }
 
 /// Which object of an execution: who made it, and the how many-th of his.
@@ -47,16 +49,23 @@ impl Op {
             access,
             from: 0,
             to: u32::MAX,
+            aside: None,
         }
     }
 
     /// True if the order of the two may matter.
     #[inline]
     pub(crate) fn conflicts(&self, other: &Op) -> bool {
-        self.object == other.object
-            && self.from < other.to
-            && other.from < self.to
-            && !(self.access == Access::Read && other.access == Access::Read)
+        if self.object != other.object {
+            return false;
+        }
+        let overlap = self.from < other.to && other.from < self.to;
+        let only_read = self.access == Access::Read && other.access == Access::Read;
+        let aside = match (self.aside, other.aside) {
+            (Some(mine), Some(theirs)) => mine != Access::Read || theirs != Access::Read,
+            _ => false,
+        };
+        overlap && !only_read || aside
     }
 }
 

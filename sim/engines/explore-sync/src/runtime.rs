@@ -148,11 +148,17 @@ impl Object {
     /// The task that runs is about to touch the places `from..to` of it. Returns when it may. For events that are
     /// neither locks nor atomics: I/O on a range of a file.
     pub fn touch(&self, access: Access, from: u32, to: u32) {
+        self.touch_with(access, from, to, None);
+    }
+
+    /// The same, and in the same event it does something to what the object has beside its places.
+    pub fn touch_with(&self, access: Access, from: u32, to: u32, aside: Option<Access>) {
         announce(Op {
             object: self.0,
             access,
             from,
             to,
+            aside,
         });
     }
 

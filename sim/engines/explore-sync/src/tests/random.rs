@@ -19,7 +19,8 @@ enum Act {
     Store(usize),
     /// Loads, and stores only if something is there.
     IfSet(usize, usize),
-    Touch(u32, u32, bool),
+    /// Places, whether they are written, and what is done beside them.
+    Touch(u32, u32, bool, Option<Access>),
 }
 
 struct Dice(u64);
@@ -39,7 +40,7 @@ struct World {
     locks: Vec<Mutex<u64>>,
     cells: Vec<AtomicU64>,
     file: Object,
-    content: std::sync::Mutex<[u64; 4]>,
+    content: std::sync::Mutex<[u64; 6]>,
 }
 
 const SHARED: usize = 3;
@@ -56,7 +57,14 @@ fn acts(dice: &mut Dice, most: u64) -> Vec<Act> {
                 6 => Act::IfSet(a, b),
                 _ => {
                     let from = dice.below(4) as u32;
-                    Act::Touch(from, from + 1 + dice.below(2) as u32, dice.below(3) > 0)
+                    let aside =
+                        [None, None, Some(Access::Read), Some(Access::Write)][dice.below(4)];
+                    Act::Touch(
+                        from,
+                        from + 1 + dice.below(2) as u32,
+                        dice.below(3) > 0,
+                        aside,
+                    )
                 }
             }
         })
@@ -89,15 +97,20 @@ fn perform(acts: &[Act], me: u64, world: &World) -> u64 {
                     world.cells[b].store(seen, Ordering::SeqCst);
                 }
             }
-            Act::Touch(from, to, write) => {
+            Act::Touch(from, to, write, aside) => {
                 let access = if write { Access::Write } else { Access::Read };
-                world.file.touch(access, from, to);
+                world.file.touch_with(access, from, to, aside);
                 if let Ok(mut content) = world.content.lock() {
                     for cell in content.iter_mut().take(to as usize).skip(from as usize) {
                         seen = seen.wrapping_mul(31).wrapping_add(*cell);
                         if write {
                             *cell = cell.wrapping_mul(11).wrapping_add(me);
                         }
+                    }
+                    match aside {
+                        Some(Access::Write) => content[5] = content[5].wrapping_mul(13) + seen,
+                        Some(_) => seen = seen.wrapping_mul(31).wrapping_add(content[5]),
+                        None => {}
                     }
                 }
             }
@@ -116,7 +129,7 @@ fn run(mode: Mode, program: &[Vec<Act>]) -> (Receipt, BTreeSet<Vec<u64>>) {
             locks: (0..SHARED).map(|_| Mutex::new(0)).collect(),
             cells: (0..SHARED).map(|_| AtomicU64::new(0)).collect(),
             file: Object::new(),
-            content: std::sync::Mutex::new([0; 4]),
+            content: std::sync::Mutex::new([0; 6]),
         });
         let tasks = (1u64..).zip(program).map(|(me, acts)| {
             let (world, acts) = (Arc::clone(&world), acts.clone());
@@ -130,7 +143,7 @@ fn run(mode: Mode, program: &[Vec<Act>]) -> (Receipt, BTreeSet<Vec<u64>>) {
                 .map(|lock| lock.lock().map_or(0, |value| *value)),
         );
         state.extend(world.cells.iter().map(|cell| cell.load(Ordering::SeqCst)));
-        state.extend(world.content.lock().map_or([0; 4], |content| *content));
+        state.extend(world.content.lock().map_or([0; 6], |content| *content));
         states.borrow_mut().insert(state);
     });
     (receipt, states.into_inner())
