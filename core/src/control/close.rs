@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   quiesced, nothing dirty ──▶ sync ──▶ cut the preallocated tail ──▶ sync ──▶ header with in-use 0 ──▶ sync ──▶ closed
+//!                                      └ dirty bitmaps: written, then cut ─┘       └ "v2.1" and where they are
 //! ```
 //! The first sync is for what this device has not written: a server that was killed may have left an un-map in the page
 //! cache alone, and the medium still names a cluster of the tail.
 //!
 //! Refused while a page is dirty, the file is poisoned, or a cluster's un-map is not known durable: then the mark stays.
 
+use crate::control::save::Last;
 use crate::control::suspend::Quiesced;
-use crate::format::InUse;
 use crate::request::action::Failure;
 use crate::request::table::Queue;
 use crate::units::{PageId, Sectors};
@@ -73,18 +74,22 @@ impl Quiesced<'_> {
         // From here on the header in memory says "closed": no request may follow, whatever becomes of the close.
         device.queues.iter().for_each(Queue::shut);
         let failed = |step| move |failure| CloseError::Failed { step, failure };
-        if let Some(len) = device.alloc.keep() {
+        if device.changes_tail() {
             io.sync()
                 .map_err(failed("the sync before the tail is cut"))?;
-            io.set_len(len)
-                .map_err(failed("cutting the preallocated tail"))?;
         }
+        let Last { in_use, extension } = device
+            .write_bitmaps(io)
+            .map_err(failed("saving bitmaps and cutting the preallocated tail"))?;
         io.sync()
             .map_err(failed("the sync before the mark is cleared"))?;
         let (at, len) = device.table.bytes_of(PageId(0));
         let image = {
             let mut page = device.page(PageId(0)).lock();
-            page.set_in_use(InUse::Closed0);
+            page.set_in_use(in_use);
+            if let Some(at) = extension {
+                page.set_extension(at);
+            }
             page.image(len, 0, device.context())
         };
         io.write(at, &image)
