@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   everything else durable ──▶ clusters of the bitmaps, the extension's own ─▶ file cut behind it ─sync─▶
-//!        header: m_FormatExtensionOffset and "v2.1" in one sector ─sync─▶ closed
+//!        header: m_FormatExtensionOffset ─sync─▶ header: "v2.1" ─sync─▶ closed
 //!        └─ no space: without bitmaps, pointer 0, "closed, nobody vouches"
 //! ```
 //! * Until that header is written the image is in use, and nobody believes what stands in an extension: so the run may
-//!   be written over the old one, in any order. Header, pointer and mark are one sector: never one without the other.
+//!   be written over the old one, in any order. Pointer and mark are not changed in one write, though they share a sector:
+//!   so nothing hangs on how small a piece of a write may survive.
 //! * The run begins behind the last cluster that a guest has. What it does not cover of the old extension, before it, is
 //!   zeroed: free space.
 
