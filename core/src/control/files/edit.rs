@@ -91,8 +91,9 @@ impl<'a> Edit<'a> {
         std::mem::take(&mut self.reserved)
     }
 
-    /// Writes an extension with these bitmaps behind everything else, and makes it durable; the next write of the header
-    /// points to it, and [`Edit::close`] vouches for it. The image has none, and is marked. False: they do not fit.
+    /// Writes an extension with these bitmaps behind everything else. [`Edit::close`] makes it durable, then the header points
+    /// to it and vouches for it; nobody may write the header before that. The image has none, and is marked. False: they do not
+    /// fit.
     pub(super) fn put_bitmaps(&mut self, bitmaps: &[DirtyBitmap]) -> Result<bool, ControlError> {
         let Some(plan) = Plan::new(bitmaps, self.layout.cluster_bytes()) else {
             return Ok(false);
@@ -109,7 +110,6 @@ impl<'a> Edit<'a> {
             io.write(at.bytes(), piece, "writing dirty bitmaps")
         })?;
         self.reserved = (first..behind).map(DstClu).collect();
-        self.io.sync("the sync of dirty bitmaps")?;
         self.header.ext_off = at;
         self.vouched = true;
         Ok(true)
