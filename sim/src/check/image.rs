@@ -111,7 +111,7 @@ impl Images {
         let closing = expected.left == Left::Closed
             || expected.closed.is_some()
             || in_use == Some(InUse::Closed21);
-        if !expected.kept.loose && !(closing && knows != Knows::Nobody) {
+        if !(expected.kept.loose || closing && knows != Knows::Nobody) {
             extension::check_image(&bytes.view, ext_off, expected.kept)?;
         }
         self.read(bytes, expected.below, expected.layout.cluster.0);

@@ -149,7 +149,7 @@ impl Live {
     fn rounds(&mut self, most: u32, rounds: &mut Vec<u64>) -> Result<(), ToolError> {
         let mut dirty = None;
         loop {
-            rounds.push(self.from_device(dirty.as_ref())?);
+            rounds.push(self.take_from_device(dirty.as_ref())?);
             match self.stop(rounds.len() as u32 >= most)? {
                 Stop::Go(next) => dirty = next,
                 Stop::Done(bytes) => {
@@ -213,7 +213,7 @@ impl Live {
     }
 
     /// Copies what is dirty, or everything, as a client of the disk. Returns how many bytes.
-    fn from_device(&mut self, dirty: Option<&DirtyBitmap>) -> Result<u64, ToolError> {
+    fn take_from_device(&mut self, dirty: Option<&DirtyBitmap>) -> Result<u64, ToolError> {
         let device = RealFile::open_read(&disk_node(self.id))?;
         let failed = ToolError::io(device.path(), "read");
         device.set_direct(true).map_err(&failed)?;
