@@ -6,6 +6,7 @@
 use super::core::IoOp;
 use super::engine::image::{Image, SECTOR, decode};
 use super::engine::ledger::Shadow;
+use crate::check::bitmaps::Since;
 use crate::check::extension::Kept;
 use crate::check::image::{Expected, Images, Left};
 use crate::disk::{Change, Effect, Geometry, IoId, SimFile, SyncEffect, SyncId, View};
@@ -52,6 +53,7 @@ pub(super) struct Judge {
     /// What lower levels say, by guest sector.
     below: Vec<Value>,
     kept: Kept,
+    since: Since,
     /// The file as it is at first.
     fresh: SimFile,
 }
@@ -90,6 +92,7 @@ impl Judge {
             layout,
             below,
             kept: Kept::default(),
+            since: Since::default(),
             fresh: file,
         }
     }
@@ -116,6 +119,7 @@ impl Judge {
             let expected = Expected {
                 below: &self.below,
                 kept: &self.kept,
+                since: &self.since,
                 layout: &self.layout,
                 left: Left::Either,
                 model,

@@ -374,6 +374,9 @@ fn request(op: Op) -> Request {
         Kind::WriteZeroes { fua, unmap } => ploop::Op::WriteZeroes { fua, unmap },
         Kind::Discard => ploop::Op::Discard,
         Kind::Flush => ploop::Op::Flush,
+        Kind::Promote { lowest } => ploop::Op::Promote {
+            lowest: Level(lowest),
+        },
     };
     Request {
         op: kind,
