@@ -5,6 +5,11 @@
 //! loom does not see the events of the adapter (see `engine::seen`); where a final state would depend on their order alone,
 //! the explorer would know more states.
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "one adapter, compiled for each engine's build of the core"
+)]
+
 mod by_explorer;
 mod by_loom;
 mod by_shuttle;

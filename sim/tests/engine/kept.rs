@@ -37,7 +37,7 @@ impl Kept {
             entries: (0..clusters).map(|_| AtomicU32::new(0)).collect(),
             unmapped: (0..clusters).map(|_| AtomicBool::new(false)).collect(),
             moment: watched.then(|| AtomicUsize::new(0)),
-            events: Events::default(),
+            events: Events::new(),
         };
         Kept {
             slots: Arc::new(slots),

@@ -73,7 +73,7 @@ impl Rig {
         Arc::new(Rig {
             device,
             kept,
-            events: Events::default(),
+            events: Events::new(),
             state: Mutex::new(Ledger::new(image)),
         })
     }

@@ -18,13 +18,21 @@ const PIECE: u64 = 16;
 const GUEST: u32 = 1 << 31;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Events {
     disk: Object,
     slots: Object,
 }
 
 impl Events {
+    /// Of a rig that is new in this execution.
+    pub(crate) fn new() -> Events {
+        Events {
+            disk: Object::new(),
+            slots: Object::new(),
+        }
+    }
+
     /// A request on guest sectors `from..to` is about to go in.
     pub(crate) fn submit(&self, from: u64, to: u64) {
         self.guest(from, to, None);
