@@ -1,12 +1,12 @@
 //! What a run says: its counts, or the failure that a named checker found.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::disk::fault::FaultCounts;
 
 /// Counts of one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStats {
     /// Guest operations submitted.
     pub ops: u64,
@@ -41,7 +41,7 @@ pub struct RunStats {
 }
 
 /// How a run failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// A wrong answer or a broken invariant.

@@ -22,6 +22,11 @@ impl Totals {
         }
     }
 
+    /// Adds so many runs.
+    pub(super) fn add_runs(&mut self, profile: Profile, runs: u64, stats: &RunStats) {
+        self.add_all(profile, runs, stats);
+    }
+
     fn add_all(&mut self, profile: Profile, runs: u64, stats: &RunStats) {
         match self
             .by_profile
