@@ -4,6 +4,7 @@
 mod compact;
 mod grow;
 mod merge;
+mod refused;
 mod repair;
 mod session;
 
