@@ -70,6 +70,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         steps,
         crashes,
         kills,
+        left,
         switches,
         copies,
         recovery_crashes,
@@ -85,6 +86,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.steps += steps;
     sum.crashes += crashes;
     sum.kills += kills;
+    sum.left += left;
     sum.copies += copies;
     for (all, some) in sum.switches.iter_mut().zip(switches) {
         *all += some;
