@@ -50,8 +50,11 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
     layout.phase = phase;
     let mut used = Used::new(layout, file_len, on_grid);
     bat::claim_all(&layout, &mut bat, &mut used, report)?;
-    let (extension, reserved) =
-        extension::read(file, file_len, &header, &layout, &mut used, report)?;
+    let extension::Found {
+        state: extension,
+        reserved,
+        bitmaps,
+    } = extension::read(file, file_len, &header, &layout, &mut used, report)?;
     Ok(Read {
         file_len,
         image: Expanded {
@@ -63,6 +66,7 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
             reserved,
             extension,
             settled: !header.is_dirty(),
+            bitmaps,
         },
         used,
         unsure: entries.unsure,

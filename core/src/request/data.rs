@@ -163,8 +163,11 @@ impl Device {
 
     /// A segment has ended.
     pub(crate) fn end(&self, segment: Segment, result: Result<(), Failure>, out: &mut Actions) {
-        if segment.kind != SegmentKind::Read {
+        if segment.kind.changes_content() {
             self.tracking.mark(segment.clu);
+            let start = self.table.start(segment.clu);
+            let start = start.after(Sectors(u64::from(segment.within)));
+            self.cbt.mark(start, Sectors(u64::from(segment.len)));
         }
         self.end_part(segment.origin, result, out);
     }

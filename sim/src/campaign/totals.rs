@@ -73,6 +73,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         left,
         switches,
         copies,
+        promoted_merges,
         recovery_crashes,
         complete_cuts,
         crash_images,
@@ -88,6 +89,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.kills += kills;
     sum.left += left;
     sum.copies += copies;
+    sum.promoted_merges += promoted_merges;
     for (all, some) in sum.switches.iter_mut().zip(switches) {
         *all += some;
     }

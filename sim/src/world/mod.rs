@@ -32,14 +32,17 @@ use std::sync::Arc;
 
 use model::disk::{Model, OpId};
 use model::op::{End, Op, Value};
+use ploop_core::delta::LoadedDelta;
 use ploop_core::format::Layout;
 use ploop_core::units::{Millis, QueueId};
 use ploop_core::{Actions, Device, Kept};
 
+use crate::check::bitmaps::Knows;
 use crate::check::image::Images;
 use crate::check::in_use::Mark;
 use crate::disk::SimFile;
 use crate::disk::fault::FaultPlan;
+use crate::fuzzing::control::judge::Bytes;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
 use crate::tape::{Event, Tape};
@@ -142,6 +145,8 @@ struct Run<'a> {
     switches: u32,
     /// What somebody has copied so far, as tracking says.
     copy: Option<Vec<Value>>,
+    /// The whole disk was promoted from this level on since the device was opened.
+    promoted: Option<u8>,
     mark: Mark,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
@@ -282,6 +287,7 @@ impl<'a> Run<'a> {
             kills: 0,
             switches: 0,
             copy: None,
+            promoted: None,
             mark: Mark::Unmarked,
             overlaps: true,
             suspended: false,
@@ -359,10 +365,12 @@ impl Run<'_> {
         }
         let top = ploop_core::load::load(&self.world.top, "top");
         let top = top.map_err(|error| refused(error.to_string()))?;
+        self.learn_extension(&top, matches!(kept, Kept::From(_)));
         // It was settled, or is recovered.
         chain.push(top.known_durable());
         self.world.flights.clear();
         self.copy = None;
+        self.promoted = None;
         self.world.out = Actions::new();
         self.mark = Mark::Unmarked;
         self.suspended = false;
@@ -374,6 +382,22 @@ impl Run<'_> {
             log.opened(step, &device.dump().to_string());
         }
         Ok(device)
+    }
+
+    /// What the extension of a top is held against that is being opened. `fresh`: not after a kill.
+    fn learn_extension(&mut self, top: &LoadedDelta, fresh: bool) {
+        let World {
+            top: file, content, ..
+        } = &mut *self.world;
+        if content.kept.ext_off != 0 || content.since.knows != Knows::Nobody {
+            content.kept.learn(&file.view(), top);
+        }
+        if fresh {
+            content.kept.loose = false;
+            content.since.open(&Bytes(file.view()), top);
+        } else {
+            content.since.killed();
+        }
     }
 
     /// Index of a tag in the world's table.

@@ -1,5 +1,6 @@
 //! The control plane's operations on files, under power cuts and faults: drawn images, every call, every crash image.
 
+pub mod bitmaps;
 pub mod compact;
 pub mod converting;
 pub mod draw;
@@ -11,6 +12,7 @@ pub mod repair;
 pub mod session;
 pub mod stack;
 
+pub use bitmaps::Bitmaps;
 pub use compact::{Compact, Index};
 pub use drill::{Drill, Ground, Stage, Stats};
 pub use grow::Grow;
@@ -41,9 +43,10 @@ pub fn run(tape: &mut Tape) -> Result<Stats, Failure> {
         ground.once(&files)?;
         Ok(ground.stats)
     }
-    match tape.choose(Kind::Op, 10) {
-        9 => converting::run(tape),
-        8 => stack::run(tape),
+    match tape.choose(Kind::Op, 11) {
+        10 => converting::run(tape),
+        9 => stack::run(tape),
+        8 => once(Bitmaps::draw(tape), tape),
         7 => once(Index::draw(tape), tape),
         5 | 6 => once(Repair::draw(tape), tape),
         _ => session::run(tape),
