@@ -16,6 +16,8 @@ pub struct RunStats {
     pub crashes: u64,
     /// Servers killed and taken over.
     pub kills: u64,
+    /// Images left by a server that could not make them durable, and opened without a power cut.
+    pub left: u64,
     /// Live copies that were compared.
     pub copies: u64,
     /// Levels that left the chain after a promotion.

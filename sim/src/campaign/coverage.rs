@@ -67,6 +67,9 @@ impl Coverage {
         if sum.kills == 0 {
             others.push("a server killed and taken over".into());
         }
+        if sum.left == 0 {
+            others.push("an image left open that could not be made durable".into());
+        }
         for (count, sort) in sum.switches.iter().zip(SWITCHES) {
             if *count == 0 {
                 others.push(format!("a chain changed by {sort}"));

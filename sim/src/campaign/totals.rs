@@ -75,6 +75,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         steps,
         crashes,
         kills,
+        left,
         switches,
         copies,
         promoted_merges,
@@ -91,6 +92,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.steps += steps;
     sum.crashes += crashes;
     sum.kills += kills;
+    sum.left += left;
     sum.copies += copies;
     sum.promoted_merges += promoted_merges;
     for (all, some) in sum.switches.iter_mut().zip(switches) {
