@@ -6,6 +6,7 @@ mod bugs;
 mod explain;
 mod explore;
 mod json;
+mod merge;
 mod replay;
 mod run;
 mod scenario;
@@ -47,6 +48,7 @@ pub fn execute(
     };
     let done = match command.unwrap_or_default() {
         Command::Run(arguments) => run::run(&arguments, out),
+        Command::Merge { folders, json } => merge::merge(&folders, json, out),
         Command::Replay(arguments) => replay::replay(&arguments, out),
         Command::Shrink(arguments) => shrink::shrink(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),

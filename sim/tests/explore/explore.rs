@@ -9,8 +9,8 @@ use explore_sync::{Options, Receipt, Task};
 
 /// More executions than any model here needs.
 const LIMIT: u64 = 300_000;
-/// Enough for the smaller of the whole devices.
-const LIMIT_OF_DEVICES: u64 = 90_000;
+/// Executions of a whole device.
+const LIMIT_OF_DEVICES: u64 = 20_000;
 
 fn explore(name: &str, limit: u64, model: impl FnMut()) -> Receipt {
     let options = Options {
