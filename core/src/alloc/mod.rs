@@ -13,6 +13,7 @@ pub(crate) mod tail;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::format::Layout;
+use crate::format::extension::place_from;
 use crate::request::work::Segment;
 use crate::sync::{Mutex, Rank};
 use crate::units::{DstClu, Sectors};
@@ -293,6 +294,11 @@ impl Alloc {
             end = last;
         }
         DstClu(end)
+    }
+
+    /// Where an extension may be written that comes behind everything but `others`.
+    pub(crate) fn extension_place(&self, others: &[DstClu]) -> DstClu {
+        place_from(&self.layout, self.end_without(others))
     }
 
     /// The length that the file must have for what is not free, `others` (sorted) not counted.
