@@ -42,6 +42,8 @@ pub(super) enum Command {
     Shrink(ShrinkArguments),
     /// Tells the story of a tape, as text or as a page with a picture
     Explain(ExplainArguments),
+    /// Explores small configurations: every inequivalent interleaving, every distinct crash image
+    Explore(ExploreArguments),
     /// Plays runs written as texts (see corpus/scenarios)
     Scenario {
         /// The files
@@ -145,6 +147,28 @@ pub(super) struct ExplainArguments {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(super) struct ExploreArguments {
+    /// Name of a configuration, or `all` [default: lists them]
+    pub(super) config: Option<String>,
+    /// Interleavings only, no crash images
+    #[arg(long)]
+    pub(super) bare: bool,
+    /// Stops after so many executions, and says that it is cut
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+    /// Only this schedule, as a failure tells it: the number of a task for each event
+    #[arg(long, value_name = "DIGITS", value_parser = schedule, requires = "config")]
+    pub(super) schedule: Option<Schedule>,
+    /// One line of JSON a configuration
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The number of a task for each event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Schedule(pub(super) Vec<u8>);
+
+#[derive(Args, Clone, Debug)]
 pub(super) struct BugsArguments {
     /// Only this bug, by number or catalogue id
     #[arg(long, value_name = "NNN|ID")]
@@ -234,6 +258,17 @@ fn number(text: &str) -> Result<u64, String> {
     parsed.map_err(|error| error.to_string())
 }
 
+/// One digit a task.
+fn schedule(text: &str) -> Result<Schedule, String> {
+    let digits = text
+        .chars()
+        .map(|c| c.to_digit(8).ok_or_else(|| format!("{c:?} is no task")));
+    let tasks: Result<Vec<u32>, String> = digits.collect();
+    Ok(Schedule(
+        tasks?.into_iter().map(|task| task as u8).collect(),
+    ))
+}
+
 /// `A..B` or `A..=B`, not empty.
 fn range(text: &str) -> Result<Seeds, String> {
     let (first, last) = text.split_once("..").ok_or("expected A..B")?;
@@ -299,6 +334,12 @@ mod tests {
         ] {
             assert!(range(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn schedules_are_digits() {
+        assert_eq!(schedule("0120"), Ok(Schedule(vec![0, 1, 2, 0])));
+        assert!(schedule("018").is_err());
     }
 
     #[test]
