@@ -12,8 +12,10 @@
 //!   is quick. "Not found" is kept with its budget.
 
 mod cache;
+mod expected;
 mod explorer;
 mod fuzzer;
+mod matrix;
 mod patch;
 mod process;
 mod simulator;
@@ -24,10 +26,13 @@ mod tree;
 
 use crate::shrink::Counts;
 use cache::Cache;
+use expected::Recorded;
 use patch::{Expected, Patch};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tree::Tree;
@@ -44,6 +49,12 @@ pub enum Engine {
     Shuttle,
     /// The control plane's operations under power cuts and faults: `cargo test -p sim --test control`.
     Control,
+    /// Fixed cases that no drawn world comes to: `cargo test -p sim --test rules`.
+    Rules,
+    /// The core's own tests: `cargo test -p ploop-core --lib`.
+    Core,
+    /// Bundles of snapshots, stopped and crashed at each step: `cargo test -p ploop-ublk --lib`.
+    Bundle,
     /// `cargo fuzz run bat_ops`.
     BatOps,
     /// `cargo fuzz run open_image`.
@@ -57,6 +68,9 @@ impl Engine {
         Engine::Loom,
         Engine::Shuttle,
         Engine::Control,
+        Engine::Rules,
+        Engine::Core,
+        Engine::Bundle,
         Engine::BatOps,
         Engine::OpenImage,
     ];
@@ -69,6 +83,9 @@ impl Engine {
             Engine::Loom => "loom",
             Engine::Shuttle => "shuttle",
             Engine::Control => "control",
+            Engine::Rules => "rules",
+            Engine::Core => "core",
+            Engine::Bundle => "bundle",
             Engine::BatOps => "bat_ops",
             Engine::OpenImage => "open_image",
         }
@@ -99,7 +116,7 @@ impl FromStr for Engine {
         let found = Engine::ALL.iter().find(|engine| engine.name() == name);
         found.copied().ok_or_else(|| {
             format!(
-                "engine {name:?}: must be sim, loom, shuttle, control, bat_ops, open_image or fuzz"
+                "engine {name:?}: must be sim, loom, shuttle, control, rules, core, bundle, bat_ops, open_image or fuzz"
             )
         })
     }
@@ -108,8 +125,14 @@ impl FromStr for Engine {
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Only the bug with this number or catalogue id.
-    pub only: Option<String>,
+    /// Only the bugs with these numbers or catalogue ids; none: all.
+    pub only: Vec<String>,
+    /// Only the fixed dozen (see [`SMOKE`]), each before one engine.
+    pub smoke: bool,
+    /// Write what is found into `corpus/bugs`, as what is to be expected from now on, and the matrix.
+    pub record: bool,
+    /// A page with the matrix.
+    pub html: Option<PathBuf>,
     /// Time for each bug and engine, builds not counted.
     pub budget: Duration,
     /// Engines to ask.
@@ -122,6 +145,25 @@ pub struct Options {
     pub fresh: bool,
 }
 
+/// The dozen that CI looks for, and the engine that finds each in a moment: all corners of the core, all kinds of checker.
+pub const SMOKE: [(&str, Engine); 12] = [
+    ("005", Engine::Sim),
+    ("007", Engine::Sim),
+    ("009", Engine::Sim),
+    ("011", Engine::Sim),
+    ("014", Engine::Sim),
+    ("033", Engine::Sim),
+    ("041", Engine::Sim),
+    ("051", Engine::Sim),
+    ("054", Engine::Sim),
+    ("073", Engine::Sim),
+    ("077", Engine::Sim),
+    ("101", Engine::Sim),
+];
+
+/// Once an engine has found a bug, the others get no more than this.
+const AFTER_FOUND: Duration = Duration::from_secs(10);
+
 /// What an engine found in a patched tree.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -129,8 +171,11 @@ pub struct Verdict {
     pub found: Option<String>,
     /// What fired, but is not the named checker: counts for nothing.
     pub others: Vec<Other>,
-    /// Runs, executions or schedules until then, as far as the engine tells.
+    /// Runs, executions or schedules in all, as far as the engine tells.
     pub runs: Option<u64>,
+    /// Runs, executions or schedules until it was found, once for each base of seeds that found it.
+    #[serde(default)]
+    pub schedules: Vec<u64>,
     /// Processor time.
     pub cpu_seconds: f64,
     /// The budget that was not enough, in seconds.
@@ -167,6 +212,14 @@ pub struct Other {
 }
 
 impl Verdict {
+    /// The median of the schedules until it was found.
+    #[must_use]
+    pub fn median(&self) -> Option<u64> {
+        let mut sorted = self.schedules.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
     /// Notes what fired, but does not count.
     fn other(&mut self, name: &str, message: String) {
         match self.others.iter_mut().find(|other| other.name == name) {
@@ -208,6 +261,8 @@ struct Cell {
     expected: Option<Expected>,
     result: Result<Verdict, Trouble>,
     cached: bool,
+    /// It took more than ten times as many schedules as these, which were enough when the catalogue was recorded.
+    outgrown: Option<u64>,
 }
 
 /// One bug, or the control.
@@ -230,7 +285,9 @@ impl Row {
         };
         let fired = verdicts().any(|verdict| verdict.found.is_some());
         let others = verdicts().any(|verdict| !verdict.others.is_empty());
+        let outgrown = self.cells.iter().any(|cell| cell.outgrown.is_some());
         !trouble
+            && !outgrown
             && if self.is_control() {
                 !fired && !others
             } else {
@@ -254,20 +311,9 @@ impl Row {
 /// If the workspace cannot be found, copied or read, or nothing is called `only`.
 pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
     let root = tree::root()?;
-    let patches = patch::read_all(&root.join("corpus/bugs"))?;
-    let chosen: Vec<&Patch> = patches
-        .iter()
-        .filter(|patch| {
-            options
-                .only
-                .as_ref()
-                .is_none_or(|only| patch.is_called(only))
-        })
-        .collect();
-    if chosen.is_empty() {
-        let name = options.only.as_deref().unwrap_or("*");
-        return Err(io::Error::other(format!("no bug {name} in corpus/bugs")));
-    }
+    let folder = root.join("corpus/bugs");
+    let patches = patch::read_all(&folder)?;
+    let chosen = options.choose(&patches)?;
     let tree = Tree::new(&root, options.jobs)?;
     let cache = Cache::new(
         &root.join("target/bugs/cache"),
@@ -278,54 +324,116 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
         options,
         tree,
         cache,
+        recorded: Recorded::read(&folder)?,
     };
     let mut rows = Vec::new();
-    if options.only.is_none() {
-        rows.push(judge.control(&patches));
+    if options.only.is_empty() && !options.smoke {
+        rows.push(judge.row(&Patch::none(&patches)));
         table::progress(&rows, options, out)?;
     }
     for patch in chosen {
-        rows.push(judge.bug(patch));
+        rows.push(judge.row(patch));
         table::progress(&rows, options, out)?;
+        if options.record {
+            judge.record(rows.last(), &patches)?;
+            fs::write(
+                folder.join("MATRIX.md"),
+                matrix::markdown(&patches, &judge.recorded),
+            )?;
+        }
+    }
+    if let Some(page) = &options.html {
+        let mut shown = judge.recorded.clone();
+        rows.iter().for_each(|row| row.tell(&mut shown));
+        fs::write(page, matrix::html(&patches, &shown))?;
     }
     table::write(&rows, options, out)?;
     Ok(rows.iter().all(|row| row.is_well() || row.is_left_out()))
+}
+
+impl Options {
+    /// The bugs to look for.
+    fn choose<'p>(&self, patches: &'p [Patch]) -> io::Result<Vec<&'p Patch>> {
+        let is_smoke = |patch: &Patch| SMOKE.iter().any(|(number, _)| *number == patch.number);
+        for name in &self.only {
+            if !patches.iter().any(|patch| patch.is_called(name)) {
+                return Err(io::Error::other(format!("no bug {name} in corpus/bugs")));
+            }
+        }
+        let wanted = |patch: &&Patch| {
+            let only = self.only.iter().any(|name| patch.is_called(name));
+            (self.only.is_empty() || only) && (!self.smoke || is_smoke(patch))
+        };
+        let chosen: Vec<&Patch> = patches.iter().filter(wanted).collect();
+        if chosen.is_empty() {
+            return Err(io::Error::other("no such bug in corpus/bugs"));
+        }
+        Ok(chosen)
+    }
+
+    /// Whether this engine is to look for this bug.
+    fn asks(&self, patch: &Patch, engine: Engine) -> bool {
+        let smoke = SMOKE.contains(&(patch.number.as_str(), engine));
+        patch.asks(engine) && self.engines.contains(&engine) && (!self.smoke || smoke)
+    }
+}
+
+impl Row {
+    /// Puts its verdicts among what is recorded.
+    fn tell(&self, recorded: &mut Recorded) {
+        let verdicts = self.cells.iter().filter(|_| !self.is_control());
+        for cell in verdicts {
+            if let Ok(verdict) = &cell.result {
+                recorded.put(&self.number, cell.engine, verdict);
+            }
+        }
+    }
 }
 
 struct Judge<'a> {
     options: &'a Options,
     tree: Tree,
     cache: Cache,
+    recorded: Recorded,
 }
 
 impl Judge<'_> {
-    /// The unpatched core, before each engine that is asked for any bug.
-    fn control(&mut self, patches: &[Patch]) -> Row {
-        let none = Patch::none(patches);
-        self.row(&none)
+    /// Notes a row as what is to be expected.
+    fn record(&mut self, row: Option<&Row>, patches: &[Patch]) -> io::Result<()> {
+        if let Some(row) = row {
+            row.tell(&mut self.recorded);
+        }
+        self.recorded.keep(|number, engine| {
+            let mut patches = patches.iter();
+            patches.any(|patch| patch.number == number && patch.asks(engine))
+        });
+        self.recorded.write()
     }
 
-    fn bug(&mut self, patch: &Patch) -> Row {
-        self.row(patch)
-    }
+    /// A bug, or the unpatched core, before each engine that is asked for it.
 
     fn row(&mut self, patch: &Patch) -> Row {
         let mut cells = Vec::new();
         for &engine in &self.options.engines {
-            let expected = patch.checker(engine);
-            if expected.is_none() && !patch.is_control() {
+            if !self.options.asks(patch, engine) {
                 continue;
             }
-            if patch.is_control() && !patch.asks(engine) {
-                continue;
+            let expected = patch.checker(engine);
+            let mut options = self.options.clone();
+            let is_found = |cell: &Cell| matches!(&cell.result, Ok(verdict) if verdict.found.is_some());
+            if cells.iter().any(is_found) {
+                options.budget = options.budget.min(AFTER_FOUND);
             }
             let key = self.cache.key(patch, engine);
-            let known = self.cache.get(&key, self.options.budget);
+            let known = self.cache.get(&key, options.budget);
             let cached = known.is_some();
             let result = match known {
                 Some(verdict) => Ok(verdict),
-                None => self.ask(patch, engine, expected.as_ref()),
+                None => self.ask(patch, engine, expected.as_ref(), &options),
             };
+            let outgrown = result.as_ref().ok().and_then(|verdict| {
+                self.recorded.outgrown(&patch.number, engine, verdict)
+            });
             if let (Ok(verdict), false) = (&result, cached) {
                 self.cache.put(&key, verdict);
             }
@@ -334,6 +442,7 @@ impl Judge<'_> {
                 expected,
                 result,
                 cached,
+                outgrown: outgrown.filter(|_| !self.options.record),
             });
         }
         if cells.is_empty() && !patch.is_control() {
@@ -348,6 +457,7 @@ impl Judge<'_> {
                     expected: None,
                     result: Err(trouble),
                     cached: false,
+                    outgrown: None,
                 });
             }
         }
@@ -364,23 +474,29 @@ impl Judge<'_> {
         patch: &Patch,
         engine: Engine,
         expected: Option<&Expected>,
+        options: &Options,
     ) -> Result<Verdict, Trouble> {
         eprintln!("{} {}: {engine}", patch.number, patch.name);
         self.tree.patch(patch)?;
         let mut verdict = match engine {
-            Engine::Sim => simulator::run(&self.tree, expected, self.options),
-            Engine::Loom | Engine::Shuttle | Engine::Control => explorer::run(
+            Engine::Sim => simulator::run(&self.tree, expected, options),
+            Engine::Loom
+            | Engine::Shuttle
+            | Engine::Control
+            | Engine::Rules
+            | Engine::Core
+            | Engine::Bundle => explorer::run(
                 &self.tree,
                 engine,
                 &patch.tests(engine),
                 expected,
-                self.options,
+                options,
             ),
             Engine::BatOps | Engine::OpenImage => {
-                fuzzer::run(&self.tree, engine, expected, self.options)
+                fuzzer::run(&self.tree, engine, expected, options)
             }
         }?;
-        verdict.budget = self.options.budget.as_secs_f64();
+        verdict.budget = options.budget.as_secs_f64();
         Ok(verdict)
     }
 }

@@ -63,10 +63,20 @@ fn a_header_that_says_too_little_is_refused() {
 fn the_catalogue_can_be_read_and_has_what_was_asked_for() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/bugs");
     let patches = read_all(&folder).expect("all patches have headers");
-    for id in "S3 S4 S5 S7 S15 S16 S21 S22 S23 D1 D18 D23 D43 Q14".split(' ') {
+    assert!(patches.len() >= 60, "only {} bugs", patches.len());
+    let asked_for = "S1 S2 S3 S4 S5 S7 S8 S9 S10 S15 S16 S21 S22 S23 D1 D6 D7 D8 D9 D12 D13 D15 D16 D18 D23 D24 D29 D35 \
+        D36 D37 D43 O1 O4 U1 U19 U31 U32 Q14";
+    for id in asked_for.split_ascii_whitespace() {
         assert!(
             patches.iter().any(|patch| patch.id == id),
             "{id} is missing"
+        );
+    }
+    for (number, engine) in SMOKE {
+        let mut patches = patches.iter();
+        assert!(
+            patches.any(|patch| patch.number == number && patch.asks(engine)),
+            "smoke: no bug {number} for {engine}"
         );
     }
     for engine in [Engine::BatOps, Engine::OpenImage] {
@@ -115,6 +125,7 @@ fn only_a_named_checker_makes_a_bug_found() {
             expected: None,
             result,
             cached: false,
+            outgrown: None,
         }],
     };
     let found = Verdict {
