@@ -52,6 +52,8 @@ marks! {
     WholeClusterBase,
     /// A lower cluster was copied.
     CopyOnWrite,
+    /// That was for a promotion (true) or for a write (false).
+    Promoted,
     /// A hole was filled again (true) rather than the file's end (false).
     HoleReused,
     /// A round left a slot behind at its old disk-safe value, since the new one was not yet safe.

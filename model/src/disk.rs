@@ -118,7 +118,7 @@ impl Model {
         let start = self.tick();
         match op.kind {
             Kind::Read => self.reads_in_flight += 1,
-            Kind::Flush => {}
+            Kind::Flush | Kind::Promote { .. } => {}
             Kind::Write { .. } => {
                 assert!(write != 0, "writes are numbered from 1");
                 self.newest_write = self.newest_write.max(write);
@@ -189,6 +189,7 @@ impl Model {
                     self.flushed_to = self.flushed_to.max(id.start);
                 }
             }
+            Kind::Promote { .. } => {}
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ pub enum Kind {
     Discard,
     /// Make durable all that was acknowledged before it was submitted.
     Flush,
+    /// Copy what lower deltas show into the top. Nothing that a client can see.
+    Promote {
+        /// The lowest delta that is copied from; 0 is the oldest.
+        lowest: u8,
+    },
 }
 
 /// How an operation ended.

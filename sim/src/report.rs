@@ -18,6 +18,8 @@ pub struct RunStats {
     pub kills: u64,
     /// Live copies that were compared.
     pub copies: u64,
+    /// Levels that left the chain after a promotion.
+    pub promoted_merges: u64,
     /// Changes of the chain, per sort (`world::switch`).
     pub switches: [u64; crate::world::switch::Switch::SORTS],
     /// Power cuts while an image was being recovered or closed.

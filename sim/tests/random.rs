@@ -47,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<bool>(), any::<bool>()).prop_map(|(fua, unmap)| Kind::WriteZeroes { fua, unmap }),
         3 => Just(Kind::Discard),
         2 => Just(Kind::Flush),
+        1 => (0..3u8).prop_map(|lowest| Kind::Promote { lowest }),
     ];
     prop_oneof![
         17 => (kind, any::<u8>(), any::<u8>()).prop_map(|(kind, start, len)| Step::Op(kind, start, len)),
@@ -270,6 +271,10 @@ impl Run {
             Kind::WriteZeroes { fua, unmap } => self.disk.write_zeroes(start, len, fua, unmap),
             Kind::Discard => self.disk.discard(start, len),
             Kind::Flush => self.disk.flush(),
+            Kind::Promote { lowest } => {
+                self.disk
+                    .promote(start, len, ploop_core::units::Level(lowest))
+            }
         };
         prop_assert_eq!(done, Ok(()), "{:?}", op);
         self.changed |= !matches!(op.kind, Kind::Read | Kind::Flush);

@@ -199,7 +199,13 @@ impl Page {
                 md.flight[slot.index()] += 1;
                 Begin::Zero { segment, at }
             }
-            (SegmentKind::Zeroes { .. }, Place::Unmapped) | (SegmentKind::Discard, _) => {
+            (SegmentKind::Promote { lowest }, Place::Lower(level, _)) if level >= lowest => {
+                md.flight[slot.index()] |= HELD;
+                md.locks.hold(slot, Hold::Making);
+                Begin::Make(segment)
+            }
+            (SegmentKind::Zeroes { .. }, Place::Unmapped)
+            | (SegmentKind::Discard | SegmentKind::Promote { .. }, _) => {
                 let change = md.record(slot).map(|record| record.latest);
                 Begin::Done { segment, change }
             }

@@ -163,6 +163,16 @@ impl Device {
                 self.split(origin, SegmentKind::Zeroes { unmap }, fua, start, len, out);
             }
             Op::Discard => self.split(origin, SegmentKind::Discard, false, start, len, out),
+            Op::Promote { lowest } => {
+                self.split(
+                    origin,
+                    SegmentKind::Promote { lowest },
+                    false,
+                    start,
+                    len,
+                    out,
+                );
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::device::{Device, NoSpace, OpenError, Options};
 use crate::drive::carry::{Buffer, carry_out, failure};
 use crate::drive::file::DeltaFile;
 use crate::request::action::{ActionKind, Actions, Failure, Op, Origin, Request};
-use crate::units::{Millis, QueueId, SECTOR_BYTES, Sector, Sectors, Tag};
+use crate::units::{Level, Millis, QueueId, SECTOR_BYTES, Sector, Sectors, Tag};
 
 /// The only request of the blocking driver.
 const ORIGIN: Origin = Origin {
@@ -108,6 +108,11 @@ impl Disk {
     /// Discards a range.
     pub fn discard(&mut self, start: Sector, len: Sectors) -> Result<(), Failure> {
         self.in_pieces(Op::Discard, start, len)
+    }
+
+    /// Copies the clusters of a range that deltas from `lowest` on show into the top: see [`Op::Promote`].
+    pub fn promote(&mut self, start: Sector, len: Sectors, lowest: Level) -> Result<(), Failure> {
+        self.in_pieces(Op::Promote { lowest }, start, len)
     }
 
     /// Pieces end with a cluster, so that every cluster is in one piece.

@@ -50,6 +50,13 @@ pub enum Op {
     Discard,
     /// Make durable what was acknowledged before this request was submitted.
     Flush,
+    /// Copy the clusters that a lower delta shows into the top, whole ones, also at the ends of the range: nothing changes for
+    /// the guest. It is asked for by the control plane: when all of the disk is promoted from a level on, and that is
+    /// durable, the deltas from that level on are of no use to the top. See `control::promote`.
+    Promote {
+        /// The lowest delta that clusters are copied from.
+        lowest: Level,
+    },
 }
 
 /// A part of the guest buffer of a request in flight. `offset` is in sectors from the request's first sector.

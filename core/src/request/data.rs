@@ -163,7 +163,7 @@ impl Device {
 
     /// A segment has ended.
     pub(crate) fn end(&self, segment: Segment, result: Result<(), Failure>, out: &mut Actions) {
-        if segment.kind != SegmentKind::Read {
+        if segment.kind.changes_content() {
             self.tracking.mark(segment.clu);
         }
         self.end_part(segment.origin, result, out);

@@ -1,4 +1,4 @@
-//! A new mapping: allocation, copy on write, write of zeros over lower data. The segment holds its cluster throughout.
+//! A new mapping: allocation, copy on write, write of zeros over lower data, promotion. The segment holds its cluster throughout.
 //!
 //! ```text
 //!   held ──reserve──▶ host ──base──▶ published, cluster released ──▶ the segment goes on in place, or is done
@@ -7,6 +7,7 @@
 //!     │                 │   unknown content, part written  Prepare: zero it;     safe after a sync
 //!     │                 │   whole cluster written          Whole: that write;    safe after a sync
 //!     │                 │   lower data, part written       Copy the cluster;     safe after a sync
+//!     │                 │   lower data, promoted           Copy the cluster, and that is all
 //!     └─no host: extend the file, wait      └─ base failed: host goes back, cluster released, segment fails
 //! ```
 //! *Safe* (DESIGN, "data before index"): a crash right after the slot reached the disk shows, for every sector of the
@@ -53,6 +54,10 @@ impl Device {
         let base = match (lower, zero) {
             (Some((level, from)), _) if !whole && !zeroes_all => {
                 mark!(CopyOnWrite);
+                maybe!(
+                    Promoted,
+                    matches!(segment.kind, SegmentKind::Promote { .. })
+                );
                 self.copy_of(&segment, level, from)
             }
             (Some(_), _) if whole => Base::Whole,
@@ -110,7 +115,10 @@ impl Device {
         if zeroed {
             mark!(ZeroesOverLower);
         }
-        let ends = base == Base::Whole || (zeroed && base == Base::Prepare);
+        let ends = match segment.kind {
+            SegmentKind::Promote { .. } => true,
+            _ => base == Base::Whole || (zeroed && base == Base::Prepare),
+        };
         let entry = self.alloc.entry(host);
         let (change, waiters) = self
             .page(page)

@@ -29,6 +29,14 @@ pub(crate) enum SegmentKind {
     Write,
     Zeroes { unmap: bool },
     Discard,
+    Promote { lowest: Level },
+}
+
+impl SegmentKind {
+    /// True if the guest may see something else afterwards.
+    pub(crate) fn changes_content(self) -> bool {
+        !matches!(self, SegmentKind::Read | SegmentKind::Promote { .. })
+    }
 }
 
 /// How a mapped place is used.

@@ -75,6 +75,9 @@ impl Coverage {
         if sum.copies == 0 {
             others.push("a live copy compared".into());
         }
+        if sum.promoted_merges == 0 {
+            others.push("a level gone after a promotion".into());
+        }
         if sum.recovery_crashes == 0 {
             others.push("a crash inside a recovery".into());
         }

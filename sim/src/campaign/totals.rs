@@ -72,6 +72,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         kills,
         switches,
         copies,
+        promoted_merges,
         recovery_crashes,
         complete_cuts,
         crash_images,
@@ -86,6 +87,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.crashes += crashes;
     sum.kills += kills;
     sum.copies += copies;
+    sum.promoted_merges += promoted_merges;
     for (all, some) in sum.switches.iter_mut().zip(switches) {
         *all += some;
     }

@@ -39,6 +39,7 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         ("servers killed", sum.kills, String::new()),
         ("live copies compared", sum.copies, String::new()),
         ("chains changed", sum.switches.iter().sum(), String::new()),
+        ("  by a promotion", sum.promoted_merges, String::new()),
         ("crash images", sum.crash_images, String::new()),
         (
             "  with a torn round",

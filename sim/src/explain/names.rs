@@ -23,6 +23,7 @@ pub(super) fn op(op: Op, shape: &Shape) -> String {
             (true, true) => "FUA zero",
         },
         Kind::Discard => "discard",
+        Kind::Promote { .. } => "promote",
         Kind::Flush => return "flush".to_owned(),
     };
     let (first, last) = (

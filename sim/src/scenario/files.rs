@@ -14,7 +14,7 @@ use model::image::{ImageBytes, InUse};
 use model::op::{End, Kind, Op, Value};
 use ploop_core::drive::file::read_padded;
 use ploop_core::drive::{DeltaFile, Disk};
-use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
+use ploop_core::units::{Level, SECTOR_BYTES, Sector, Sectors};
 use ploop_core::{Failure as CoreFailure, control, load};
 
 use crate::check::failure;
@@ -259,6 +259,7 @@ impl<'a> FilesRun<'a> {
             Kind::WriteZeroes { fua, unmap } => disk.write_zeroes(start, len, fua, unmap),
             Kind::Discard => disk.discard(start, len),
             Kind::Flush => disk.flush(),
+            Kind::Promote { lowest } => disk.promote(start, len, Level(lowest)),
         };
         disk.device().verify();
         self.changed |= !matches!(op.kind, Kind::Read | Kind::Flush);

@@ -11,7 +11,8 @@
 //!                         `extension[=clean|dirty|mixed]` and (of mixed) `bitmap`; anywhere: `ragged`, `in-use`
 //! seed 7                  what no line decides is drawn with this seed (without: the simplest answer each time)
 //!
-//! q0.t1 write 4+2 fua     queue 0, tag 1 submits: read, write [fua] [preflush], zeroes [fua] [unmap], discard, flush
+//! q0.t1 write 4+2 fua     queue 0, tag 1 submits: read, write [fua] [preflush], zeroes [fua] [unmap], discard, flush,
+//!                         promote [from LEVEL] (its clusters are copied into the top from this level on; without: the one below)
 //! deliver write           the oldest such I/O in flight completes: read write zero copy setlen index punch sync hole any;
 //!                         with `newest` before; with `of q0.t1` behind; then an ending: `short BYTES`,
 //!                         `fail io|nospace|unsupported [applied|drawn]`

@@ -202,10 +202,27 @@ impl Scenario {
                 len: 0,
             });
         }
-        if !["read", "write", "zeroes", "discard"].contains(&name) {
-            return Err(words.bad(name, "must be read, write, zeroes, discard or flush"));
+        if !["read", "write", "zeroes", "discard", "promote"].contains(&name) {
+            let rule = "must be read, write, zeroes, discard, promote or flush";
+            return Err(words.bad(name, rule));
         }
         let (start, len) = self.range(words)?;
+        if name == "promote" {
+            let below = self.levels_now() - 1;
+            if below == 0 {
+                return Err(words.bad(name, "there is nothing below the top"));
+            }
+            let lowest = match words.rest.next() {
+                None => below - 1,
+                Some("from") => words.number("a level")?,
+                Some(other) => return Err(words.bad(other, "must be from or nothing")),
+            };
+            if lowest >= below {
+                return Err(words.bad(&lowest.to_string(), "must be a level below the top"));
+            }
+            let kind = Kind::Promote { lowest };
+            return Ok(Op { kind, start, len });
+        }
         let (mut fua, mut preflush, mut unmap) = (false, false, false);
         for flag in words.rest.by_ref() {
             match (name, flag) {
@@ -249,6 +266,19 @@ impl Scenario {
             _ => 0,
         });
         grown.fold(self.shape.size, u64::saturating_add)
+    }
+
+    /// The levels of the chain after the steps so far.
+    fn levels_now(&self) -> u8 {
+        let mut levels = self.shape.levels;
+        for line in &self.steps {
+            match line.step {
+                Step::Switch(Switch::Snapshot) => levels += 1,
+                Step::Switch(Switch::Forward | Switch::Backward) => levels = (levels - 1).max(1),
+                _ => {}
+            }
+        }
+        levels
     }
 
     fn client(&self, words: &mut Words<'_>) -> Result<Origin> {

@@ -143,6 +143,8 @@ pub enum Object {
     Zeroes(u32),
     /// Discard.
     Discard(u32),
+    /// Promote.
+    Promote(u32),
     /// Flush.
     Flush,
     /// Reading for a request (queue, tag).
@@ -175,6 +177,7 @@ impl fmt::Display for Object {
             Object::Preflush(c) => write!(f, "preflush c{c}"),
             Object::Zeroes(c) => write!(f, "zeroes c{c}"),
             Object::Discard(c) => write!(f, "discard c{c}"),
+            Object::Promote(c) => write!(f, "promote c{c}"),
             Object::Flush => f.write_str("flush"),
             Object::Fetch(q, t) => write!(f, "fetch {q}.{t}"),
             Object::Hole(q, t) => write!(f, "hole {q}.{t}"),
@@ -203,6 +206,7 @@ impl Object {
             "preflush" => Object::Preflush(number('c')?),
             "zeroes" => Object::Zeroes(number('c')?),
             "discard" => Object::Discard(number('c')?),
+            "promote" => Object::Promote(number('c')?),
             "fetch" => origin().map(|(q, t)| Object::Fetch(q, t))?,
             "hole" => origin().map(|(q, t)| Object::Hole(q, t))?,
             "data" => origin().map(|(q, t)| Object::Data(q, t))?,

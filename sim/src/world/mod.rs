@@ -140,6 +140,8 @@ struct Run<'a> {
     switches: u32,
     /// What somebody has copied so far, as tracking says.
     copy: Option<Vec<Value>>,
+    /// The whole disk was promoted from this level on since the device was opened.
+    promoted: Option<u8>,
     mark: Mark,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
@@ -280,6 +282,7 @@ impl<'a> Run<'a> {
             kills: 0,
             switches: 0,
             copy: None,
+            promoted: None,
             mark: Mark::Unmarked,
             overlaps: true,
             suspended: false,
@@ -356,6 +359,7 @@ impl Run<'_> {
         chain.push(top.map_err(|error| refused(error.to_string()))?);
         self.world.flights.clear();
         self.copy = None;
+        self.promoted = None;
         self.world.out = Actions::new();
         self.mark = Mark::Unmarked;
         self.suspended = false;

@@ -32,8 +32,8 @@ pub struct Shape {
 /// Weights of the workload, drawn anew for each run (swarm testing): some operations are absent in some runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swarm {
-    /// read, write, FUA write, preflush write, zeroes, discard, flush
-    pub ops: [u32; 7],
+    /// read, write, FUA write, preflush write, zeroes, discard, flush, promote
+    pub ops: [u32; 8],
     /// Submit, deliver, turn, tick, suspend or resume, copy a tracked cluster.
     pub events: [u32; 6],
     /// Guest clusters that get most operations; 0: all alike.
@@ -178,7 +178,7 @@ impl Shape {
 impl Swarm {
     /// Draws the weights of a run.
     pub fn draw(profile: Profile, tape: &mut Tape) -> Swarm {
-        let mut ops = [4, 6, 2, 1, 2, 3, 2];
+        let mut ops = [4, 6, 2, 1, 2, 3, 2, 1];
         for weight in &mut ops[2..] {
             *weight *= [1, 1, 0, 3][tape.choose(Kind::Op, 4) as usize];
         }

@@ -1,7 +1,7 @@
 //! Clients: which operation comes next, and how it goes to the core and to the model.
 
 use model::op::{End, Kind as OpKind, Op, Value};
-use ploop_core::units::{QueueId, Sector, Sectors, Tag};
+use ploop_core::units::{Level, QueueId, Sector, Sectors, Tag};
 use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request};
 
 use crate::check::{failure, outcome, tickets};
@@ -10,13 +10,20 @@ use crate::tape::{Event, Kind, Label, Object};
 use crate::world::Run;
 use crate::world::log::Happening;
 
+/// Disks of up to so many clusters are promoted as a whole, too.
+const PROMOTED_WHOLE: u32 = 64;
 /// An idle tag's buffer holds this where nothing was read.
 const UNREAD: Value = Value(u64::MAX - 1);
 
 impl Run<'_> {
     /// Draws an operation.
     fn draw_op(&mut self) -> Op {
-        let kind = match self.tape.weighted(Kind::Op, &self.swarm.ops) {
+        let mut weights = self.swarm.ops;
+        let below = u32::from(self.shape.levels - 1);
+        if below == 0 {
+            weights[7] = 0;
+        }
+        let kind = match self.tape.weighted(Kind::Op, &weights) {
             0 => OpKind::Read,
             1 => OpKind::Write {
                 preflush: false,
@@ -35,12 +42,21 @@ impl Run<'_> {
                 unmap: self.tape.choose(Kind::Arg, 2) == 0,
             },
             5 => OpKind::Discard,
-            _ => {
+            6 => {
                 return Op {
                     kind: OpKind::Flush,
                     start: 0,
                     len: 0,
                 };
+            }
+            _ => {
+                let lowest = self.tape.choose(Kind::Arg, below) as u8;
+                let kind = OpKind::Promote { lowest };
+                if self.shape.entries <= PROMOTED_WHOLE && self.tape.choose(Kind::Arg, 2) == 0 {
+                    let (start, len) = (0, self.shape.size);
+                    return Op { kind, start, len };
+                }
+                kind
             }
         };
         let cluster = self.shape.cluster;
@@ -78,7 +94,12 @@ impl Run<'_> {
 
     /// True if a modifying operation in flight overlaps this modifying one.
     fn is_overlapped(&self, op: Op) -> bool {
-        let modifies = |op: &Op| !matches!(op.kind, OpKind::Read | OpKind::Flush);
+        let modifies = |op: &Op| {
+            !matches!(
+                op.kind,
+                OpKind::Read | OpKind::Flush | OpKind::Promote { .. }
+            )
+        };
         let meets = |other: &Op| {
             modifies(other) && other.start < op.start + op.len && op.start < other.start + other.len
         };
@@ -135,7 +156,10 @@ impl Run<'_> {
                     .extend((op.start..op.start + op.len).map(|sector| Value::of(write, sector)));
             }
             OpKind::Read => tag.buffer.resize(op.len as usize, UNREAD),
-            OpKind::WriteZeroes { .. } | OpKind::Discard | OpKind::Flush => {}
+            OpKind::WriteZeroes { .. }
+            | OpKind::Discard
+            | OpKind::Flush
+            | OpKind::Promote { .. } => {}
         }
         let id = self.world.model.submit(op, write);
         self.world.tags[index].active = Some((id, op));
@@ -199,6 +223,12 @@ impl Run<'_> {
         };
         self.world.tags[index].ended = Some(end);
         outcome::check(end, self.world.faults.injected())?;
+        if let OpKind::Promote { lowest } = op.kind
+            && end == End::Ok
+            && op.len == self.shape.size
+        {
+            self.promoted = Some(self.promoted.map_or(lowest, |before| before.min(lowest)));
+        }
         let read = if op.kind == OpKind::Read && end == End::Ok {
             &self.world.tags[index].buffer[..]
         } else {
@@ -235,6 +265,7 @@ fn object(op: Op, clu: u32) -> Object {
         OpKind::WriteZeroes { .. } => Object::Zeroes(clu),
         OpKind::Discard => Object::Discard(clu),
         OpKind::Flush => Object::Flush,
+        OpKind::Promote { .. } => Object::Promote(clu),
     }
 }
 
@@ -245,5 +276,8 @@ fn core_op(kind: OpKind) -> CoreOp {
         OpKind::WriteZeroes { fua, unmap } => CoreOp::WriteZeroes { fua, unmap },
         OpKind::Discard => CoreOp::Discard,
         OpKind::Flush => CoreOp::Flush,
+        OpKind::Promote { lowest } => CoreOp::Promote {
+            lowest: Level(lowest),
+        },
     }
 }

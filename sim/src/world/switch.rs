@@ -4,6 +4,7 @@
 //!   suspend, drain, close ──▶ files are changed: snapshot │ merge │ grow │ compact ──▶ load, open ──▶ held requests come again
 //!          └─ not everything is durable: the device goes on as it was
 //! ```
+//! * What was promoted (`Op::Promote`) needs no merge any more: the level below leaves the chain, and nothing is copied.
 //! * To the clients nothing happens, but that a grown disk is larger: the content is the same (I23).
 //! * What a power cut inside an operation leaves is the business of the drills (`fuzzing::control`); here the disk is in use
 //!   before and after, and power is cut and servers are killed there.
@@ -74,6 +75,9 @@ impl Run<'_> {
             return Switch::Reload;
         }
         let levels = self.shape.levels;
+        if self.is_promoted() && self.tape.choose(Kind::Arg, 2) == 0 {
+            return Switch::Forward;
+        }
         let drawn = match self.tape.choose(Kind::Arg, Switch::SORTS as u32) {
             0 => Switch::Snapshot,
             1 => Switch::Forward,
@@ -116,7 +120,12 @@ impl Run<'_> {
         self.trace.push(0x75 << 56 | switch.sort() as u64);
         self.stats.switches[switch.sort()] += 1;
         let changed = self.change_files(switch);
-        changed.map_err(|error| check::failure("control", format!("{switch:?}: {error}")))?;
+        let missed =
+            changed.map_err(|error| check::failure("control", format!("{switch:?}: {error}")))?;
+        if missed > 0 {
+            let what = format!("{missed} clusters were promoted, and the top has not got them");
+            return Err(check::failure("control", what));
+        }
         self.learn(switch)?;
         self.world.slots = std::sync::Arc::new(Slots::new(self.layout.entries.into()));
         let kept = Kept::From(Box::new(Shared(self.world.slots.clone())));
@@ -125,8 +134,17 @@ impl Run<'_> {
         Ok(Some(device))
     }
 
-    fn change_files(&mut self, switch: Switch) -> Result<(), ControlError> {
+    /// Nothing shows through to the level below any more.
+    fn is_promoted(&self) -> bool {
+        let levels = self.shape.levels;
+        self.promoted.is_some_and(|lowest| lowest + 2 <= levels)
+    }
+
+    /// Returns how many clusters a merge had to copy although they were promoted.
+    fn change_files(&mut self, switch: Switch) -> Result<u64, ControlError> {
         let raw = self.shape.raw_base && self.shape.levels == 2;
+        let promoted = self.is_promoted();
+        let mut missed = 0;
         let size = Sectors(self.shape.size);
         let (version, cluster) = (self.shape.version, Sectors(self.shape.cluster));
         let granule = self.shape.options.granule;
@@ -139,7 +157,7 @@ impl Run<'_> {
         let mut none = FaultPlan::none();
         let supply = Supply::new(self.tape, &mut none, None);
         match switch {
-            Switch::Reload => return Ok(()),
+            Switch::Reload => return Ok(0),
             Switch::Snapshot => {
                 let mut new = SimFile::new();
                 let start = Layout::lowest_data_start(version, cluster, entries as u32);
@@ -171,7 +189,7 @@ impl Run<'_> {
             }
             Switch::Forward | Switch::Backward => {
                 let Some(mut below) = lowers.pop() else {
-                    return Ok(());
+                    return Ok(0);
                 };
                 below.set_limit(limit);
                 top.set_limit(limit);
@@ -187,6 +205,10 @@ impl Run<'_> {
                         Switch::Forward => Merge::forward(pair.0, pair.1)?,
                         _ => Merge::backward(pair.0, pair.1)?,
                     };
+                    if switch == Switch::Forward && promoted {
+                        self.stats.promoted_merges += 1;
+                        missed = merge.progress().total;
+                    }
                     while !merge.step(STEP)?.finished {}
                 }
                 if switch == Switch::Backward {
@@ -194,7 +216,7 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(missed)
     }
 
     /// Learns what the chain is now: levels, sizes, layouts, and what the lower levels show.

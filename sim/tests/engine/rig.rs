@@ -14,7 +14,7 @@ use super::image::Image;
 use super::kept::Kept;
 use super::ledger::Ledger;
 use super::trace::{self, Step};
-use crate::core::units::{Millis, QueueId, Sector, Sectors, Tag};
+use crate::core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
 use crate::core::{
     self as ploop, ActionKind, Actions, CloseError, ControlIo, Device, Failure, IoOp, Options,
     Origin, Outcome, Request, Ticket,
@@ -336,6 +336,9 @@ fn request(op: Op) -> Request {
         Kind::WriteZeroes { fua, unmap } => ploop::Op::WriteZeroes { fua, unmap },
         Kind::Discard => ploop::Op::Discard,
         Kind::Flush => ploop::Op::Flush,
+        Kind::Promote { lowest } => ploop::Op::Promote {
+            lowest: Level(lowest),
+        },
     };
     Request {
         op: kind,

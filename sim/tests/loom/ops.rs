@@ -30,6 +30,10 @@ pub(crate) fn discard(start: u64, len: u64) -> Op {
     op(Kind::Discard, start, len)
 }
 
+pub(crate) fn promote(start: u64, len: u64) -> Op {
+    op(Kind::Promote { lowest: 0 }, start, len)
+}
+
 pub(crate) fn flush() -> Op {
     op(Kind::Flush, 0, 0)
 }

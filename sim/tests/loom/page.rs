@@ -3,7 +3,7 @@
 use super::engine::image::Image;
 use super::engine::rig::options;
 use super::explore::{check, race, thread};
-use super::ops::{discard, flush, read, write, write_fua};
+use super::ops::{discard, flush, promote, read, write, write_fua};
 use super::stage::{
     CHAIN, FULL, PLAIN, chase, finish, is_index, is_sync, marked, marked_watched, one, serve, until,
 };
@@ -52,6 +52,38 @@ fn lookup_against_copy_on_write() {
         let threads = [
             thread(|rig| chase(rig, rig.submit((1, 0), read(2, 2)))),
             thread(|rig| chase(rig, rig.submit((1, 1), write(3, 1)))),
+            thread(|rig| chase(rig, vec![copy])),
+        ];
+        let left = race(&rig, threads);
+        finish(&rig, left, last);
+    });
+}
+
+/// A cluster is promoted while it is written and read: one of the two copies it, once, and the guest sees no difference.
+#[test]
+fn promotion_against_write() {
+    let image = Image::new(CHAIN);
+    check("promotion_against_write", None, move |last| {
+        let rig = marked(&image, options());
+        let threads = [
+            thread(|rig| chase(rig, rig.submit((0, 0), promote(2, 2)))),
+            thread(|rig| chase(rig, rig.submit((1, 0), write(2, 1)))),
+        ];
+        let left = race(&rig, threads);
+        finish(&rig, left, last);
+    });
+}
+
+/// The same against a discard of the whole cluster: it must not show what is below.
+#[test]
+fn promotion_against_discard() {
+    let image = Image::new(CHAIN);
+    check("promotion_against_discard", None, move |last| {
+        let rig = marked(&image, options());
+        let copy = one(rig.submit((0, 0), promote(2, 2)));
+        let threads = [
+            thread(|rig| chase(rig, rig.submit((1, 0), discard(2, 2)))),
+            thread(|rig| chase(rig, rig.submit((1, 1), read(2, 2)))),
             thread(|rig| chase(rig, vec![copy])),
         ];
         let left = race(&rig, threads);

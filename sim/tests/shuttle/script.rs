@@ -26,7 +26,8 @@ pub(crate) fn op(sectors: u64, cluster: u64) -> Op {
             fua: one_in(4),
             unmap: one_in(2),
         },
-        10..=12 => Kind::Discard,
+        10..=11 => Kind::Discard,
+        12 => Kind::Promote { lowest: 0 },
         _ => {
             return Op {
                 kind: Kind::Flush,

@@ -72,6 +72,8 @@ impl Counters {
             Op::WriteZeroes { .. } => 2,
             Op::Discard => 3,
             Op::Flush => 4,
+            // Nobody's request.
+            Op::Promote { .. } => return,
         };
         add(&self.requests[kind], 1);
         if kind < 2 {

@@ -37,7 +37,7 @@ impl From<std::io::Error> for Missing {
 #[derive(Debug, Parser)]
 struct Cli {
     /// The guest's kernel.
-    #[arg(long, default_value = "7.3", value_parser = kernel)]
+    #[arg(long, default_value = Kernel::Newest.name(), value_parser = kernel)]
     kernel: Kernel,
     /// How often everything is measured.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]

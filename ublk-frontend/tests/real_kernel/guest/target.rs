@@ -82,6 +82,8 @@ impl Target {
             }
             Kind::Discard => sys::discard(file, at, len),
             Kind::Flush => fdatasync(file),
+            // Nothing that a block device could be asked for.
+            Kind::Promote { .. } => Ok(()),
         }
     }
 }

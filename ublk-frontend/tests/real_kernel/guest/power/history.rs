@@ -128,7 +128,7 @@ fn note_begin(clusters: &mut [Last], op: Op) {
             (Kind::Write { .. }, Last::Writing(n)) => Last::Writing(n + 1),
             (Kind::Write { .. }, _) => Last::Writing(1),
             (Kind::WriteZeroes { .. } | Kind::Discard, _) => Last::Unknown,
-            (Kind::Read | Kind::Flush, same) => same,
+            (Kind::Read | Kind::Flush | Kind::Promote { .. }, same) => same,
         };
     }
 }
