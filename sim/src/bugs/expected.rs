@@ -112,10 +112,19 @@ mod tests {
         assert_eq!(grown(&[9000]), None);
         assert_eq!(grown(&[9001]), Some(900));
         assert_eq!(grown(&[1, 9001, 1_000_000]), Some(900));
-        assert_eq!(recorded.outgrown("001", Engine::Loom, &verdict(&[9001])), None);
+        assert_eq!(
+            recorded.outgrown("001", Engine::Loom, &verdict(&[9001])),
+            None
+        );
         recorded.put("001", Engine::Sim, &verdict(&[1]));
-        assert_eq!(recorded.outgrown("001", Engine::Sim, &verdict(&[199])), None);
-        assert_eq!(recorded.outgrown("001", Engine::Sim, &verdict(&[201])), Some(1));
+        assert_eq!(
+            recorded.outgrown("001", Engine::Sim, &verdict(&[199])),
+            None
+        );
+        assert_eq!(
+            recorded.outgrown("001", Engine::Sim, &verdict(&[201])),
+            Some(1)
+        );
         recorded.keep(|number, _| number != "001");
         assert!(recorded.bugs.is_empty());
     }

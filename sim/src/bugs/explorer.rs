@@ -38,11 +38,13 @@ pub(super) fn run(
     };
     for failure in failures {
         let named = expected.is_some_and(|expected| expected.is_in(failure.output));
-        if named && verdict.found.is_none() {
-            verdict.schedules.extend(failure.schedules());
-            verdict.found = Some(failure.name.to_owned());
-        } else {
-            verdict.other(failure.name, failure.message());
+        match (named, &verdict.found) {
+            (false, _) => verdict.other(failure.name, failure.message()),
+            (true, Some(_)) => {}
+            (true, None) => {
+                verdict.schedules.extend(failure.schedules());
+                verdict.found = Some(failure.name.to_owned());
+            }
         }
     }
     Ok(verdict)

@@ -12,9 +12,9 @@ fn cell(record: Option<&Record>) -> String {
         Some(record) if !record.found => "not in budget".to_owned(),
         Some(record) => {
             let seconds = format!("{:.1} s", record.cpu_seconds);
-            record
-                .schedules
-                .map_or(seconds.clone(), |schedules| format!("{schedules} · {seconds}"))
+            record.schedules.map_or(seconds.clone(), |schedules| {
+                format!("{schedules} · {seconds}")
+            })
         }
     }
 }
@@ -33,7 +33,9 @@ fn summary(patches: &[Patch], recorded: &Recorded) -> String {
     let best = |patch: &Patch| {
         let records = recorded.bugs.get(&patch.number)?.values();
         let seconds = records.filter(|record| record.found);
-        seconds.map(|record| record.cpu_seconds).min_by(f64::total_cmp)
+        seconds
+            .map(|record| record.cpu_seconds)
+            .min_by(f64::total_cmp)
     };
     let mut seconds: Vec<f64> = patches.iter().filter_map(best).collect();
     seconds.sort_by(f64::total_cmp);
@@ -68,7 +70,10 @@ pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
         let name = patch.name.replace('-', " ");
         let _ = write!(text, "| {} | {} | {name} |", patch.number, patch.id);
         for engine in &engines {
-            let record = recorded.bugs.get(&patch.number).and_then(|bug| bug.get(engine));
+            let record = recorded
+                .bugs
+                .get(&patch.number)
+                .and_then(|bug| bug.get(engine));
             let _ = write!(text, " {} |", cell(record));
         }
         text.push('\n');
@@ -89,7 +94,11 @@ pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
          .found{background:#dff0d8}.missed{background:#f6d5d5}.no{color:#bbb}pre{white-space:pre-wrap;margin:.5em 0}\n\
          </style>\n<h1>The bug catalogue</h1>\n",
     );
-    let _ = writeln!(text, "<p>{}</p>\n<table><tr><th></th><th>id</th><th>mistake</th>", summary(patches, recorded));
+    let _ = writeln!(
+        text,
+        "<p>{}</p>\n<table><tr><th></th><th>id</th><th>mistake</th>",
+        summary(patches, recorded)
+    );
     for engine in &engines {
         let _ = write!(text, "<th>{engine}</th>");
     }
@@ -105,7 +114,10 @@ pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
             escaped(header)
         );
         for engine in &engines {
-            let record = recorded.bugs.get(&patch.number).and_then(|bug| bug.get(engine));
+            let record = recorded
+                .bugs
+                .get(&patch.number)
+                .and_then(|bug| bug.get(engine));
             let class = match record {
                 None => "no",
                 Some(record) if record.found => "found",

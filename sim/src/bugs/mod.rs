@@ -420,7 +420,8 @@ impl Judge<'_> {
             }
             let expected = patch.checker(engine);
             let mut options = self.options.clone();
-            let is_found = |cell: &Cell| matches!(&cell.result, Ok(verdict) if verdict.found.is_some());
+            let is_found =
+                |cell: &Cell| matches!(&cell.result, Ok(verdict) if verdict.found.is_some());
             if cells.iter().any(is_found) {
                 options.budget = options.budget.min(AFTER_FOUND);
             }
@@ -431,9 +432,10 @@ impl Judge<'_> {
                 Some(verdict) => Ok(verdict),
                 None => self.ask(patch, engine, expected.as_ref(), &options),
             };
-            let outgrown = result.as_ref().ok().and_then(|verdict| {
-                self.recorded.outgrown(&patch.number, engine, verdict)
-            });
+            let outgrown = result
+                .as_ref()
+                .ok()
+                .and_then(|verdict| self.recorded.outgrown(&patch.number, engine, verdict));
             if let (Ok(verdict), false) = (&result, cached) {
                 self.cache.put(&key, verdict);
             }
@@ -485,13 +487,9 @@ impl Judge<'_> {
             | Engine::Control
             | Engine::Rules
             | Engine::Core
-            | Engine::Bundle => explorer::run(
-                &self.tree,
-                engine,
-                &patch.tests(engine),
-                expected,
-                options,
-            ),
+            | Engine::Bundle => {
+                explorer::run(&self.tree, engine, &patch.tests(engine), expected, options)
+            }
             Engine::BatOps | Engine::OpenImage => {
                 fuzzer::run(&self.tree, engine, expected, options)
             }

@@ -28,7 +28,11 @@ impl Expected {
     /// True for a failure of the checker `name` that says `message`.
     pub(super) fn is(&self, name: &str, message: &str) -> bool {
         let is = |named: &Named| {
-            named.name == name && named.text.as_ref().is_none_or(|text| message.contains(text))
+            named.name == name
+                && named
+                    .text
+                    .as_ref()
+                    .is_none_or(|text| message.contains(text))
         };
         self.0.iter().any(is)
     }

@@ -92,7 +92,11 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
             )?;
         }
         if let Some(then) = cell.outgrown {
-            writeln!(out, "{:17}more than ten times as many schedules as recorded: {then}", "")?;
+            writeln!(
+                out,
+                "{:17}more than ten times as many schedules as recorded: {then}",
+                ""
+            )?;
         }
         let others = cell
             .result
@@ -141,10 +145,7 @@ fn json(row: &Row) -> JsonRow<'_> {
         let verdict = cell.result.as_ref().ok();
         JsonCell {
             engine: cell.engine.name(),
-            checker: cell
-                .expected
-                .as_ref()
-                .map(ToString::to_string),
+            checker: cell.expected.as_ref().map(ToString::to_string),
             found: verdict.is_some_and(|verdict| verdict.found.is_some()),
             message: verdict.and_then(|verdict| verdict.found.as_deref()),
             schedules: verdict.and_then(|verdict| verdict.median().or(verdict.runs)),

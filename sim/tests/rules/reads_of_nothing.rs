@@ -20,8 +20,7 @@ fn a_cluster_behind_the_end_fails() {
         write: false,
         ..Options::default()
     };
-    let mut disk =
-        Disk::open(vec![delta], vec![Box::new(file.clone())], options).expect("opened");
+    let mut disk = Disk::open(vec![delta], vec![Box::new(file.clone())], options).expect("opened");
     file.cut(12 * 512);
     let mut bytes = [1; 8 * 512];
     assert!(
