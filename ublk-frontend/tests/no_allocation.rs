@@ -137,6 +137,7 @@ fn mapped_requests_allocate_nothing() {
         files: opened.files,
         zero: File::open("/dev/zero").expect("zeros"),
         mail: Mailboxes::new(1).expect("boxes"),
+        promotion: Default::default(),
         ticker: Ticker::new(Duration::from_millis(50), None),
         counters: vec![Counters::default()],
         held: Vec::new(),

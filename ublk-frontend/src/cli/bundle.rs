@@ -112,6 +112,10 @@ pub struct SnapshotSwitch {
 ///
 /// A disk in use waits meanwhile, for as long as it takes to copy what the newest file holds. If it is a list of images, an
 /// interrupt gives it up, and the images that are left are printed.
+///
+/// With --up, a disk in use goes on: what only the file below has is copied into the newest one, and then the file below
+/// leaves the disk. An interrupt gives it up; what was copied stays, and another time goes on from there. Of a list of
+/// images, that file stays where it is.
 #[derive(Debug, clap::Args)]
 pub struct SnapshotMerge {
     /// The bundle.
@@ -122,6 +126,9 @@ pub struct SnapshotMerge {
     pub id: Option<u32>,
     /// The upper one of the two. If not given, what is written is merged with the last snapshot.
     pub guid: Option<Guid>,
+    /// The disk goes on meanwhile: the file below goes into the newest one.
+    #[arg(long, requires = "id", conflicts_with = "guid")]
+    pub up: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -22,6 +22,7 @@ use crate::cli::Bench;
 use crate::ring::event::Event;
 use crate::ring::mailbox::Letter;
 use crate::ring::open::{Chain, Survives, open};
+use crate::ring::promotion::Promotion;
 use crate::ring::queue::Link;
 use crate::ring::step::Guest;
 use crate::ring::ticker::Ticker;
@@ -205,6 +206,7 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
         files: opened.files,
         zero: File::open(zero).map_err(ToolError::io(zero, "open"))?,
         mail: Mailboxes::new(1).map_err(|e| refused(format!("eventfd: {e}")))?,
+        promotion: Promotion::default(),
         ticker: Ticker::new(delay.max(Duration::from_millis(1)), None),
         counters: vec![Counters::default()],
         held: Vec::new(),

@@ -7,6 +7,7 @@ pub mod detach;
 pub mod features;
 pub mod list;
 pub mod manual;
+pub mod merge_up;
 pub mod recover;
 pub mod show;
 pub mod snapshot;

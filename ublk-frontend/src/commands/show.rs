@@ -5,6 +5,7 @@ use std::io::Write;
 use super::tell::question;
 use super::topology::being_changed;
 use super::{folder, refused};
+use crate::ring::promotion::State;
 use crate::size::Human;
 use crate::tool::ToolError;
 use crate::tool::output::Output;
@@ -61,6 +62,12 @@ fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError>
         "index",
         format!("{} pages not on disk yet", report.dirty_pages),
     )?;
+    if let Some(now) = &report.promotion
+        && now.state == State::Running
+    {
+        let text = format!("{} of {} clusters are copied up", now.done, now.total);
+        row("merge", text)?;
+    }
     if report.waits_for_space {
         row("state", "REQUESTS WAIT FOR SPACE in the file system".into())?;
     }

@@ -73,7 +73,12 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
     must_be_free(lower.path(), &[lower.id()], Some(change.id()))?;
     let child =
         child::of(lower.path()).map_err(ToolError::io(lower.path(), "read the attributes of"))?;
-    if let Some(child) = child.filter(|child| id_of(child) != Some(upper.id())) {
+    // Of this disk: what a merge that was killed has left.
+    let of_us = |child: &Path| {
+        let id = id_of(child);
+        id.is_some() && change.images().iter().any(|image| id_of(image) == id)
+    };
+    if let Some(child) = child.filter(|child| !of_us(child)) {
         return Err(refused(format!(
             "{}: {} stands on it, too",
             lower.path().display(),
@@ -83,10 +88,14 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
     copy_down(change, &lower, &upper)?;
     let (upper_path, lower_path) = (upper.path().to_owned(), lower.path().to_owned());
     drop((upper, lower));
+    let below = images.iter().rev().nth(1).cloned();
     change.commit(images)?;
     // The mark goes before the file that it names, and before anything else is written.
     let lower = RealFile::open_write(&lower_path)?;
     child::forget(&lower).map_err(ToolError::io(&lower_path, "remove the mark of"))?;
+    if let Some(base) = below {
+        stands_on(&base, &upper_path, &lower_path)?;
+    }
     let failed = ToolError::io(&upper_path, "remove");
     let removed = std::fs::remove_file(&upper_path).and_then(|()| sync_folder_of(&upper_path));
     if let Err(error) = removed.map_err(&failed) {
@@ -96,6 +105,20 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
         );
     }
     Ok(())
+}
+
+/// If `base` is marked as the lower file of `from`, it is that of `to` now.
+pub(super) fn stands_on(base: &Path, from: &Path, to: &Path) -> Result<(), ToolError> {
+    let failed = |action| ToolError::io(base, action);
+    let marked = child::of(base).map_err(failed("read the attributes of"))?;
+    let Some(marked) = marked else {
+        return Ok(());
+    };
+    if marked != from && (id_of(&marked).is_none() || id_of(&marked) != id_of(from)) {
+        return Ok(());
+    }
+    let file = RealFile::open_write(base)?;
+    child::mark(&file, to).map_err(failed("mark"))
 }
 
 fn copy_down(change: &Change<'_>, lower: &RealFile, upper: &RealFile) -> Result<(), ToolError> {

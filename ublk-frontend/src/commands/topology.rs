@@ -90,6 +90,21 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// The same; if `oldest`, the first image has gone, which may have been a raw disk.
+    pub(super) fn commit_without_base(
+        &mut self,
+        images: Vec<PathBuf>,
+        oldest: bool,
+    ) -> Result<(), ToolError> {
+        self.record.raw_base &= !oldest;
+        self.commit(images)
+    }
+
+    /// The bundle that is served, if it is one.
+    pub(super) fn bundle(&self) -> Option<PathBuf> {
+        self.record.bundle.clone()
+    }
+
     /// The same after a change of the bundle that is served.
     pub fn commit_bundle(&mut self) -> Result<(), ToolError> {
         let bundle = self.record.bundle.as_deref().unwrap_or(Path::new(""));
@@ -114,6 +129,17 @@ pub fn with_server_aside<T>(
     id: u32,
     work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
 ) -> Result<T, ToolError> {
+    with_server_aside_after(folder, id, |_, _| Ok(()), work)
+}
+
+/// The same after something that its server does while its users go on; nobody else changes the device meanwhile. If that
+/// fails, the server need not step aside. The flag is set when somebody wants the command to end.
+pub fn with_server_aside_after<T>(
+    folder: &Folder,
+    id: u32,
+    before: impl FnOnce(&Record, &AtomicBool) -> Result<(), ToolError>,
+    work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
+) -> Result<T, ToolError> {
     let changing = folder.begin_change(id)?;
     let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
     let record = writable(folder, id)?;
@@ -126,6 +152,14 @@ pub fn with_server_aside<T>(
     ] {
         let kept = signal_hook::flag::register(signal, Arc::clone(&interrupted));
         kept.map_err(|error| refused(format!("signals: {error}")))?;
+    }
+    if let Err(error) = before(&record, &interrupted) {
+        drop(changing);
+        if !answers(folder, id) {
+            // It died of it, and nobody could bring it back meanwhile.
+            bring_back(folder, id, false)?;
+        }
+        return Err(error);
     }
     let aside = match question(folder, id, Question::StepAside) {
         // It may have died of it.
@@ -179,7 +213,7 @@ pub(crate) fn being_changed(id: u32) -> String {
     format!("device {id} is being changed by another command")
 }
 
-fn writable(folder: &Folder, id: u32) -> Result<Record, ToolError> {
+pub(super) fn writable(folder: &Folder, id: u32) -> Result<Record, ToolError> {
     match folder.load(id)? {
         None => Err(refused(format!("there is no device {id} of ours"))),
         Some(record) if record.read_only => Err(refused(format!(
@@ -266,7 +300,7 @@ pub fn snapshot_create(
 }
 
 /// The images as `add` wants them.
-fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(), ToolError> {
+pub(super) fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let images: Vec<String> = images
         .iter()
         .map(|path| path.display().to_string())

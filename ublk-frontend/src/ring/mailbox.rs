@@ -19,6 +19,8 @@ pub enum Letter {
     Action(Action),
     /// Nothing to do but what the core wants done: call `turn`.
     Turn,
+    /// Go on with what the server itself asks for.
+    Own,
     /// No request will come any more. End when the last I/O has.
     End,
 }

@@ -14,6 +14,7 @@ pub mod flights;
 pub mod mailbox;
 pub mod memory;
 pub mod open;
+pub mod promotion;
 pub mod queue;
 pub mod shadow;
 pub mod step;

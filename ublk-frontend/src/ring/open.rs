@@ -73,7 +73,7 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
-/// Opens a chain. `options.granule` is decided here.
+/// Opens a chain. `options.granule` is decided here; `options.depth` is the guest's.
 pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<Opened, ToolError> {
     let mut notes = Vec::new();
     let (mut files, mut deltas) = (Vec::new(), Vec::new());
@@ -103,6 +103,8 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
     let block = decide(&files, &deltas, chain.direct, &mut notes)?;
     let options = Options {
         granule: block.unwrap_or(512),
+        // The last one is the server's own.
+        depth: options.depth + 1,
         ..options
     };
     let device = Device::open_kept(deltas, options, kept).map_err(|error| refused(&error))?;

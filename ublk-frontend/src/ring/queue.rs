@@ -24,6 +24,7 @@ use crate::ring::event::Event;
 use crate::ring::flights::Flights;
 use crate::ring::mailbox::{Letter, Mailboxes};
 use crate::ring::memory::{Kind, Memory};
+use crate::ring::promotion::{Next, Promotion};
 use crate::ring::step::{Guest, Tools, failure, file};
 use crate::ring::ticker::Ticker;
 
@@ -40,6 +41,8 @@ pub struct Shared {
     pub mail: Mailboxes,
     /// Time.
     pub ticker: Ticker,
+    /// What the server itself asks of the core; queue 0 does it.
+    pub promotion: Promotion,
     /// One for each queue.
     pub counters: Vec<Counters>,
     /// Locks that must not be free before the last I/O of a killed process has ended, on whatever file system the images
@@ -259,13 +262,38 @@ impl<F: Front> Queue<F> {
     fn mail(&mut self) {
         self.shared.mail.take(self.id, &mut self.letters);
         self.listen();
+        let mut own = false;
         for letter in self.letters.drain(..) {
             match letter {
                 Letter::Action(action) => self.mailed.push(action),
                 Letter::Turn => {}
+                Letter::Own => own = true,
                 Letter::End => self.ending = true,
             }
         }
+        if own {
+            self.own();
+        }
+    }
+
+    /// The next request of the server itself.
+    fn own(&mut self) {
+        match self.shared.promotion.next(&self.shared.device) {
+            Next::Submit(request) => {
+                let origin = Origin {
+                    queue: self.id,
+                    tag: self.own_tag(),
+                };
+                self.shared.device.submit(origin, request, &mut self.out);
+            }
+            Next::Again => self.shared.mail.send(self.id, Letter::Own),
+            Next::Nothing => {}
+        }
+    }
+
+    /// The tag behind those of the guest.
+    fn own_tag(&self) -> Tag {
+        Tag(self.began.len() as u16)
     }
 
     fn tick(&mut self) {
@@ -326,6 +354,11 @@ impl<F: Front> Queue<F> {
                 if let Some((ticket, outcome)) = self.flights.start(ticket, op, &mut tools) {
                     self.shared.device.complete(ticket, outcome, &mut self.out);
                 }
+            }
+            ActionKind::Finish { tag, outcome } if tag == self.own_tag() => {
+                self.shared.promotion.ended(outcome);
+                // Others have their turn first.
+                self.shared.mail.send(self.id, Letter::Own);
             }
             ActionKind::Finish {
                 outcome: Err(Failure::Closed),

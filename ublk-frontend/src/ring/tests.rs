@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ploop_core::control::inspect::Mapping;
 use ploop_core::drive::DeltaFile;
 use ploop_core::format::Version;
 use ploop_core::load::new_image;
-use ploop_core::units::{Millis, QueueId, Sector, Sectors, Tag};
+use ploop_core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
 use ploop_core::{Actions, Failure, NoSpace, Op, Options, Request, WriteBack};
 
 use crate::files::RealFile;
 use crate::raw::Completion;
 use crate::ring::mailbox::Letter;
 use crate::ring::open::{Chain, Survives, open};
+use crate::ring::promotion::{Promotion, State};
 use crate::ring::queue::Link;
 use crate::ring::step::Guest;
 use crate::ring::ticker::Ticker;
@@ -118,6 +120,7 @@ fn share(images: &[&Path], queues: u16, direct: Direct, delay: WriteBack) -> Arc
         files: opened.files,
         zero: File::open("/dev/zero").expect("zeros"),
         mail: Mailboxes::new(queues).expect("boxes"),
+        promotion: Promotion::default(),
         ticker: Ticker::new(Duration::from_millis(5), None),
         counters: (0..queues).map(|_| Counters::default()).collect(),
         held: Vec::new(),
@@ -402,6 +405,88 @@ fn a_discard_of_many_clusters_gives_the_space_back() {
     assert!(out.is_empty());
     let after = shared.files[0].allocated().expect("space");
     assert!(before > 25 << 20 && after < 8 << 20, "{before} -> {after}");
+}
+
+/// An image on another one is emptied into it while a client writes: afterwards the lower one shows nothing any more, and
+/// everything reads as before.
+#[test]
+fn a_promotion_goes_on_beside_the_requests() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (base, top) = (dir.path().join("base"), dir.path().join("top"));
+    image(&base, 100 * CLUSTER - 5);
+    image(&top, 100 * CLUSTER - 5);
+    let shared = share(&[&base], 1, Direct::Off, WriteBack::Immediate);
+    let fill = (0..100).filter(|n| n % 3 != 1);
+    let fill = fill
+        .map(|n| write(n * CLUSTER, 100, true, n as u8))
+        .collect();
+    serve(&shared, vec![fill]);
+    drop(shared);
+    let shared = share(
+        &[&base, &top],
+        1,
+        Direct::Off,
+        WriteBack::Delayed(Millis(5)),
+    );
+    assert!(shared.promotion.start(&shared.device, Level(1)).is_err());
+    shared
+        .promotion
+        .start(&shared.device, Level(0))
+        .expect("started");
+    shared
+        .promotion
+        .start(&shared.device, Level(0))
+        .expect("it goes on");
+    // In the box when the queue begins to listen.
+    shared.mail.send(QueueId(0), Letter::Own);
+    let script: Vec<Asked> = (0..100)
+        .map(|n| write(n * CLUSTER, 8, false, 0xAA))
+        .collect();
+    let answers = Arc::default();
+    let front = Script {
+        todo: script.into(),
+        now: None,
+        answers: Arc::clone(&answers),
+        tag: 0,
+        depth: 4,
+    };
+    let of_thread = Arc::clone(&shared);
+    let queue = thread::spawn(move || {
+        let memory = Memory::new(4, REQUEST, CLUSTER * 512, 4096).expect("memory");
+        let queue = Queue::new(QueueId(0), 4, of_thread, memory, front).expect("a queue");
+        queue.run().expect("served");
+    });
+    let until = Instant::now() + Duration::from_secs(60);
+    let progress = loop {
+        let progress = shared.promotion.progress().expect("begun");
+        let answered = answers.lock().expect("lock").len();
+        if progress.state != State::Running && answered == 100 {
+            break progress;
+        }
+        assert!(Instant::now() < until, "{progress:?}, {answered} answers");
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!((progress.state, progress.total), (State::Done, 67));
+    assert!(answers.lock().expect("lock").iter().all(|(o, _)| o.is_ok()));
+    shared.mail.send_all(|| Letter::End);
+    queue.join().expect("a queue");
+    for n in 0..100 {
+        let place = shared.device.locate(Sector(n * CLUSTER));
+        assert!(
+            matches!(place, Mapping::Mapped { level: 1, .. }),
+            "{n}: {place:?}"
+        );
+    }
+    let reads = (0..100).map(|n| read(n * CLUSTER, 120)).collect();
+    for (n, (outcome, bytes)) in serve(&shared, vec![reads])[0].iter().enumerate() {
+        let old = if n % 3 == 1 { 0 } else { n as u8 };
+        let (new, rest) = bytes.split_at(8 * 512);
+        let (kept, behind) = rest.split_at(92 * 512);
+        assert_eq!(*outcome, Ok(()));
+        assert!(new.iter().all(|byte| *byte == 0xAA), "{n}");
+        assert!(kept.iter().all(|byte| *byte == old), "{n}");
+        assert!(behind.iter().all(|byte| *byte == 0), "{n}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
-use crate::commands::topology;
+use crate::commands::{merge_up, topology};
 use crate::files::id_of;
 
 /// Carries out one of them.
@@ -169,6 +169,9 @@ fn merge(asked: &SnapshotMerge, out: &mut Output<impl Write>) -> Result<(), Tool
     #[derive(Serialize)]
     struct Report {
         merged: Guid,
+    }
+    if let Some(id) = asked.id.filter(|_| asked.up) {
+        return merge_up::merge_up(id, out);
     }
     if let Some(id) = asked.id {
         return topology::snapshot_merge(id, asked.guid, out);

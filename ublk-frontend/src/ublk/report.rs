@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::ring::Summary;
+use crate::ring::promotion::Progress;
 use crate::ring::queue::Shared;
 use crate::ublk::ctrl::disk_node;
 use crate::ublk::shape::Shape;
@@ -55,6 +56,8 @@ pub struct Report {
     pub waits_for_space: bool,
     /// Bytes of the mapping in memory.
     pub mapping_bytes: u64,
+    /// Images that are being merged, or were.
+    pub promotion: Option<Progress>,
     /// What it has done.
     pub counters: Summary,
 }
@@ -85,6 +88,7 @@ pub(super) fn of(record: &Record, shape: &Shape, direct: bool, shared: &Shared) 
         sync_failed: stats.poisoned,
         waits_for_space: device.is_starving(),
         mapping_bytes: stats.bytes,
+        promotion: shared.promotion.progress(),
         counters: crate::ring::Summary::of(shared.counters.iter()),
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use ploop_core::units::{Level, QueueId};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::ring::mailbox::Letter;
@@ -357,6 +358,17 @@ impl<'a> Server<'a> {
                 Ok(()) => Ok(End::Keep),
                 Err(error) => no(error.to_string()),
             },
+            Question::Promote { .. } if self.record.read_only => no("it is read-only".into()),
+            Question::Promote { lowest } => {
+                let begun = self.shared.promotion.start(&self.shared.device, Level(lowest));
+                begun.map_err(Answer::Refused)?;
+                self.shared.mail.send(QueueId(0), Letter::Own);
+                Err(Answer::Done)
+            }
+            Question::StopPromoting => {
+                self.shared.promotion.stop();
+                Err(Answer::Done)
+            }
             Question::StepAside => {
                 let device = &self.shared.device;
                 if device.is_starving() {

@@ -18,6 +18,7 @@ use crate::files::OpenError;
 use crate::ring::counters::Counters;
 use crate::ring::mailbox::Mailboxes;
 use crate::ring::open::{Chain, Opened, Survives, open};
+use crate::ring::promotion::Promotion;
 use crate::ring::queue::Shared;
 use crate::ring::ticker::Ticker;
 use crate::tool::ToolError;
@@ -130,6 +131,7 @@ pub(super) fn share(record: &Record, opened: Opened) -> Result<Shared, ToolError
         files: opened.files,
         zero: File::open(zero).map_err(ToolError::io(zero, "open"))?,
         mail: Mailboxes::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?,
+        promotion: Promotion::default(),
         ticker: Ticker::new(delay, patience),
         counters: (0..record.queues).map(|_| Counters::default()).collect(),
         held: Vec::new(),

@@ -29,6 +29,13 @@ pub enum Question {
     Quiesce,
     /// Close the image and leave; whoever asks brings the next server. On any kernel: to it, the server has died.
     StepAside,
+    /// Copy what the images from this one on show into the top; 0 is the oldest. `Info` tells how far it is.
+    Promote {
+        /// The lowest image that is copied from.
+        lowest: u8,
+    },
+    /// No further with that.
+    StopPromoting,
 }
 
 /// What it says.

@@ -105,7 +105,8 @@ pub(crate) fn under_load() -> Outcome {
     ))
 }
 
-/// All snapshots but one are merged again, under load; each merged file is gone, and the one below is not refused any more.
+/// All snapshots but one are merged again, under load; what was merged down is gone, and the one below is not refused any
+/// more.
 fn merge_all(images: &mut Vec<PathBuf>, judge: &Judge) -> Result<(), Trouble> {
     let device = add("--queues 4 --depth 16", &as_paths(images)).during("to merge")?;
     let target = device.open()?;
@@ -113,9 +114,14 @@ fn merge_all(images: &mut Vec<PathBuf>, judge: &Judge) -> Result<(), Trouble> {
     during(&Load::mixed(sectors, 27), judge, &target, &[], |running| {
         while images.len() > 2 && !running.stopped() {
             running.for_a_while(Duration::from_millis(300));
-            let printed = ok(&format!("snapshot merge --id {}", device.id))?;
-            let gone = images.pop().ok_or("no image")?;
-            demand(!gone.exists(), || format!("{} is there", gone.display()))?;
+            // By turns: the newest goes into the one below, while the disk waits; or that one into the newest, while it does not.
+            let up = images.len() % 2 == 1;
+            let flag = if up { "--up" } else { "" };
+            let printed = ok(&format!("snapshot merge --id {} {flag}", device.id))?;
+            let gone = images.remove(images.len() - if up { 2 } else { 1 });
+            demand(gone.exists() == up, || {
+                format!("{} is there: {}", gone.display(), gone.exists())
+            })?;
             let left: Vec<String> = images.iter().map(|p| p.display().to_string()).collect();
             demand(printed == left.join(" "), || {
                 format!("merge printed {printed:?}")
@@ -222,7 +228,8 @@ pub(crate) fn killed() -> Outcome {
                 }
                 let words = match number % 4 {
                     0 => format!("resize {} {}M", disk.device.id, 17 + number),
-                    3 => format!("snapshot merge --id {}", disk.device.id),
+                    3 if number % 8 == 3 => format!("snapshot merge --id {}", disk.device.id),
+                    3 => format!("snapshot merge --id {} --up", disk.device.id),
                     _ => format!(
                         "snapshot create --id {} --file {}",
                         disk.device.id,

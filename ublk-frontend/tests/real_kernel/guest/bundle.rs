@@ -79,7 +79,7 @@ pub(crate) fn served() -> Outcome {
         })?;
         ok(&format!("resize {id} 40M"))?;
         running.for_a_while(Duration::from_millis(300));
-        ok(&format!("snapshot merge --id {id}"))?;
+        ok(&format!("snapshot merge --id {id} --up"))?;
         demand(agrees(&device, &at)? == 3, || {
             "a merge, and not three images".into()
         })?;
@@ -91,7 +91,8 @@ pub(crate) fn served() -> Outcome {
             let command = match number % 3 {
                 0 => format!("resize {id} {}M", 41 + number),
                 1 => format!("snapshot create --id {id}"),
-                _ => format!("snapshot merge --id {id}"),
+                2 if number % 2 == 0 => format!("snapshot merge --id {id}"),
+                _ => format!("snapshot merge --id {id} --up"),
             };
             recovered += u64::from(kill(
                 &command,
