@@ -7,11 +7,12 @@
 //! * A bug counts as found by an engine only if the checker fired that the patch names for this engine. What else fired
 //!   on the way is told, and counts for nothing.
 //! * A patch that does not apply, or whose tree does not compile, is red, and so is a bug that no engine found.
-//! * The workspace itself is only read. Scratch copy, builds and results stand in `target/bugs`.
+//! * The workspace itself is only read, unless what is found is to be recorded (`expected`, `matrix`). Scratch copy, builds and results stand in `target/bugs`.
 //! * A result is kept under (source, patch, engine), so that a run that was stopped goes on where it was, and a second run
 //!   is quick. "Not found" is kept with its budget.
 
 mod cache;
+mod engine;
 mod expected;
 mod explorer;
 mod fuzzer;
@@ -23,104 +24,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verdict;
 
-use crate::shrink::Counts;
+pub use engine::Engine;
+pub use verdict::{Other, Small, Verdict};
+
 use cache::Cache;
 use expected::Recorded;
 use patch::{Expected, Patch};
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 use tree::Tree;
-
-/// Who looks for a bug.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Engine {
-    /// The deterministic simulator: `sim run`.
-    Sim,
-    /// Every interleaving of small models: `cargo test -p sim --test loom`.
-    Loom,
-    /// Random interleavings of whole devices: `cargo test -p sim --test shuttle`.
-    Shuttle,
-    /// The control plane's operations under power cuts and faults: `cargo test -p sim --test control`.
-    Control,
-    /// Fixed cases that no drawn world comes to: `cargo test -p sim --test rules`.
-    Rules,
-    /// The core's own tests: `cargo test -p ploop-core --lib`.
-    Core,
-    /// Bundles of snapshots, stopped and crashed at each step: `cargo test -p ploop-ublk --lib`.
-    Bundle,
-    /// `cargo fuzz run bat_ops`.
-    BatOps,
-    /// `cargo fuzz run open_image`.
-    OpenImage,
-}
-
-impl Engine {
-    /// All of them, in the order of the table.
-    pub const ALL: &'static [Engine] = &[
-        Engine::Sim,
-        Engine::Loom,
-        Engine::Shuttle,
-        Engine::Control,
-        Engine::Rules,
-        Engine::Core,
-        Engine::Bundle,
-        Engine::BatOps,
-        Engine::OpenImage,
-    ];
-
-    /// The name on the command line, in a patch's header and in the table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Engine::Sim => "sim",
-            Engine::Loom => "loom",
-            Engine::Shuttle => "shuttle",
-            Engine::Control => "control",
-            Engine::Rules => "rules",
-            Engine::Core => "core",
-            Engine::Bundle => "bundle",
-            Engine::BatOps => "bat_ops",
-            Engine::OpenImage => "open_image",
-        }
-    }
-
-    /// Engines by name; `fuzz` is both fuzz targets.
-    ///
-    /// # Errors
-    /// What is wrong with the name.
-    pub fn list(name: &str) -> Result<Vec<Engine>, String> {
-        match name {
-            "fuzz" => Ok(vec![Engine::BatOps, Engine::OpenImage]),
-            name => name.parse().map(|engine| vec![engine]),
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Engine {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Engine, String> {
-        let found = Engine::ALL.iter().find(|engine| engine.name() == name);
-        found.copied().ok_or_else(|| {
-            format!(
-                "engine {name:?}: must be sim, loom, shuttle, control, rules, core, bundle, bat_ops, open_image or fuzz"
-            )
-        })
-    }
-}
+use verdict::Trouble;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -163,96 +80,6 @@ pub const SMOKE: [(&str, Engine); 12] = [
 
 /// Once an engine has found a bug, the others get no more than this.
 const AFTER_FOUND: Duration = Duration::from_secs(10);
-
-/// What an engine found in a patched tree.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The named checker fired; its message.
-    pub found: Option<String>,
-    /// What fired, but is not the named checker: counts for nothing.
-    pub others: Vec<Other>,
-    /// Runs, executions or schedules in all, as far as the engine tells.
-    pub runs: Option<u64>,
-    /// Runs, executions or schedules until it was found, once for each base of seeds that found it.
-    #[serde(default)]
-    pub schedules: Vec<u64>,
-    /// Processor time.
-    pub cpu_seconds: f64,
-    /// The budget that was not enough, in seconds.
-    pub budget: f64,
-    /// The shrunk tape of what was found, if the engine has tapes.
-    #[serde(default)]
-    pub small: Option<Small>,
-}
-
-/// A shrunk tape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Small {
-    /// Figures of the tape that was found.
-    pub before: Counts,
-    /// Figures of the small one.
-    pub after: Counts,
-    /// Runs that it took.
-    pub runs: u64,
-    /// Time that it took, in seconds.
-    pub seconds: f64,
-    /// The file.
-    pub output: String,
-}
-
-/// Something that fired, but not as it should have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Other {
-    /// Checker, or test.
-    pub name: String,
-    /// How often.
-    pub count: u64,
-    /// What it said first.
-    pub message: String,
-}
-
-impl Verdict {
-    /// The median of the schedules until it was found.
-    #[must_use]
-    pub fn median(&self) -> Option<u64> {
-        let mut sorted = self.schedules.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
-    }
-
-    /// Notes what fired, but does not count.
-    fn other(&mut self, name: &str, message: String) {
-        match self.others.iter_mut().find(|other| other.name == name) {
-            Some(other) => other.count += 1,
-            None => self.others.push(Other {
-                name: name.to_owned(),
-                count: 1,
-                message,
-            }),
-        }
-    }
-}
-
-/// Why a bug could not be judged.
-#[derive(Clone, Debug, PartialEq)]
-enum Trouble {
-    /// The patch does not apply.
-    Apply(String),
-    /// Its tree does not compile.
-    Build(String),
-    /// An engine cannot be run here.
-    Engine(String),
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Apply(why) => write!(f, "does not apply: {why}"),
-            Trouble::Build(why) => write!(f, "does not compile: {why}"),
-            Trouble::Engine(why) => write!(f, "{why}"),
-        }
-    }
-}
 
 /// One bug before one engine.
 #[derive(Clone, Debug, PartialEq)]
