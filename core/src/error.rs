@@ -242,6 +242,8 @@ rules! {
     BitmapGranularity: Extension, "the granularity must be a power of two";
     BitmapL1Size: Extension, "the L1 table must have exactly the entries that the bitmap needs";
     BitmapL1Entry: Extension, "must be 0, 1 or the sector of a cluster of its own inside the file";
+    BitmapLimit: Extension, "at most 64 dirty bitmaps with 2^32 bits in all are kept";
+    BitmapTail: Extension, "no bit behind the end of the disk may be set";
     ChainNotEmpty: Chain, "a chain has at least one delta";
     ChainLimit: Chain, "a chain has at most 253 deltas";
     SameCluster: Chain, "all deltas of a chain have the same cluster size";

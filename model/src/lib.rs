@@ -12,8 +12,10 @@
 //! | `violation` | a broken promise, in one line |
 //! | `chain` | what a stack of layers reads as |
 //! | `image`, `fsck` | the second reader of the format, and its checker |
+//! | `bitmap` | its dirty bitmaps |
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
 pub mod chain;
 pub mod disk;
 mod durable;

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how it is explained. No behaviour lives here.
 
 mod bundle;
+mod cbt;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,8 @@ pub use bundle::{
     SnapshotSwitch,
 };
 
+pub use cbt::{Cbt, CbtDump, CbtList, CbtOf, CbtStart, CbtStop, Copy};
+
 use crate::bundle::Guid;
 use crate::ring::Direct;
 use crate::size::{Delay, Size};
@@ -22,7 +25,7 @@ use crate::ublk::server::ZeroCopy;
 /// `create`, `info`, `map`, `check` and `convert` work on files and, `check --repair` apart, never change their input. A file
 /// that is made appears under its name only when it is complete and on stable storage, and never replaces another.
 ///
-/// `grow` and `compact` change an image; `init` makes a bundle, a folder with a `DiskDescriptor.xml`, and `snapshot` changes
+/// `grow`, `compact` and `cbt` change an image; `init` makes a bundle, a folder with a `DiskDescriptor.xml`, and `snapshot` changes
 /// it. Nobody may have the disk open. A crash leaves the old state or the new one.
 ///
 /// `add` makes a block device of an image; `del`, `list`, `info ID`, `recover`, `quiesce` and `resize` work on such
@@ -51,6 +54,9 @@ pub enum Command {
     Snapshot(Snapshot),
     Grow(Grow),
     Compact(Compact),
+    #[command(subcommand)]
+    Cbt(Cbt),
+    Copy(Copy),
     Add(Add),
     Del(Del),
     List(List),

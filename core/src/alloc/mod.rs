@@ -282,6 +282,36 @@ impl Alloc {
         (keep < state.tail.reached).then(|| self.len_of(keep))
     }
 
+    /// Behind the highest cluster that is not free, `others` (sorted) not counted.
+    pub(crate) fn end_without(&self, others: &[DstClu]) -> DstClu {
+        let state = self.state.lock();
+        let (mut end, first) = (state.used.end(), self.layout.first_host().0);
+        while let Some(last) = end.checked_sub(1).filter(|last| *last >= first) {
+            if state.used.get(last) && others.binary_search(&DstClu(last)).is_err() {
+                break;
+            }
+            end = last;
+        }
+        DstClu(end)
+    }
+
+    /// The length that the file must have for what is not free, `others` (sorted) not counted.
+    pub(crate) fn len_without(&self, others: &[DstClu]) -> Sectors {
+        let end = self.end_without(others);
+        let state = self.state.lock();
+        match state.tail.ragged {
+            Some(len) if end.0 >= state.tail.hosts => len,
+            _ => self.len_of(end.0.min(state.tail.hosts)),
+        }
+    }
+
+    /// True if the file may be longer than this.
+    pub(crate) fn may_reach_beyond(&self, len: Sectors) -> bool {
+        let state = self.state.lock();
+        let whole = self.len_of(state.tail.reached);
+        state.tail.ragged.map_or(whole, |cut| cut.max(whole)) > len
+    }
+
     /// Clusters given up whose un-map is not durable.
     pub(crate) fn quarantined(&self) -> usize {
         self.state

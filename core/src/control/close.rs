@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!   quiesced, nothing dirty ──▶ sync ──▶ cut the preallocated tail ──▶ sync ──▶ header with in-use 0 ──▶ sync ──▶ closed
+//!                                      └ dirty bitmaps: written, then cut ─┘  └ pointer to them ─ sync ─ header with "v2.1"
 //! ```
 //! The first sync is for what this device has not written: a server that was killed may have left an un-map in the page
 //! cache alone, and the medium still names a cluster of the tail.
 //!
 //! Refused while a page is dirty, the file is poisoned, or a cluster's un-map is not known durable: then the mark stays.
 
+use crate::bat::page::MdPage;
+use crate::control::save::Last;
 use crate::control::suspend::Quiesced;
-use crate::format::InUse;
+use crate::device::Device;
 use crate::request::action::Failure;
 use crate::request::table::Queue;
 use crate::units::{PageId, Sectors};
@@ -73,23 +76,39 @@ impl Quiesced<'_> {
         // From here on the header in memory says "closed": no request may follow, whatever becomes of the close.
         device.queues.iter().for_each(Queue::shut);
         let failed = |step| move |failure| CloseError::Failed { step, failure };
-        if let Some(len) = device.alloc.keep() {
+        if device.changes_tail() {
             io.sync()
                 .map_err(failed("the sync before the tail is cut"))?;
-            io.set_len(len)
-                .map_err(failed("cutting the preallocated tail"))?;
         }
+        let Last { in_use, extension } = device
+            .write_bitmaps(io)
+            .map_err(failed("saving bitmaps and cutting the preallocated tail"))?;
         io.sync()
             .map_err(failed("the sync before the mark is cleared"))?;
-        let (at, len) = device.table.bytes_of(PageId(0));
-        let image = {
-            let mut page = device.page(PageId(0)).lock();
-            page.set_in_use(InUse::Closed0);
-            page.image(len, 0, device.context())
-        };
-        io.write(at, &image)
+        if let Some(at) = extension {
+            write_header(device, io, |page| page.set_extension(at))
+                .map_err(failed("pointing to the extension"))?;
+            io.sync()
+                .map_err(failed("the sync of the pointer to the extension"))?;
+        }
+        write_header(device, io, |page| page.set_in_use(in_use))
             .map_err(failed("clearing the in-use mark"))?;
         io.sync()
             .map_err(failed("the sync after the mark is cleared"))
     }
+}
+
+/// Changes the header, and writes page 0 as it is.
+fn write_header(
+    device: &Device,
+    io: &mut dyn ControlIo,
+    change: impl FnOnce(&mut MdPage),
+) -> Result<(), Failure> {
+    let (at, len) = device.table.bytes_of(PageId(0));
+    let image = {
+        let mut page = device.page(PageId(0)).lock();
+        change(&mut page);
+        page.image(len, 0, device.context())
+    };
+    io.write(at, &image)
 }

@@ -3,5 +3,6 @@
 pub mod close;
 pub mod files;
 pub mod inspect;
+mod save;
 pub mod suspend;
 pub mod tracking;

@@ -1,7 +1,7 @@
 //! One loaded delta: its geometry and its BAT, as checked by the loader. Nothing here refers to the file any more.
 
 use crate::error::Problem;
-use crate::format::{Header, Layout};
+use crate::format::{DirtyBitmap, Header, Layout};
 use crate::units::{DstClu, SECTOR_BYTES, Sectors};
 
 /// A delta file, loaded.
@@ -42,12 +42,15 @@ pub struct Expanded {
     pub reserved: Vec<DstClu>,
     /// What became of the format extension.
     pub extension: ExtensionState,
+    /// Its dirty bitmaps, if they can be believed: it is vouched for, and nothing in it is broken.
+    pub bitmaps: Vec<DirtyBitmap>,
 }
 
 /// What became of the format extension. Whatever it is, the data and the mapping are sound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExtensionState {
     /// The image has none.
+    #[default]
     None,
     /// Sound, and vouched for by the one who closed the image.
     Valid,
@@ -60,6 +63,12 @@ pub enum ExtensionState {
     Damaged {
         /// The first thing that is broken.
         why: Problem,
+    },
+    /// Sound, with a feature that is unknown and can be done without: whoever writes to the image cannot keep it right, so
+    /// that nothing in the extension counts afterwards.
+    Foreign {
+        /// Magic of the feature.
+        feature: u64,
     },
     /// Sound, but with a feature that is unknown and marked as necessary: the image is read-only.
     ReadOnly {

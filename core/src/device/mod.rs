@@ -21,6 +21,7 @@ use crate::bat::page::{Context, Page};
 use crate::bat::table::Table;
 use crate::bat::visible::VisibleMap;
 use crate::request::action::{Actions, Failure, IoOp, Op, Origin, Request};
+use crate::request::cbt::Cbt;
 use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
 use crate::request::starve::Starved;
@@ -64,6 +65,7 @@ pub struct Device {
     pub(crate) queues: Box<[Queue]>,
     pub(crate) visible: Box<dyn VisibleMap>,
     pub(crate) tracking: Tracking,
+    pub(crate) cbt: Cbt,
     clock: Clock,
 }
 

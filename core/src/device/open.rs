@@ -6,10 +6,11 @@ use crate::bat::page::{HeaderCopy, MdPage, Page};
 use crate::bat::table::Table;
 use crate::bat::visible::{Kept, Nowhere, VisibleMap};
 use crate::cluster::lock::{ClusterLocks, SHADOWS};
-use crate::delta::{Body, Expanded, LoadedDelta, chain};
+use crate::delta::{Body, Expanded, ExtensionState, LoadedDelta, chain};
 use crate::device::options::{OpenError, Options, WriteBack, check_granule};
 use crate::device::{Device, Geometry, recover};
 use crate::format::{Layout, Version};
+use crate::request::cbt::Cbt;
 use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
 use crate::request::starve::Starved;
@@ -45,6 +46,7 @@ impl Device {
         } else {
             Vec::new()
         };
+        let cbt = take_bitmaps(&mut chain, &options, recovering && !recovered.is_empty());
         let Some(top) = chain.last() else {
             unreachable!("validated: not empty")
         };
@@ -95,6 +97,7 @@ impl Device {
             clock: Clock::new(),
             visible,
             tracking: Tracking::new(),
+            cbt,
             options,
         };
         if recovering {
@@ -118,6 +121,18 @@ impl Device {
             pages: self.table.pages(),
             levels: self.levels.count(),
         }
+    }
+}
+
+/// The dirty bitmaps of a top that is going to be written. `unseen`: some of its changes were made by a device that is
+/// gone, and nobody marked them.
+fn take_bitmaps(chain: &mut [LoadedDelta], options: &Options, unseen: bool) -> Cbt {
+    let top = chain.last_mut().and_then(LoadedDelta::expanded_mut);
+    match top {
+        Some(image) if options.write && !unseen && image.extension == ExtensionState::Valid => {
+            Cbt::new(std::mem::take(&mut image.bitmaps), image.reserved.clone())
+        }
+        _ => Cbt::new(Vec::new(), Vec::new()),
     }
 }
 

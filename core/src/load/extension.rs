@@ -4,15 +4,18 @@
 //!   that damage never turns a bitmap into free space; only a BAT entry for the same cluster is believed more.
 //! * It counts only in an image closed as "v2.1". Otherwise its clusters are found in the same way, but nothing about
 //!   them is a problem: software that did not know it may have written since.
-//! * The cluster is read in pieces, however large the image says it is.
+//! * The cluster is read in pieces, however large the image says it is, and so are the bitmaps: their tables have an entry
+//!   for thousands of BAT entries, and their bits take memory as far as they are not all alike.
+//! * Bitmaps are taken only if all of the extension is sound.
 
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::delta::ExtensionState;
 use crate::drive::file::{DeltaFile, read_padded};
 use crate::error::{Field, Problem, Rule, Value};
+use crate::format::bitmap::{MAX_BITS, bits_of};
 use crate::format::extension::{self as ext, BitmapHead, ExtensionHead, FeatureHead};
-use crate::format::{Header, InUse, Layout};
+use crate::format::{DirtyBitmap, Header, InUse, Layout};
 use crate::load::image::inside;
 use crate::load::report::{Report, Stop, reading};
 use crate::load::used::Used;
@@ -20,8 +23,19 @@ use crate::units::{DstClu, Sector, Sectors};
 
 /// Bytes read at a time.
 const PIECE: usize = 4096;
+/// Bytes of a bitmap read at a time.
+const BITS_PIECE: u64 = 64 << 10;
 
-/// Reads the extension of an image whose BAT is in `used`; adds its clusters there, and returns them sorted.
+/// What is in an extension.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) state: ExtensionState,
+    /// Its clusters, sorted.
+    pub(super) reserved: Vec<DstClu>,
+    pub(super) bitmaps: Vec<DirtyBitmap>,
+}
+
+/// Reads the extension of an image whose BAT is in `used`; adds its clusters there.
 pub(super) fn read(
     file: &dyn DeltaFile,
     file_len: u64,
@@ -29,9 +43,9 @@ pub(super) fn read(
     layout: &Layout,
     used: &mut Used,
     report: &mut Report,
-) -> Result<(ExtensionState, Vec<DstClu>), Stop> {
+) -> Result<Found, Stop> {
     if header.ext_off.0 == 0 {
-        return Ok((ExtensionState::None, Vec::new()));
+        return Ok(Found::default());
     }
     let mut reader = Reader {
         file,
@@ -43,12 +57,20 @@ pub(super) fn read(
         reserved: Vec::new(),
         damage: None,
         unknown: None,
+        foreign: None,
+        tables: Vec::new(),
+        bits: 0,
     };
     reader.cluster()?;
+    let bitmaps = reader.bitmaps()?;
     let state = reader.state();
     let mut reserved = reader.reserved;
     reserved.sort_unstable();
-    Ok((state, reserved))
+    Ok(Found {
+        state,
+        reserved,
+        bitmaps,
+    })
 }
 
 struct Reader<'a> {
@@ -60,7 +82,13 @@ struct Reader<'a> {
     report: &'a mut Report,
     reserved: Vec<DstClu>,
     damage: Option<Problem>,
+    /// An unknown feature that is necessary, and one that is not.
     unknown: Option<u64>,
+    foreign: Option<u64>,
+    /// The bitmaps, still without their bits.
+    tables: Vec<(DirtyBitmap, Vec<u64>)>,
+    /// Bits of all of them.
+    bits: u64,
 }
 
 impl Reader<'_> {
@@ -78,7 +106,10 @@ impl Reader<'_> {
             (false, _, _) => ExtensionState::Ignored { why: mark },
             (true, Some(why), _) => ExtensionState::Damaged { why },
             (true, None, Some(feature)) => ExtensionState::ReadOnly { feature },
-            (true, None, None) => ExtensionState::Valid,
+            (true, None, None) => match self.foreign {
+                Some(feature) => ExtensionState::Foreign { feature },
+                None => ExtensionState::Valid,
+            },
         }
     }
 
@@ -202,6 +233,8 @@ impl Reader<'_> {
                 self.bitmap(data, len)?;
             } else if head.flags.get() & ext::NECESSARY != 0 {
                 self.unknown.get_or_insert(head.magic.get());
+            } else {
+                self.foreign.get_or_insert(head.magic.get());
             }
             pos = data + len.next_multiple_of(8);
         }
@@ -267,7 +300,74 @@ impl Reader<'_> {
         if l1_size > fitting {
             self.damaged(Field::Extension("L1 size"), l1_size, Rule::BitmapL1Size);
         }
+        self.note_bitmap(&head);
         self.l1_table(pos + head_len, l1_size.min(fitting))
+    }
+
+    /// Notes a bitmap of which nothing is wrong so far; its table comes next.
+    fn note_bitmap(&mut self, head: &BitmapHead) {
+        if !self.vouched() || self.damage.is_some() {
+            return;
+        }
+        let size = Sectors(head.size.get());
+        let bits = bits_of(size, head.granularity.get());
+        self.bits = self.bits.saturating_add(bits);
+        let bitmap = DirtyBitmap::new(head.id, size, head.granularity.get());
+        match bitmap.filter(|_| self.bits <= MAX_BITS && self.tables.len() < ext::MAX_BITMAPS) {
+            Some(bitmap) => self.tables.push((bitmap, Vec::new())),
+            None => self.damaged(
+                Field::Extension("dirty bitmap size"),
+                bits,
+                Rule::BitmapLimit,
+            ),
+        }
+    }
+
+    /// Reads the bits of the bitmaps, if nothing is wrong with any of them.
+    fn bitmaps(&mut self) -> Result<Vec<DirtyBitmap>, Stop> {
+        let mut done = Vec::new();
+        for (mut bitmap, table) in std::mem::take(&mut self.tables) {
+            if self.damage.is_some() {
+                return Ok(Vec::new());
+            }
+            for (index, value) in (0u32..).zip(table) {
+                self.read_bits(&mut bitmap, index, value)?;
+            }
+            done.push(bitmap);
+        }
+        Ok(if self.damage.is_some() {
+            Vec::new()
+        } else {
+            done
+        })
+    }
+
+    /// Reads the part of a bitmap that a sound L1 entry tells of.
+    fn read_bits(&mut self, bitmap: &mut DirtyBitmap, index: u32, value: u64) -> Result<(), Stop> {
+        let cluster = self.layout.cluster_bytes();
+        let first = u64::from(index) * cluster;
+        let bytes = bitmap.bits().div_ceil(8).saturating_sub(first).min(cluster);
+        match value {
+            0 => return Ok(()),
+            1 => {
+                bitmap.set(first * 8, (first + bytes) * 8);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut buf = vec![0; bytes.min(BITS_PIECE) as usize];
+        let mut at = 0;
+        while at < bytes {
+            let piece = &mut buf[..(bytes - at).min(BITS_PIECE) as usize];
+            read_padded(self.file, Sector(value).bytes().saturating_add(at), piece)
+                .map_err(|source| reading("a dirty bitmap", source))?;
+            if !bitmap.take(first + at, piece) {
+                self.damaged(Field::L1(index), value, Rule::BitmapTail);
+                return Ok(());
+            }
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     fn l1_table(&mut self, pos: u64, entries: u32) -> Result<(), Stop> {
@@ -278,7 +378,13 @@ impl Reader<'_> {
             let piece = &mut buf[..count as usize * 8];
             self.bytes(pos + u64::from(index) * 8, piece)?;
             for (offset, bytes) in (0u32..).zip(piece.as_chunks::<8>().0) {
-                self.l1_entry(index + offset, u64::from_le_bytes(*bytes));
+                let value = u64::from_le_bytes(*bytes);
+                self.l1_entry(index + offset, value);
+                if self.damage.is_none()
+                    && let Some((_, table)) = self.tables.last_mut()
+                {
+                    table.push(value);
+                }
             }
             index += count;
         }

@@ -49,8 +49,11 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
     layout.phase = phase;
     let mut used = Used::new(layout, file_len, on_grid);
     bat::claim_all(&layout, &mut bat, &mut used, report)?;
-    let (extension, reserved) =
-        extension::read(file, file_len, &header, &layout, &mut used, report)?;
+    let extension::Found {
+        state: extension,
+        reserved,
+        bitmaps,
+    } = extension::read(file, file_len, &header, &layout, &mut used, report)?;
     Ok(Read {
         file_len,
         image: Expanded {
@@ -61,6 +64,7 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
             bat_slack,
             reserved,
             extension,
+            bitmaps,
         },
         used,
     })

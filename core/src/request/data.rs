@@ -165,6 +165,9 @@ impl Device {
     pub(crate) fn end(&self, segment: Segment, result: Result<(), Failure>, out: &mut Actions) {
         if segment.kind.changes_content() {
             self.tracking.mark(segment.clu);
+            let start = self.table.start(segment.clu);
+            let start = start.after(Sectors(u64::from(segment.within)));
+            self.cbt.mark(start, Sectors(u64::from(segment.len)));
         }
         self.end_part(segment.origin, result, out);
     }

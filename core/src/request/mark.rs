@@ -5,8 +5,9 @@
 //!       ▲                                                                  └─failed─┐
 //!       └────────────────────────── whoever waited fails ◀──────────────────────────┘
 //! ```
-//! The mark is a rider of page 0, never a write of its own. It says "in use" until the device is closed cleanly, and the
-//! image then closes with 0, never with "v2.1": nobody kept the format extension, so nobody vouches for it.
+//! The mark is a rider of page 0, never a write of its own. It says "in use" until the device is closed cleanly. The image
+//! then closes with "v2.1" if the dirty bitmaps were kept and saved (`control::save`), else with 0: nobody vouches for the
+//! format extension.
 
 use crate::bat::page::{Context, MdPage, Page};
 use crate::device::Device;
@@ -14,12 +15,13 @@ use crate::format::InUse;
 use crate::request::action::{Actions, Failure, Origin, Request};
 use crate::request::work::{Resume, Waiter};
 use crate::sync::{Latch, Mutex, Rank};
-use crate::units::PageId;
+use crate::units::{PageId, Sector};
 use crate::verify::mark;
 
 /// Byte positions of the header's fields that a first write changes.
 const IN_USE_AT: usize = 44;
 const FLAGS_AT: usize = 52;
+const EXTENSION_AT: usize = 56;
 /// `m_Flags` bit 0: "never written".
 const FLAG_EMPTY: u8 = 1;
 
@@ -135,6 +137,13 @@ impl MdPage {
         if let Some(header) = &mut self.header {
             header.bytes[IN_USE_AT..IN_USE_AT + 4].copy_from_slice(&in_use.raw().to_le_bytes());
             header.bytes[FLAGS_AT] &= !FLAG_EMPTY;
+        }
+    }
+
+    /// Changes where the header says that the format extension is; 0: there is none.
+    pub(crate) fn set_extension(&mut self, at: Sector) {
+        if let Some(header) = &mut self.header {
+            header.bytes[EXTENSION_AT..EXTENSION_AT + 8].copy_from_slice(&at.0.to_le_bytes());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Requests: what goes in and comes out, and one state machine a file.
 
 pub mod action;
+pub(crate) mod cbt;
 pub(crate) mod data;
 pub(crate) mod flush;
 pub(crate) mod make;

@@ -1,11 +1,13 @@
 //! Checker `extension`: the format extension's clusters are never handed out, never written, and the header never
 //! forgets them (I31: their bytes and space are kept, trust is not).
 //!
-//! Every I/O that changes the top is judged when it is issued, and every image that a crash or a close leaves is compared.
-//! Not checked here: that a first write takes "v2.1" away; `image` sees that.
+//! Every I/O that changes the top is judged when it is issued, and every image that a crash leaves is compared; not one that a
+//! close leaves or a crash within it, if that saves dirty bitmaps: then `bitmaps` judges. Each open learns anew what is kept.
+//! Not checked here: that a first write takes "v2.1" away; `image` and `bitmaps` see that.
 
 use model::op::Value;
 use ploop_core::IoOp;
+use ploop_core::delta::LoadedDelta;
 
 use crate::check::failure;
 use crate::disk::View;
@@ -18,6 +20,25 @@ pub struct Kept {
     pub ext_off: u64,
     /// Sectors of the extension's clusters, and what they hold.
     pub sectors: Vec<(u64, Value)>,
+    /// A server was killed in a close that may have written them: whatever they hold until the next power cut is right.
+    pub loose: bool,
+}
+
+impl Kept {
+    /// Learns what an image has, which is being opened.
+    pub fn learn(&mut self, view: &View<'_>, loaded: &LoadedDelta) {
+        let Some(image) = loaded.expanded() else {
+            return;
+        };
+        self.ext_off = image.header.ext_off.0;
+        self.sectors.clear();
+        for &host in &image.reserved {
+            let start = image.layout.host_sector(host).0;
+            let sectors = start..start + image.layout.cluster.0;
+            self.sectors
+                .extend(sectors.map(|sector| (sector, view.read_value(sector))));
+        }
+    }
 }
 
 /// Judges an I/O before it is carried out.

@@ -10,9 +10,11 @@ use model::fsck;
 use model::fsck::Fsck;
 use model::image::{Image, ImageBytes, InUse};
 use model::op::Value;
+use ploop_core::delta::LoadedDelta;
 use ploop_core::format::Layout;
 use ploop_core::load;
 
+use crate::check::bitmaps::{Knows, Since};
 use crate::check::extension::{self, Kept};
 use crate::check::failure;
 use crate::disk::View;
@@ -65,6 +67,8 @@ pub struct Expected<'a> {
     pub below: &'a [Value],
     /// What of it must never change.
     pub kept: &'a Kept,
+    /// What its dirty bitmaps must have marked.
+    pub since: &'a Since,
     /// The layout of the image.
     pub layout: &'a Layout,
     /// How it was left.
@@ -79,35 +83,44 @@ pub struct Expected<'a> {
 impl Images {
     /// Opens, checks, reads and compares an image.
     pub fn judge(&mut self, view: View<'_>, expected: Expected<'_>) -> Result<(), Failure> {
-        if let Err(error) = load::load(&view, "top") {
-            return Err(failure(
-                "open",
-                format!("the loader refuses the image: {error}"),
-            ));
-        }
+        let loaded = load::load(&view, "top")
+            .map_err(|error| failure("open", format!("the loader refuses the image: {error}")))?;
         let mut meta = std::mem::take(&mut self.meta);
         meta.resize(expected.layout.data_start.bytes() as usize, 0);
         let there = view.read_bytes(0, &mut meta);
         meta.truncate(there);
-        let result = self.check(&Bytes { view, meta: &meta }, expected);
+        let result = self.check(&Bytes { view, meta: &meta }, &loaded, expected);
         self.meta = meta;
         result
     }
 
-    fn check(&mut self, bytes: &Bytes<'_>, expected: Expected<'_>) -> Result<(), Failure> {
+    fn check(
+        &mut self,
+        bytes: &Bytes<'_>,
+        loaded: &LoadedDelta,
+        expected: Expected<'_>,
+    ) -> Result<(), Failure> {
         let report = self.fsck.check(bytes);
         if let Some(problem) = report.problems.first() {
             return Err(failure("image", format!("fsck: {problem}")));
         }
-        check_left(report, expected.left)?;
-        let ext_off = report.header.map_or(0, |header| header.ext_off);
-        extension::check_image(&bytes.view, ext_off, expected.kept)?;
+        let knows = expected.since.knows;
+        check_left(report, expected.left, knows)?;
+        let (ext_off, in_use) = (report.header.map_or(0, |h| h.ext_off), report.in_use());
+        // A close may have saved bitmaps, also one without a change.
+        let closing = expected.left == Left::Closed
+            || expected.closed.is_some()
+            || in_use == Some(InUse::Closed21);
+        if !(expected.kept.loose || closing && knows != Knows::Nobody) {
+            extension::check_image(&bytes.view, ext_off, expected.kept)?;
+        }
         self.read(bytes, expected.below, expected.layout.cluster.0);
+        expected.since.check(bytes, in_use, loaded, &self.seen)?;
         let judged = expected.model.check_all_after_crash(&self.seen);
         judged.map_err(|violation| failure("durable", violation.to_string()))?;
         let closed = expected
             .closed
-            .filter(|_| self.fsck.report().in_use() == Some(InUse::Closed));
+            .filter(|_| matches!(in_use, Some(InUse::Closed | InUse::Closed21)));
         let judged = closed.map_or(Ok(()), |model| model.check_all_after_crash(&self.seen));
         judged.map_err(|violation| {
             let message = format!("marked as closed, but not all is durable (I31): {violation}");
@@ -172,25 +185,36 @@ fn ends_in_leak(report: &fsck::Report) -> bool {
         .is_some_and(|leak| leak.sector + leak.clusters * cluster >= report.file_sectors)
 }
 
-fn check_left(report: &fsck::Report, left: Left) -> Result<(), Failure> {
+fn check_left(report: &fsck::Report, left: Left, knows: Knows) -> Result<(), Failure> {
     let in_use = report.in_use();
     match left {
+        Left::Closed if knows == Knows::Device && in_use != Some(InUse::Closed21) => Err(failure(
+            "bitmaps",
+            format!("closed, but marked {in_use:?}: the dirty bitmaps are lost"),
+        )),
         Left::Marked if in_use != Some(InUse::Dirty) => Err(failure(
             "image",
             format!("the in-use mark is lost (I31): {in_use:?}"),
         )),
-        Left::Closed if in_use != Some(InUse::Closed) => Err(failure(
+        Left::Closed if !matches!(in_use, Some(InUse::Closed | InUse::Closed21)) => Err(failure(
             "image",
             format!("closed, but marked {in_use:?} (I31)"),
         )),
-        // Free clusters between used ones are holes to be used again; behind the last one they are a leak.
-        Left::Closed if report.tail_bytes == 0 && ends_in_leak(report) => Err(failure(
-            "image",
-            format!(
-                "closed, but the file ends in free clusters (I3): {:?}",
-                report.leaks
-            ),
-        )),
+        // Free clusters between used ones are holes to be used again; behind the last one they are a leak. An extension that was
+        // cut while it was written keeps its place, and fsck cannot tell which that is.
+        Left::Closed
+            if report.tail_bytes == 0
+                && report.extension != fsck::Extension::Damaged
+                && ends_in_leak(report) =>
+        {
+            Err(failure(
+                "image",
+                format!(
+                    "closed, but the file ends in free clusters (I3): {:?}",
+                    report.leaks
+                ),
+            ))
+        }
         _ => Ok(()),
     }
 }

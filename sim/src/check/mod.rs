@@ -1,5 +1,6 @@
 //! The checkers: one property each, outside the core. Each names what it decides; a failure carries that name.
 
+pub mod bitmaps;
 pub mod clusters;
 pub mod extension;
 pub mod image;

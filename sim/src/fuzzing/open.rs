@@ -13,9 +13,10 @@ use super::picture::{Base, Scene, Top};
 use super::session::{self, Written};
 use model::fsck::{Extension, Problem, Report, fsck};
 use model::image::{BadHeader, Image, ImageBytes, Level, SECTOR, Version, read_sector};
-use ploop_core::delta::{ExtensionState, LoadedDelta, chain};
+use ploop_core::delta::{Expanded, ExtensionState, LoadedDelta, chain};
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::error::{Kind, LoadError, Rule};
+use ploop_core::format::InUse;
 use ploop_core::load::{self, Inspection};
 use ploop_core::units::{Millis, Sector, Sectors};
 use ploop_core::{Options, WriteBack};
@@ -230,6 +231,7 @@ fn compare_counts(inspection: &Inspection, report: &Report) {
         ),
         ExtensionState::Ignored { .. }
         | ExtensionState::Damaged { .. }
+        | ExtensionState::Foreign { .. }
         | ExtensionState::ReadOnly { .. } => {}
     }
     // fsck counts from the start of data, the core on the grid of the entries.
@@ -335,6 +337,44 @@ pub(super) fn open_files(files: &Files, space: u64) -> Vec<Memory> {
     base.chain([Memory::new(files.top.clone(), most)]).collect()
 }
 
+/// What was dirty is, and what was touched: unless there was no space for the bitmaps.
+fn check_bitmaps(old: &Expanded, new: &Expanded, files: &Files, written: &Written) {
+    if new.extension != ExtensionState::Valid {
+        assert_eq!(
+            (new.header.ext_off.0, new.header.in_use),
+            (0, InUse::Closed0),
+            "[bitmaps] neither saved nor given up: {:?}",
+            new.extension
+        );
+        return;
+    }
+    assert_eq!(
+        old.bitmaps.len(),
+        new.bitmaps.len(),
+        "[bitmaps] one is lost"
+    );
+    for (old, new) in old.bitmaps.iter().zip(&new.bitmaps) {
+        assert_eq!(old.id(), new.id(), "[bitmaps] names");
+        for (start, len) in old.ranges().take(100) {
+            assert!(
+                new.is_dirty(start) && new.is_dirty(Sector(start.0 + len.0 - 1)),
+                "[bitmaps] what was dirty is clean"
+            );
+        }
+        let after = Files {
+            base: files.base.clone(),
+            top: written.top.clone(),
+        };
+        for &sector in written.sectors.keys() {
+            let same = after.read(sector) == files.read(sector);
+            assert!(
+                same || new.is_dirty(Sector(sector)),
+                "[bitmaps] sector {sector} has changed and is not marked"
+            );
+        }
+    }
+}
+
 /// A written image must be sound for core and model, with the extension's clusters as they were.
 fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
     let report = ask_model(&written.top);
@@ -355,7 +395,19 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
         .and_then(|top| top.expanded())
         .expect("an image");
     let bytes = old.layout.cluster_bytes();
-    for host in &old.reserved {
+    let saved = written.changed
+        && written.closed
+        && !old.bitmaps.is_empty()
+        && old.extension == ExtensionState::Valid;
+    if saved {
+        check_bitmaps(old, image, files, written);
+    } else {
+        assert!(
+            !written.changed || image.extension != ExtensionState::Valid,
+            "[bitmaps] vouched for, and nobody knew the changes"
+        );
+    }
+    for host in old.reserved.iter().filter(|_| !saved) {
         let at = old.layout.host_sector(*host).bytes();
         let mut pair = [
             vec![0; bytes.min(1 << 16) as usize],

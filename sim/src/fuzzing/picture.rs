@@ -224,6 +224,8 @@ struct Layout {
     data_start: u64,
     /// First sector that nobody has yet.
     next: u64,
+    /// Clusters of bitmaps: where, and how many bits are in use.
+    bits: Vec<(u64, u64)>,
 }
 
 impl Layout {
@@ -283,11 +285,16 @@ impl Picture {
             entries,
             data_start,
             next: data_start,
+            bits: Vec::new(),
         };
         let bat = self.entries(&mut layout);
         let (ext_off, extension) = self.lay_extension(&mut layout, size);
         let mut file = self.header(&layout, size, data_off, ext_off);
         self.lay_out(&mut file, &layout, &bat);
+        layout
+            .bits
+            .iter()
+            .for_each(|&bits| cut_bits(&mut file, &layout, bits));
         let end = ext_off
             .checked_mul(SECTOR)
             .and_then(|at| at.checked_add(extension.len() as u64));
@@ -398,6 +405,17 @@ impl Picture {
     }
 }
 
+/// Behind the bits in use there are zeros.
+fn cut_bits(file: &mut [u8], layout: &Layout, (at, bits): (u64, u64)) {
+    let (start, end) = (at.saturating_mul(SECTOR), at.saturating_add(layout.cluster));
+    let end = end.saturating_mul(SECTOR).min(file.len() as u64) as usize;
+    let first = start.saturating_add(bits / 8).min(end as u64) as usize;
+    if let Some((byte, rest)) = file[first..end].split_first_mut() {
+        *byte &= (1_u16 << (bits % 8)).wrapping_sub(1) as u8;
+        rest.fill(0);
+    }
+}
+
 impl Feature {
     fn write(&self, layout: &mut Layout, size: u64, list: &mut Vec<u8>) {
         let (magic, flags, data, said) = match self {
@@ -411,11 +429,17 @@ impl Feature {
                 data.extend([7; 16]);
                 data.extend(granularity.to_le_bytes());
                 data.extend((l1.len() as u32).to_le_bytes());
-                for entry in l1 {
+                for (index, entry) in (0u64..).zip(l1) {
                     let entry = match entry {
                         L1::Clean => 0,
                         L1::Dirty => 1,
-                        L1::Next => layout.take(),
+                        L1::Next => {
+                            let (at, most) = (layout.take(), layout.cluster.saturating_mul(4096));
+                            let bits = size.div_ceil(u64::from(granularity));
+                            let bits = bits.saturating_sub(index.saturating_mul(most)).min(most);
+                            layout.bits.push((at, bits));
+                            at
+                        }
                         L1::Any(n) => *n,
                     };
                     data.extend(entry.to_le_bytes());

@@ -314,7 +314,8 @@ impl<'a> FilesRun<'a> {
         if let Some(problem) = report.problems.first() {
             return Err(failure("image", format!("fsck: {problem}")));
         }
-        if self.changed && report.in_use() != Some(InUse::Closed) {
+        let closed = matches!(report.in_use(), Some(InUse::Closed | InUse::Closed21));
+        if self.changed && !closed {
             return Err(failure(
                 "image",
                 format!("closed, but marked {:?} (I31)", report.in_use()),

@@ -5,6 +5,7 @@ use model::op::Value;
 use ploop_core::format::{Header, InUse, Layout, Version};
 use ploop_core::units::{DstClu, Sector, Sectors};
 
+use crate::check::bitmaps::Since;
 use crate::check::extension::Kept;
 use crate::disk::{Change, Effect, Geometry, SimFile, SyncEffect};
 use crate::tape::{Kind, Tape};
@@ -39,6 +40,8 @@ pub struct Content {
     pub all: Vec<Value>,
     /// What of the top must never change.
     pub kept: Kept,
+    /// What its dirty bitmaps must have marked.
+    pub since: Since,
 }
 
 /// Whose a host cluster is.
@@ -240,10 +243,12 @@ fn build_top(shape: &Shape, plan: &Plan, top: &mut SimFile, content: &mut Conten
     let extension = Extension::of(shape, plan);
     let level = u32::from(shape.levels) - 1;
     build_image(shape, level, Some(&extension), plan, top, &mut content.all);
-    if let Some((at, bytes)) = &extension.cluster {
+    for (at, bytes) in extension.cluster.iter().chain(&extension.bits) {
         write_durably(top, at.bytes(), bytes);
     }
     extension.keep(top, &mut content.kept);
+    let vouched = extension.cluster.is_some() && plan.in_use == InUse::ClosedV21;
+    content.since.begin(&content.all, vouched);
 }
 
 /// `extension` is that of a top; a lower image has none.

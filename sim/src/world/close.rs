@@ -6,6 +6,7 @@ use ploop_core::format::InUse;
 use ploop_core::units::Sectors;
 use ploop_core::{CloseError, ControlIo, Device, Failure as CoreFailure};
 
+use crate::check::bitmaps::Knows;
 use crate::check::failure;
 use crate::check::image::Left;
 use crate::check::in_use::Mark;
@@ -153,6 +154,8 @@ impl Run<'_> {
                 if wrote {
                     self.mark = Mark::Unmarked;
                 }
+                // What it had saved of dirty bitmaps may or may not be there.
+                self.world.content.kept.loose |= self.world.content.since.knows != Knows::Nobody;
                 return Ok(Over::Killed);
             }
             Err(CloseError::Failed { .. }) if over => {
@@ -189,7 +192,10 @@ impl Run<'_> {
         if world.canary != Canary::Off {
             world.top.crash(self.tape);
         }
-        self.judge(left)
+        self.judge(left)?;
+        let world = &mut *self.world;
+        world.content.since.next(&world.images.seen);
+        Ok(())
     }
 
     /// The power is off, and what the image that was judged last shows is all that is left.

@@ -82,6 +82,7 @@ impl Run<'_> {
         self.note(|_| Happening::Survived(report));
         self.judge(left)?;
         let world = &mut *self.world;
+        world.content.since.next(&world.images.seen);
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))
     }
@@ -118,6 +119,7 @@ impl Run<'_> {
         let expected = Expected {
             below: &content.below,
             kept: &content.kept,
+            since: &content.since,
             layout: &self.layout,
             left,
             model,
@@ -147,6 +149,7 @@ impl Run<'_> {
         let expected = Expected {
             below: &content.below,
             kept: &content.kept,
+            since: &content.since,
             layout: &self.layout,
             left,
             model,
@@ -194,6 +197,7 @@ impl Run<'_> {
             let expected = Expected {
                 below: &content.below,
                 kept: &content.kept,
+                since: &content.since,
                 layout: &self.layout,
                 left,
                 model,

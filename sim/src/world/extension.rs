@@ -1,5 +1,5 @@
 //! A format extension in the top image, as real bytes: one cluster with a dirty bitmap's table, and the bitmap's own
-//! cluster. The core has to keep both as they are, wherever they stand, and never to vouch for them again.
+//! cluster. The core has to keep both as they are, wherever they stand, until a clean close writes them anew.
 
 use ploop_core::format::extension::{BitmapHead, DIRTY_BITMAP, ExtensionHead, FeatureHead, MAGIC};
 use ploop_core::units::{DstClu, Sector};
@@ -29,7 +29,8 @@ pub enum Bitmap {
 pub(super) struct Extension {
     /// Where its cluster stands, and its bytes.
     pub(super) cluster: Option<(Sector, Vec<u8>)>,
-    bitmap: Option<Sector>,
+    /// Where the bitmap's own cluster stands, and its bits: every third sector is dirty.
+    pub(super) bits: Option<(Sector, Vec<u8>)>,
     cluster_sectors: u64,
 }
 
@@ -52,7 +53,7 @@ impl Extension {
         };
         Extension {
             cluster: Some((at, cluster(shape, entry))),
-            bitmap,
+            bits: bitmap.map(|at| (at, bits(shape))),
             cluster_sectors: shape.cluster,
         }
     }
@@ -66,13 +67,25 @@ impl Extension {
     pub(super) fn keep(&self, top: &SimFile, kept: &mut Kept) {
         kept.ext_off = self.offset().0;
         kept.sectors.clear();
-        let starts = self.cluster.iter().map(|&(at, _)| at).chain(self.bitmap);
-        for start in starts {
+        kept.loose = false;
+        for start in self.cluster.iter().chain(&self.bits).map(|&(at, _)| at) {
             let sectors = start.0..start.0 + self.cluster_sectors;
             kept.sectors
                 .extend(sectors.map(|sector| (sector, top.read_value(sector))));
         }
     }
+}
+
+/// A cluster of bits, one a sector.
+fn bits(shape: &Shape) -> Vec<u8> {
+    let mut bytes = vec![0; shape.layout().cluster_bytes() as usize];
+    for (index, byte) in (0u64..).zip(&mut bytes) {
+        let sectors = (8 * index..8 * index + 8).filter(|&sector| sector < shape.size);
+        for sector in sectors.filter(|sector| sector % 3 == 0) {
+            *byte |= 1 << (sector % 8);
+        }
+    }
+    bytes
 }
 
 /// The extension's cluster: one dirty bitmap whose table is as long as this disk needs, each entry `entry` (of more than

@@ -30,14 +30,17 @@ use std::sync::Arc;
 
 use model::disk::{Model, OpId};
 use model::op::{End, Op, Value};
+use ploop_core::delta::LoadedDelta;
 use ploop_core::format::Layout;
 use ploop_core::units::{Millis, QueueId};
 use ploop_core::{Actions, Device, Kept};
 
+use crate::check::bitmaps::Knows;
 use crate::check::image::Images;
 use crate::check::in_use::Mark;
 use crate::disk::SimFile;
 use crate::disk::fault::FaultPlan;
+use crate::fuzzing::control::judge::Bytes;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
 use crate::tape::{Event, Tape};
@@ -356,7 +359,9 @@ impl Run<'_> {
             chain.push(loaded.map_err(|error| refused(error.to_string()))?);
         }
         let top = ploop_core::load::load(&self.world.top, "top");
-        chain.push(top.map_err(|error| refused(error.to_string()))?);
+        let top = top.map_err(|error| refused(error.to_string()))?;
+        self.learn_extension(&top, matches!(kept, Kept::From(_)));
+        chain.push(top);
         self.world.flights.clear();
         self.copy = None;
         self.promoted = None;
@@ -371,6 +376,22 @@ impl Run<'_> {
             log.opened(step, &device.dump().to_string());
         }
         Ok(device)
+    }
+
+    /// What the extension of a top is held against that is being opened. `fresh`: not after a kill.
+    fn learn_extension(&mut self, top: &LoadedDelta, fresh: bool) {
+        let World {
+            top: file, content, ..
+        } = &mut *self.world;
+        if content.kept.ext_off != 0 || content.since.knows != Knows::Nobody {
+            content.kept.learn(&file.view(), top);
+        }
+        if fresh {
+            content.kept.loose = false;
+            content.since.open(&Bytes(file.view()), top);
+        } else {
+            content.since.killed();
+        }
     }
 
     /// Index of a tag in the world's table.

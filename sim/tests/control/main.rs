@@ -1,6 +1,7 @@
 //! The control plane's operations on files: a power cut in every call, with its crash images, and a fault at every I/O.
 //! Images and sizes are drawn; seeds are fixed.
 
+mod bitmaps;
 mod compact;
 mod grow;
 mod merge;

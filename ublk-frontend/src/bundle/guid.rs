@@ -33,6 +33,18 @@ impl Guid {
         Guid(Uuid::from_u128(number))
     }
 
+    /// The sixteen bytes that stand for it in a format extension.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Guid {
+        Guid(Uuid::from_bytes(bytes))
+    }
+
     /// Reads the form with braces, the only one that stands in a descriptor.
     pub fn braced(text: &str) -> Result<Guid, GuidError> {
         if text.starts_with('{') {

@@ -27,28 +27,47 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     if asked.or_recover
         && let Some(left) = recover::left_behind(&folder, &record.source, &record.images)?
     {
-        return work(&folder, Task::Recover(Box::new(left)), out);
+        return work(&folder, Task::Recover(Box::new(left)), |_| Ok(()), out);
     }
-    if let Some(why) = recover::claims(&folder, &record)? {
-        return Err(refused(why));
-    }
-    if !asked.read_only && !asked.ignore_snapshot {
-        refuse_lower(&record.images)?;
-    }
-    work(&folder, Task::Add(Box::new(record), asked.zero_copy), out)
+    let allowed = |record: &Record| allowed(&folder, record, asked.ignore_snapshot);
+    allowed(&record)?;
+    let task = Task::Add(Box::new(record), asked.zero_copy);
+    work(&folder, task, allowed, out)
 }
 
-/// Serves; says the path when the disk can be used.
+/// Whether these images may be given to a new device.
+fn allowed(folder: &Folder, record: &Record, ignore_snapshot: bool) -> Result<(), ToolError> {
+    if let Some(why) = recover::claims(folder, record)? {
+        return Err(refused(why));
+    }
+    if !record.read_only && !ignore_snapshot {
+        refuse_lower(&record.images)?;
+    }
+    let Some(bundle) = &record.bundle else {
+        return Ok(());
+    };
+    let now = bundle_images(bundle)?;
+    if (&now.images, now.raw_base) != (&record.images, record.raw_base) {
+        return Err(refused(format!(
+            "{}: was changed by another command meanwhile",
+            bundle.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Serves; says the path when the disk can be used. `allowed`: see [`serve`].
 pub(crate) fn work(
     folder: &Folder,
     task: Task,
+    allowed: impl Fn(&Record) -> Result<(), ToolError>,
     out: &mut Output<impl Write>,
 ) -> Result<(), ToolError> {
     let background = detach::is_background();
     if background {
         detach::new_session();
     }
-    serve(folder, task, |id, notes| {
+    serve(folder, task, allowed, |id, notes| {
         for note in notes {
             complain("note", note);
         }

@@ -38,7 +38,7 @@ pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolErro
     for id in ids {
         if asked.foreground || detach::is_background() {
             let record = record(&folder, id)?;
-            return add::work(&folder, Task::Recover(Box::new(record)), out);
+            return add::work(&folder, Task::Recover(Box::new(record)), |_| Ok(()), out);
         }
         let result = record(&folder, id)
             .and_then(|_| detach::start(&["recover".into(), id.to_string().into()]))

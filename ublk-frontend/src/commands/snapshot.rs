@@ -99,6 +99,8 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
     let failed = ToolError::io(&upper_path, "remove");
     let removed = std::fs::remove_file(&upper_path).and_then(|()| sync_folder_of(&upper_path));
     if let Err(error) = removed.map_err(&failed) {
+        // So that nobody takes it for the disk. It may not work where the other did not.
+        let _ = RealFile::open_write(&upper_path).map(|upper| child::mark(&upper, &lower_path));
         complain(
             "note",
             format_args!("merged, but it is still there: {error}: remove it"),

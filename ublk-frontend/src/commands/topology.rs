@@ -161,6 +161,8 @@ pub fn with_server_aside_after<T>(
         }
         return Err(error);
     }
+    // From here on this process is a part of the disk: memory must not be reclaimed through it. Best effort, as in the server.
+    let _ = rustix::process::configure_io_flusher_behavior(true);
     let aside = match question(folder, id, Question::StepAside) {
         // It may have died of it.
         Err(error) => Err(error),

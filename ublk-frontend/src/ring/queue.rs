@@ -360,8 +360,9 @@ impl<F: Front> Queue<F> {
                 // Others have their turn first.
                 self.shared.mail.send(self.id, Letter::Own);
             }
+            // Also what waited for space and was cancelled: the next server waits for it.
             ActionKind::Finish {
-                outcome: Err(Failure::Closed),
+                outcome: Err(Failure::Closed | Failure::NoSpace),
                 ..
             } if self.shared.leaving.load(Ordering::Acquire) => {
                 // The kernel issues it again to the next server.

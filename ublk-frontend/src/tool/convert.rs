@@ -15,7 +15,7 @@ use crate::files::id_of;
 const STEP_BYTES: u64 = 4 << 20;
 
 /// Cluster size of a new image.
-const USUAL_CLUSTER: Sectors = Sectors(2048);
+pub(super) const USUAL_CLUSTER: Sectors = Sectors(2048);
 
 /// Copies. OUT appears only when all of it is durable.
 pub fn run(asked: &Convert) -> Result<(), ToolError> {
@@ -74,7 +74,7 @@ fn usual_format(asked: &Convert, stack: &Stack) -> OutFormat {
 }
 
 /// As many whole clusters as fit a step, or a step's worth of sectors of a cluster that is larger.
-fn step_of(cluster: Sectors) -> Sectors {
+pub(super) fn step_of(cluster: Sectors) -> Sectors {
     let most = Sectors::whole_in(STEP_BYTES).0;
     Sectors(if cluster.0 > most {
         most
@@ -83,7 +83,7 @@ fn step_of(cluster: Sectors) -> Sectors {
     })
 }
 
-fn copy(stack: &Stack, sink: &mut Sink, step: Sectors) -> Result<(), ToolError> {
+pub(super) fn copy(stack: &Stack, sink: &mut Sink, step: Sectors) -> Result<(), ToolError> {
     let progress = progress::bytes(stack.size().bytes());
     let mut buf = vec![0; step.bytes() as usize];
     let mut at = Sector(0);

@@ -126,7 +126,9 @@ fn specific(inspection: &Inspection, image: &Expanded) -> Specific {
         ExtensionState::Valid => ("valid", None),
         ExtensionState::Ignored { why } => ("ignored", Some(why.to_string())),
         ExtensionState::Damaged { why } => ("damaged", Some(why.to_string())),
-        ExtensionState::ReadOnly { .. } => ("unknown feature", None),
+        ExtensionState::Foreign { .. } | ExtensionState::ReadOnly { .. } => {
+            ("unknown feature", None)
+        }
     };
     Specific {
         version: match image.layout.version {

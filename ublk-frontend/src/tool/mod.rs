@@ -1,10 +1,12 @@
 //! The image tool: commands on files that nobody has open. Those that change them lock them, and come through a crash at any
 //! moment; the others change nothing. And the list of all commands.
 
+pub mod cbt;
 pub mod change;
 pub mod check;
 pub mod compact;
 pub mod convert;
+pub mod copy;
 pub mod create;
 pub mod grow;
 pub mod info;
@@ -118,6 +120,8 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         Command::Snapshot(asked) => snapshot::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Grow(asked) => grow::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Compact(asked) => compact::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Cbt(asked) => cbt::run(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Copy(asked) => copy::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Convert(asked) => convert::run(asked).map(|()| Verdict::Fine),
         Command::Add(asked) => add::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Del(asked) => del::run(asked).map(|()| Verdict::Fine),

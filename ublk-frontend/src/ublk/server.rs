@@ -63,9 +63,12 @@ pub enum Task {
 }
 
 /// Serves until told to end. `ready` is called when the disk can be used, with its number and what the user should know.
+///
+/// `allowed` is asked about a new device when its images are locked: what was decided before that may not be true any more.
 pub fn serve(
     folder: &Folder,
     task: Task,
+    allowed: impl Fn(&Record) -> Result<(), ToolError>,
     ready: impl FnOnce(u32, &[String]) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
     end_on_panic();
@@ -76,7 +79,7 @@ pub fn serve(
         complain("warning", format!("no mount namespace of its own: {error}"));
     }
     let is_new = matches!(task, Task::Add(..));
-    let mut server = Server::start(folder, task, signals)?;
+    let mut server = Server::start(folder, task, &allowed, signals)?;
     let announced = server.remember().and_then(|()| {
         if let Err(error) = namespace::let_go() {
             complain("warning", format!("mounts stay in use: {error}"));
@@ -159,7 +162,12 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn start(folder: &'a Folder, task: Task, signals: UnixStream) -> Result<Server<'a>, ToolError> {
+    fn start(
+        folder: &'a Folder,
+        task: Task,
+        allowed: &dyn Fn(&Record) -> Result<(), ToolError>,
+        signals: UnixStream,
+    ) -> Result<Server<'a>, ToolError> {
         let mut control = Control::open().map_err(driver)?;
         let features = control.features().map_err(driver)?;
         let (mut record, wish) = match &task {
@@ -202,6 +210,9 @@ impl<'a> Server<'a> {
         }
         let map = NewMap::open(folder, &record, is_new)?;
         let mut opened = setup::open_images(&record, map.survives(), is_new)?;
+        if is_new {
+            allowed(&record)?;
+        }
         let mut shape = setup::shape(&record, &opened);
         if !is_new {
             setup::fit_memory(&mut control, record.id, &mut opened, &mut shape)?;

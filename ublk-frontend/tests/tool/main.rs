@@ -1,6 +1,7 @@
 //! The tool on images built by hand: every command, every exit status, hostile input, and inputs that stay as they are.
 
 mod bundle;
+mod cbt;
 mod check;
 mod convert;
 mod create;

@@ -12,8 +12,9 @@ use super::io::Io;
 use super::space::Space;
 use crate::delta::{ExtensionState, chain};
 use crate::drive::file::DeltaFile;
+use crate::format::extension::Plan;
 use crate::format::geometry::HEADER_BYTES;
-use crate::format::{Header, InUse, Layout};
+use crate::format::{DirtyBitmap, Header, InUse, Layout};
 use crate::load::{self, Expanded};
 use crate::units::{Clu, DstClu, SECTOR_BYTES, Sector, Sectors};
 use std::ops::Range;
@@ -32,8 +33,12 @@ pub(super) struct Edit<'a> {
     pub(super) bat: Vec<u32>,
     /// Clusters of the extension, sorted.
     pub(super) reserved: Vec<DstClu>,
-    /// The extension was sound and vouched for when the image was opened.
+    /// What was found in the extension.
+    pub(super) extension: ExtensionState,
+    /// It is sound, vouched for, and everything in it is understood.
     pub(super) vouched: bool,
+    /// Its dirty bitmaps, if so.
+    pub(super) bitmaps: Vec<DirtyBitmap>,
 }
 
 impl<'a> Edit<'a> {
@@ -55,7 +60,12 @@ impl<'a> Edit<'a> {
             layout: image.layout,
             bat: image.bat.clone(),
             reserved: image.reserved.clone(),
+            extension: image.extension,
             vouched: image.extension == ExtensionState::Valid,
+            bitmaps: match image.extension {
+                ExtensionState::Valid => image.bitmaps.clone(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -70,6 +80,51 @@ impl<'a> Edit<'a> {
                 *entry = u32::from_le_bytes(*word);
             }
             at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Forgets the extension, with the next write of the header: its clusters are free. Returns them.
+    pub(super) fn forget_extension(&mut self) -> Vec<DstClu> {
+        self.header.ext_off = Sector(0);
+        self.vouched = false;
+        std::mem::take(&mut self.reserved)
+    }
+
+    /// Writes an extension with these bitmaps behind everything else. [`Edit::close`] makes it durable, then the header points
+    /// to it and vouches for it; nobody may write the header before that. The image has none, and is marked. False: they do not
+    /// fit.
+    pub(super) fn put_bitmaps(&mut self, bitmaps: &[DirtyBitmap]) -> Result<bool, ControlError> {
+        let Some(plan) = Plan::new(bitmaps, self.layout.cluster_bytes()) else {
+            return Ok(false);
+        };
+        let end = self.image_end();
+        let last = self.layout.hosts_touching(Sector(0), Sectors(end.0)).end;
+        let first = self.layout.first_host().0.max(last);
+        let Some(behind) = first.checked_add(plan.clusters()) else {
+            return Ok(false);
+        };
+        let io = self.io;
+        let start = self.layout.host_sector(DstClu(first));
+        let at = plan.write(start, |at, piece| {
+            io.write(at.bytes(), piece, "writing dirty bitmaps")
+        })?;
+        self.reserved = (first..behind).map(DstClu).collect();
+        self.header.ext_off = at;
+        self.vouched = true;
+        Ok(true)
+    }
+
+    /// Gives clusters back that were the extension's and are nobody's now. The header that says so is durable.
+    pub(super) fn free(&mut self, old: &[DstClu]) -> Result<(), ControlError> {
+        self.cut_tail()?;
+        let gaps = self.gaps();
+        for host in old
+            .iter()
+            .filter(|host| gaps.iter().any(|gap| gap.contains(host)))
+        {
+            self.io
+                .punch(self.layout.host_sector(*host), self.layout.cluster)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Why an operation of the control plane did not happen, or not to its end.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::error::{LoadError, Problem};
 use crate::units::{Clu, DstClu, Sector, Sectors};
@@ -83,6 +83,20 @@ pub enum Refusal {
         /// Virtual size of the upper one.
         upper: Sectors,
     },
+    /// There is no dirty bitmap of this name, or there is one already, or it cannot be made.
+    #[error("dirty bitmap {}: {rule}", Guid(*id))]
+    Bitmap {
+        /// Its name.
+        id: [u8; 16],
+        /// What is wrong.
+        rule: &'static str,
+    },
+    /// The format extension holds what nobody here knows, and would be lost.
+    #[error("the format extension has an unknown feature ({feature:#x}), which would be lost")]
+    ForeignExtension {
+        /// Magic of the feature.
+        feature: u64,
+    },
     /// The operation has ended, or failed before: make a new one.
     #[error("the operation is over")]
     Over,
@@ -116,6 +130,21 @@ pub enum Refusal {
         /// What is wrong.
         rule: &'static str,
     },
+}
+
+/// Sixteen bytes as a GUID is written.
+struct Guid([u8; 16]);
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Refusal {

@@ -10,8 +10,10 @@
 //! * The new part of the BAT is zeroed wherever it was not a slot before, whether a cluster was there or not: what is
 //!   left in a free cluster would be taken for mappings (catalogue O1).
 //! * A disk that ends inside a cluster has bytes behind its end that nobody ever had to zero. They become part of it.
-//! * The extension's bitmap has the old size: from now on it does not count. It stays where it is, unless its clusters
-//!   are in the way; then the header forgets it, in the same write that sets the mark.
+//! * Dirty bitmaps have the old size. The header forgets the extension in the same write that sets the mark; when all else
+//!   is done they are written anew, what is new of the disk being dirty, and vouched for as the mark is cleared (I32).
+//! * Any other extension does not count afterwards. It stays where it is, unless its clusters are in the way; then the
+//!   header forgets it.
 
 use super::copy::Copier;
 use super::edit::Edit;
@@ -20,7 +22,7 @@ use super::space::Space;
 use crate::drive::file::DeltaFile;
 use crate::error::{Field, Problem, Rule};
 use crate::format::geometry::MAX_ENTRIES;
-use crate::format::{Header, Layout, Version};
+use crate::format::{DirtyBitmap, Header, Layout, Version};
 use crate::units::{Clu, DstClu, Sector, Sectors};
 
 /// What growing did.
@@ -34,6 +36,8 @@ pub struct Grown {
     pub moved: u32,
     /// Where the format extension was that had to be given up.
     pub extension_dropped: Option<Sector>,
+    /// Dirty bitmaps that go on.
+    pub bitmaps: u32,
 }
 
 /// Makes the virtual disk `size` sectors large. The same size is no change. A failure leaves the old size, or, if it
@@ -43,12 +47,19 @@ pub struct Grown {
 /// [`ControlError::Refused`] if the disk would become smaller or larger than the format allows.
 pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, ControlError> {
     let mut edit = Edit::open(file, name)?;
+    let (grows, old) = (edit.layout.size < size, edit.header.ext_off);
+    let freed = if grows && !edit.bitmaps.is_empty() {
+        edit.forget_extension()
+    } else {
+        Vec::new()
+    };
     let plan = Plan::new(&edit, size).map_err(|refusal| refusal.of(name))?;
     let mut grown = Grown {
         from: edit.layout.size,
         to: size,
         moved: plan.moves.len() as u32,
         extension_dropped: None,
+        bitmaps: 0,
     };
     if grown.from == size {
         // A mark that an earlier try left is cleared.
@@ -59,15 +70,32 @@ pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, Co
         return Ok(grown);
     }
     if plan.drops_extension {
-        grown.extension_dropped = Some(edit.header.ext_off);
+        grown.extension_dropped = Some(old);
         edit.header.ext_off = Sector(0);
     }
     edit.mark()?;
     plan.relocate(&mut edit)?;
     plan.clear_the_way(&edit)?;
     plan.switch(&mut edit)?;
-    edit.close(false)?;
+    let bitmaps = std::mem::take(&mut edit.bitmaps);
+    if !bitmaps.is_empty() {
+        let kept = larger(bitmaps, size);
+        if edit.put_bitmaps(&kept)? {
+            grown.bitmaps = kept.len() as u32;
+        } else {
+            grown.extension_dropped = Some(old);
+        }
+        edit.free(&freed)?;
+    }
+    edit.close(grown.bitmaps > 0)?;
     Ok(grown)
+}
+
+/// The bitmaps of the larger disk, as far as there may be such.
+fn larger(bitmaps: Vec<DirtyBitmap>, size: Sectors) -> Vec<DirtyBitmap> {
+    let grown = bitmaps.into_iter();
+    let grown = grown.map(|mut bitmap| bitmap.grow(size).then_some(bitmap));
+    grown.collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
 /// A cluster that is in the way.

@@ -7,6 +7,7 @@
 //! | [`Compact`] | clusters move into holes, the file becomes shorter | the same |
 //! | [`update_index`] | slots point to copies that somebody made | the same |
 //! | [`repair`] | what is broken is mended | the same, where it could be read at all |
+//! | [`change_bitmaps`] | dirty bitmaps of the format extension | the same |
 //!
 //! What all of them promise
 //! 1. *Refused before anything is written*: what does not make sense is told with file, field and value.
@@ -17,10 +18,13 @@
 //! 4. *In-use*: the mark is durable before the first change and is cleared when everything else is durable (I31).
 //!    An image that is found in use has its table written anew before anything is built on it: if a sync failed, what
 //!    is read may not be what is durable.
-//! 5. Unknown bytes of the header stay. All arithmetic is 64-bit. Memory follows the BAT, not the file.
+//! 5. *Dirty bitmaps* (I32) stay, and count afterwards, if what a guest sees of *this file* is the same; [`grow`] takes them
+//!    along. What else there is in an extension cannot be kept right: then nothing in it counts afterwards.
+//! 6. Unknown bytes of the header stay. All arithmetic is 64-bit. Memory follows the BAT, not the file.
 //!
 //! They need to be alone with the files that they write; the file of a chain that is only read may be read by others.
 
+mod bitmaps;
 mod compact;
 mod copy;
 mod edit;
@@ -35,6 +39,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use bitmaps::{Change, change_bitmaps};
 pub use compact::Compact;
 pub use error::{ControlError, Refusal};
 pub use fix::{Fix, Repaired};

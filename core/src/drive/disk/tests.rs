@@ -1,3 +1,4 @@
+mod bitmaps;
 mod close;
 mod faults;
 mod files;

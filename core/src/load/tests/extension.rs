@@ -77,6 +77,7 @@ fn a_sound_extension_is_valid_and_its_clusters_are_reserved() {
         assert_eq!(loaded.extension, ExtensionState::Valid);
         assert_eq!(hosts(&loaded.reserved), [5, 6]);
         assert_eq!(check_writable(&loaded), Ok(()));
+        assert_eq!(loaded.bitmaps.len(), 1);
         let found = image.inspect().expect("sound");
         assert_eq!(found.problem_count, 0);
         assert_eq!(found.leaked, [DstClu(4)..DstClu(5), DstClu(7)..DstClu(9)]);
@@ -84,9 +85,79 @@ fn a_sound_extension_is_valid_and_its_clusters_are_reserved() {
 }
 
 #[test]
+fn bitmaps_are_read() {
+    let three = Extension::new()
+        .bitmap(24, 1, &[20])
+        .bitmap(24, 8, &[1])
+        .bitmap(24, 128, &[]);
+    let image = image(V2, three.finish()).patch(5 * CLUSTER as u64, [0x81, 0, 0x42]);
+    let bitmaps = image.expanded().bitmaps;
+    let ranges: Vec<Vec<(u64, u64)>> = bitmaps
+        .iter()
+        .map(|bitmap| bitmap.ranges().map(|(at, len)| (at.0, len.0)).collect())
+        .collect();
+    let first = vec![(0, 1), (7, 1), (17, 1), (22, 1)];
+    assert_eq!(ranges, [first, vec![(0, 24)], vec![]]);
+    assert!(bitmaps.iter().all(|bitmap| bitmap.id() == [0xAA; 16]));
+}
+
+#[test]
+fn bits_behind_the_disk_cost_the_bitmaps() {
+    let image = image(V2, one_bitmap().finish()).patch(5 * CLUSTER as u64 + 3, [1]);
+    // The disk has 24 sectors: that is byte 3. What is behind the last byte is not looked at.
+    assert_eq!(image.expanded().extension, ExtensionState::Valid);
+    let eight = Extension::new().bitmap(24, 2, &[20]).finish();
+    let image = self::image(V2, eight).patch(5 * CLUSTER as u64 + 1, [0x10]);
+    let loaded = image.expanded();
+    let ExtensionState::Damaged { why } = loaded.extension else {
+        panic!("{:?}", loaded.extension);
+    };
+    assert_eq!((why.rule, loaded.bitmaps.len()), (Rule::BitmapTail, 0));
+}
+
+#[test]
+fn memory_follows_the_file_not_what_it_claims() {
+    let mut many = Extension::new();
+    for _ in 0..20 {
+        many = many.bitmap(24, 128, &[]);
+    }
+    assert_eq!(image(V2, many.finish()).expanded().bitmaps.len(), 20);
+    // 4 MiB clusters: thousands of bitmaps would fit.
+    let cluster = 8192 * 512;
+    let mut extension = Extension {
+        bytes: vec![0; cluster],
+        end: 24,
+    };
+    extension.bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    for _ in 0..65 {
+        extension = extension.bitmap(8192, 8192, &[]);
+    }
+    let mut image = Image::new(V2, 8192, 8192, 1);
+    image.header.in_use = InUse::ClosedV21;
+    image.header.ext_off = Sector(8192);
+    let image = image.patch(cluster as u64, extension.finish());
+    let loaded = image.expanded();
+    let ExtensionState::Damaged { why } = loaded.extension else {
+        panic!("{:?}", loaded.extension);
+    };
+    assert_eq!((why.rule, loaded.bitmaps.len()), (Rule::BitmapLimit, 0));
+}
+
+#[test]
+fn an_unknown_feature_that_may_be_dropped() {
+    let image = image(V2, one_bitmap().feature(0x4242, 2, &[]).finish());
+    let loaded = image.expanded();
+    assert_eq!(
+        loaded.extension,
+        ExtensionState::Foreign { feature: 0x4242 }
+    );
+    assert_eq!(hosts(&loaded.reserved), [5, 6]);
+    assert_eq!((check_writable(&loaded), loaded.bitmaps.len()), (Ok(()), 1));
+}
+
+#[test]
 fn other_sound_forms() {
     let many = Extension::new()
-        .feature(0x1234_5678, 2, &[1, 2, 3])
         .bitmap(24, 1, &[20])
         .bitmap(24, 8, &[1])
         .bitmap(24, 128, &[0]);

@@ -146,7 +146,7 @@ impl Disk {
                 self.show(sector, before);
             }
             Kind::Discard if dice.roll(3) > 0 => self.show(sector, Value::ZERO),
-            Kind::Discard | Kind::Flush => {}
+            Kind::Discard | Kind::Flush | Kind::Promote { .. } => {}
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) fn draw_image(tape: &mut Tape) -> (draw::Drawn, u64, SimFile) {
     (drawn, cluster, file)
 }
 
-fn content_of(drawn: &draw::Drawn) -> Vec<Value> {
+pub(super) fn content_of(drawn: &draw::Drawn) -> Vec<Value> {
     drawn
         .values
         .iter()

@@ -210,5 +210,14 @@ impl Drawn {
         self.put_bytes(own[0] * 512, &EXTENSION_MAGIC.to_le_bytes());
         self.put_bytes(own[0] * 512 + 8, &sum);
         self.put_bytes(own[0] * 512 + 24, &list);
+        if let Some(at) = own.get(1) {
+            // Every third bit.
+            let bits = size.div_ceil(granularity);
+            let mut bytes = vec![0u8; (cluster * 512) as usize];
+            for bit in (0..bits).step_by(3) {
+                bytes[(bit / 8) as usize] |= 1 << (bit % 8);
+            }
+            self.put_bytes(at * 512, &bytes);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The control plane's operations on files, under power cuts and faults: drawn images, every call, every crash image.
 
+pub mod bitmaps;
 pub mod compact;
 pub mod draw;
 pub mod drill;
@@ -9,6 +10,7 @@ pub mod merge;
 pub mod repair;
 pub mod session;
 
+pub use bitmaps::Bitmaps;
 pub use compact::{Compact, Index};
 pub use drill::{Drill, Ground, Stage, Stats};
 pub use grow::Grow;
@@ -34,7 +36,8 @@ pub fn run(tape: &mut Tape) -> Result<Stats, Failure> {
         ground.once(&files)?;
         Ok(ground.stats)
     }
-    match tape.choose(Kind::Op, 8) {
+    match tape.choose(Kind::Op, 9) {
+        8 => once(Bitmaps::draw(tape), tape),
         7 => once(Index::draw(tape), tape),
         5 | 6 => once(Repair::draw(tape), tape),
         _ => session::run(tape),

@@ -178,3 +178,37 @@ fn a_sync_that_fails_for_lack_of_space_poisons_the_file() {
         "{result:?}"
     );
 }
+
+#[test]
+fn bitmaps_that_find_no_space_are_given_up_and_the_image_is_closed() {
+    use crate::control::files::{Change, change_bitmaps};
+    let (file, plan) = (image(Version::V2, 4, 400), Plan::default());
+    let change = Change::Start {
+        id: [1; 16],
+        granularity: 1,
+    };
+    change_bitmaps(&file, "memory", change).expect("starts");
+    for (kind, closes) in [
+        (io::ErrorKind::StorageFull, true),
+        (io::ErrorKind::Other, false),
+    ] {
+        plan.set(&[]);
+        let loaded = load::load(&file, "memory").expect("loads");
+        let boxed: Box<dyn DeltaFile> = Box::new(Planned(file.clone(), plan.clone()));
+        let mut disk = Disk::open(vec![loaded], vec![boxed], Options::default()).expect("opens");
+        disk.write(Sector(0), &[1; 512], true).expect("writes");
+        plan.set(&[("write", kind)]);
+        let kept = file.0.borrow().clone();
+        assert_eq!(disk.close().is_ok(), closes, "{kind:?}");
+        if closes {
+            assert_eq!(mark(&file), [0; 4]);
+            assert_eq!(file.0.borrow()[56..64], [0; 8]);
+            // One cluster of data, behind the place of the extension that was found.
+            assert_eq!(file.0.borrow().len(), 3 * 2048);
+            *file.0.borrow_mut() = kept;
+            file.0.borrow_mut()[44..48].copy_from_slice(b"v2.1");
+        } else {
+            assert_eq!(mark(&file), *b"Ynot");
+        }
+    }
+}
