@@ -173,3 +173,26 @@ fn what_the_shrinker_says_is_understood() {
     let small: Small = serde_json::from_str(line).expect("as sim shrink --json writes it");
     assert_eq!((small.before.operations, small.after.operations), (8, 2));
 }
+
+#[test]
+fn the_matrix_says_what_was_found_what_was_not_and_who_is_not_asked() {
+    let header = format!("{HEADER}Checker: shuttle durable\n{DIFF}");
+    let patch = Patch::parse("002-a-<name>.patch", &header).expect("a patch");
+    let mut recorded = Recorded::default();
+    let found = Verdict {
+        found: Some("x".into()),
+        schedules: vec![7],
+        cpu_seconds: 0.25,
+        ..Verdict::default()
+    };
+    recorded.put("002", Engine::Sim, &found);
+    recorded.put("002", Engine::Loom, &Verdict::default());
+    let patches = [patch];
+    let text = matrix::markdown(&patches, &recorded);
+    assert!(text.contains("1 of 1 bugs are found"), "{text}");
+    let row = "| 002 | S4 | a <name> | 7 · 0.3 s | not in budget | – |";
+    assert!(text.lines().any(|line| line == row), "{text}");
+    let page = matrix::html(&patches, &recorded);
+    assert!(page.contains("a &lt;name>") && page.contains("class=\"missed\""));
+    assert!(!page.contains("http"), "it loads nothing from elsewhere");
+}
