@@ -6,8 +6,9 @@ use super::patch::Patch;
 use std::fmt::Write as _;
 
 /// One cell: what a detection cost; "–": the engine is not asked.
-fn cell(record: Option<&Record>) -> String {
+fn cell(record: Option<&Record>, asked: bool) -> String {
     match record {
+        None if asked => "not recorded".to_owned(),
         None => "–".to_owned(),
         Some(record) if !record.found => "not in budget".to_owned(),
         Some(record) => {
@@ -74,7 +75,7 @@ pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
                 .bugs
                 .get(&patch.number)
                 .and_then(|bug| bug.get(engine));
-            let _ = write!(text, " {} |", cell(record));
+            let _ = write!(text, " {} |", cell(record, patch.asks(*engine)));
         }
         text.push('\n');
     }
@@ -123,7 +124,11 @@ pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
                 Some(record) if record.found => "found",
                 Some(_) => "missed",
             };
-            let _ = write!(text, "<td class=\"{class}\">{}</td>", cell(record));
+            let _ = write!(
+                text,
+                "<td class=\"{class}\">{}</td>",
+                cell(record, patch.asks(*engine))
+            );
         }
         text.push_str("</tr>\n");
     }

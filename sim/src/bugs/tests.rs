@@ -175,7 +175,7 @@ fn what_the_shrinker_says_is_understood() {
 }
 
 #[test]
-fn the_matrix_says_what_was_found_what_was_not_and_who_is_not_asked() {
+fn the_matrix_says_what_was_found_and_what_was_not() {
     let header = format!("{HEADER}Checker: shuttle durable\n{DIFF}");
     let patch = Patch::parse("002-a-<name>.patch", &header).expect("a patch");
     let mut recorded = Recorded::default();
@@ -190,7 +190,7 @@ fn the_matrix_says_what_was_found_what_was_not_and_who_is_not_asked() {
     let patches = [patch];
     let text = matrix::markdown(&patches, &recorded);
     assert!(text.contains("1 of 1 bugs are found"), "{text}");
-    let row = "| 002 | S4 | a <name> | 7 · 0.3 s | not in budget | – |";
+    let row = "| 002 | S4 | a <name> | 7 · 0.3 s | not in budget | not recorded |";
     assert!(text.lines().any(|line| line == row), "{text}");
     let page = matrix::html(&patches, &recorded);
     assert!(page.contains("a &lt;name>") && page.contains("class=\"missed\""));
