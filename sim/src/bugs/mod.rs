@@ -238,7 +238,6 @@ impl Judge<'_> {
     }
 
     /// A bug, or the unpatched core, before each engine that is asked for it.
-
     fn row(&mut self, patch: &Patch) -> Row {
         let mut cells = Vec::new();
         for &engine in &self.options.engines {
