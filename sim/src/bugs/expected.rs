@@ -35,7 +35,7 @@ impl Record {
         Record {
             found: verdict.found.is_some(),
             schedules: verdict.median(),
-            cpu_seconds: (verdict.cpu_seconds * 10.0).round() / 10.0,
+            cpu_seconds: (verdict.cpu_seconds * 100.0).round() / 100.0,
             operations: verdict
                 .small
                 .as_ref()

@@ -12,7 +12,7 @@ fn cell(record: Option<&Record>, asked: bool) -> String {
         None => "–".to_owned(),
         Some(record) if !record.found => "not in budget".to_owned(),
         Some(record) => {
-            let seconds = format!("{:.1} s", record.cpu_seconds);
+            let seconds = format!("{:.2} s", record.cpu_seconds);
             record.schedules.map_or(seconds.clone(), |schedules| {
                 format!("{schedules} · {seconds}")
             })
@@ -43,8 +43,8 @@ fn summary(patches: &[Patch], recorded: &Recorded) -> String {
     let median = seconds.get(seconds.len() / 2).copied().unwrap_or(0.0);
     let worst = seconds.last().copied().unwrap_or(0.0);
     format!(
-        "{} of {} bugs are found by a checker that their patch names. CPU seconds of the engine that is quickest: median {median:.1}, \
-         worst {worst:.1}.",
+        "{} of {} bugs are found by a checker that their patch names. CPU seconds of the engine that is quickest: median {median:.2}, \
+         worst {worst:.2}.",
         patches.iter().filter(found).count(),
         patches.len()
     )

@@ -190,7 +190,7 @@ fn the_matrix_says_what_was_found_and_what_was_not() {
     let patches = [patch];
     let text = matrix::markdown(&patches, &recorded);
     assert!(text.contains("1 of 1 bugs are found"), "{text}");
-    let row = "| 002 | S4 | a <name> | 7 · 0.3 s | not in budget | not recorded |";
+    let row = "| 002 | S4 | a <name> | 7 · 0.25 s | not in budget | not recorded |";
     assert!(text.lines().any(|line| line == row), "{text}");
     let page = matrix::html(&patches, &recorded);
     assert!(page.contains("a &lt;name>") && page.contains("class=\"missed\""));
