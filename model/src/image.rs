@@ -223,8 +223,14 @@ impl<'a> Image<'a> {
     /// file: zeros then.
     #[must_use]
     pub fn lookup(&self, guest_sector: u64) -> Option<u64> {
+        self.place_of(guest_sector)
+            .filter(|_| guest_sector < self.header.size_sectors)
+    }
+
+    /// The same, wherever the image's disk ends: where a sector of this cluster would be.
+    fn place_of(&self, guest_sector: u64) -> Option<u64> {
         let cluster = guest_sector / self.header.cluster_sectors;
-        if guest_sector >= self.header.size_sectors || cluster >= self.header.bat_entries {
+        if cluster >= self.header.bat_entries {
             return None;
         }
         let mut entry = [0; 4];
@@ -257,18 +263,22 @@ pub enum Place {
     Hole,
 }
 
-/// Finds a guest sector in a stack, bottom to top: the newest level that has its cluster.
+/// Finds a guest sector in a stack, bottom to top: in the newest level that has its *cluster*. Levels are merged by cluster:
+/// one that has the cluster hides those below in all of it, and behind the end of its own disk it has zeros.
 #[must_use]
 pub fn find_sector(levels: &[Level<'_>], guest_sector: u64) -> Place {
     for (level, file) in levels.iter().enumerate().rev() {
-        let sector = match file {
-            Level::Raw(bytes) => {
-                (guest_sector < bytes.len().div_ceil(SECTOR)).then_some(guest_sector)
-            }
-            Level::Image(image) => image.lookup(guest_sector),
+        let (sector, end) = match file {
+            // The lowest: whatever it has not is nowhere.
+            Level::Raw(bytes) => (Some(guest_sector), bytes.len().div_ceil(SECTOR)),
+            Level::Image(image) => (image.place_of(guest_sector), image.header.size_sectors),
         };
         if let Some(sector) = sector {
-            return Place::At { level, sector };
+            return if guest_sector < end {
+                Place::At { level, sector }
+            } else {
+                Place::Hole
+            };
         }
     }
     Place::Hole

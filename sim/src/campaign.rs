@@ -9,6 +9,8 @@
 //!    (checker `canary`).
 //! 5. A run that does not end in [`Plan::patience`] is a hang (checker `watchdog`); its thread is left behind.
 //!
+//! 6. A campaign may be one shard of several, on as many machines ([`Shard`]); [`outcome`] puts them together.
+//!
 //! Not decided here: what a run is (`world`), what counts as seen (`coverage`).
 
 mod canary;
@@ -17,8 +19,10 @@ pub mod clock;
 pub mod coverage;
 mod found;
 mod job;
+pub mod outcome;
 mod runner;
 mod seeds;
+mod shard;
 mod totals;
 
 #[cfg(test)]
@@ -29,6 +33,7 @@ pub use catch::catch;
 pub use found::{Found, quoted};
 pub use runner::{Make, Runner, Subject, world};
 pub use seeds::{Mix, Seeds};
+pub use shard::Shard;
 pub use totals::Totals;
 
 use job::{Report, Shared};
@@ -47,6 +52,8 @@ const BEAT: Duration = Duration::from_millis(100);
 pub struct Plan {
     /// The seeds of the runs.
     pub seeds: Seeds,
+    /// Which of them are this process's.
+    pub shard: Shard,
     /// Their profiles.
     pub mix: Mix,
     /// When to stop; never if `None` (then the seeds must end).
@@ -57,6 +64,19 @@ pub struct Plan {
     pub patience: Duration,
     /// Makes what is run.
     pub make: Make,
+}
+
+impl Plan {
+    /// Seed of run `index` of this process.
+    fn seed(&self, index: u64) -> u64 {
+        self.seeds.seed(self.shard.run(index))
+    }
+
+    /// Number of runs of this process; `u64::MAX` if there is no end.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.shard.share(self.seeds.count())
+    }
 }
 
 /// How far a campaign is.

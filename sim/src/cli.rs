@@ -5,6 +5,7 @@ mod args;
 mod bugs;
 mod explain;
 mod json;
+mod merge;
 mod replay;
 mod run;
 mod scenario;
@@ -46,6 +47,7 @@ pub fn execute(
     };
     let done = match command.unwrap_or_default() {
         Command::Run(arguments) => run::run(&arguments, out),
+        Command::Merge { folders, json } => merge::merge(&folders, json, out),
         Command::Replay(arguments) => replay::replay(&arguments, out),
         Command::Shrink(arguments) => shrink::shrink(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),

@@ -1,12 +1,12 @@
 //! What a run says: its counts, or the failure that a named checker found.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::disk::fault::FaultCounts;
 
 /// Counts of one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStats {
     /// Guest operations submitted.
     pub ops: u64,
@@ -16,6 +16,8 @@ pub struct RunStats {
     pub crashes: u64,
     /// Servers killed and taken over.
     pub kills: u64,
+    /// Images left by a server that could not make them durable, and opened without a power cut.
+    pub left: u64,
     /// Live copies that were compared.
     pub copies: u64,
     /// Levels that left the chain after a promotion.
@@ -41,7 +43,7 @@ pub struct RunStats {
 }
 
 /// How a run failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// A wrong answer or a broken invariant.

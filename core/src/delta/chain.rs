@@ -3,7 +3,7 @@
 use crate::delta::{Expanded, ExtensionState, LoadedDelta};
 use crate::error::{Field, LoadError, Problem, Rule};
 use crate::format::Version;
-use crate::units::Sector;
+use crate::units::{Sector, Sectors};
 
 /// Most deltas of a chain.
 pub const MAX_LEVELS: usize = 253;
@@ -60,6 +60,19 @@ fn check_lower(level: usize, delta: &LoadedDelta, top: &Expanded) -> Result<(), 
         return Err(Problem::new(field, value, Rule::LowerNotEmpty));
     }
     if entries > u64::from(top.layout.entries) {
+        return Err(Problem::new(field, value, Rule::LowerFitsTop));
+    }
+    // In sectors, too: a disk that grows has zeros behind its old end, and where only a lower delta has the last cluster
+    // nobody would write them.
+    let (field, value, size) = match delta.expanded() {
+        Some(image) => (Field::VirtualSize, image.layout.size.0, image.layout.size),
+        None => (
+            Field::FileLength,
+            delta.file_len,
+            Sectors::covering(delta.file_len),
+        ),
+    };
+    if size > top.layout.size {
         return Err(Problem::new(field, value, Rule::LowerFitsTop));
     }
     Ok(())

@@ -42,6 +42,9 @@ pub struct Expanded {
     pub reserved: Vec<DstClu>,
     /// What became of the format extension.
     pub extension: ExtensionState,
+    /// What was read is durable: the image was closed, or was settled (`control::files::settle`). After a sync that failed
+    /// it need not be: it may stand in the page cache alone, which nobody would write any more.
+    pub settled: bool,
     /// Its dirty bitmaps, if they can be believed: it is vouched for, and nothing in it is broken.
     pub bitmaps: Vec<DirtyBitmap>,
 }
@@ -93,6 +96,15 @@ impl LoadedDelta {
             Body::Raw => None,
             Body::Expanded(expanded) => Some(expanded),
         }
+    }
+
+    /// The same, of which the caller knows that all of it is durable: no cache stands before the file.
+    #[must_use]
+    pub fn known_durable(mut self) -> LoadedDelta {
+        if let Some(image) = self.expanded_mut() {
+            image.settled = true;
+        }
+        self
     }
 
     /// Number of guest clusters that the delta can hold, for a chain of this cluster size.

@@ -23,6 +23,18 @@ use crate::writeback::gate::Gate;
 use crate::writeback::state::State;
 
 impl Device {
+    /// Whether a chain can be opened like that. What [`Device::open_kept`] demands beyond: a top that is going to be written
+    /// is settled, so that no slot is built on that a power cut takes back, or is recovered.
+    pub fn check(chain: &[LoadedDelta], options: &Options) -> Result<(), OpenError> {
+        options.check()?;
+        chain::validate(chain, options.write)?;
+        let top = chain.last().filter(|_| options.write);
+        match top.and_then(|top| Some((&top.name, &top.expanded()?.layout))) {
+            Some((name, layout)) => check_granule(name, layout, options.granule),
+            None => Ok(()),
+        }
+    }
+
     /// Opens a chain of loaded deltas, oldest first. Nothing is written before the first modifying request.
     pub fn open(chain: Vec<LoadedDelta>, options: Options) -> Result<Device, OpenError> {
         Device::open_kept(chain, options, Kept::Nowhere)
@@ -34,8 +46,7 @@ impl Device {
         options: Options,
         kept: Kept,
     ) -> Result<Device, OpenError> {
-        options.check()?;
-        chain::validate(&chain, options.write)?;
+        Device::check(&chain, &options)?;
         let (visible, recovering): (Box<dyn VisibleMap>, bool) = match kept {
             Kept::From(map) if options.write => (map, false),
             Kept::Recovered(map) if options.write => (map, true),
@@ -50,13 +61,15 @@ impl Device {
         let Some(top) = chain.last() else {
             unreachable!("validated: not empty")
         };
+        let settled = top.expanded().is_none_or(|image| image.settled);
+        if options.write && !recovering && !settled {
+            let file = top.name.clone();
+            return Err(OpenError::NotSettled { file });
+        }
         let layout = match &top.body {
             Body::Expanded(image) => image.layout,
             Body::Raw => raw_layout(top.file_len),
         };
-        if options.write {
-            check_granule(&top.name, &layout, options.granule)?;
-        }
         let table = Table::new(&layout, options.page_bytes, options.granule);
         let levels = Levels::new(&chain, layout.cluster);
         let pages = (0..table.pages())

@@ -63,7 +63,7 @@ impl Default for Options {
     }
 }
 
-/// Why a device was not opened. Nothing was written.
+/// Why a device was not opened. Nothing was written, unless settling failed on its way.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The chain cannot be used.
@@ -79,6 +79,15 @@ pub enum OpenError {
         /// What it must be.
         rule: &'static str,
     },
+    /// The image was not closed, and what was read of it need not be durable.
+    #[error("{file}: was not closed: it must be settled before it is written")]
+    NotSettled {
+        /// The image.
+        file: String,
+    },
+    /// The image was not closed, and making durable what is read of it failed. It is as sound as it was.
+    #[error("{0}")]
+    Settle(Box<dyn std::error::Error + Send + Sync>),
     /// The slots that a killed device left are not those of this image. Nothing of them was used.
     #[error("{file}: recovered BAT[{clu}] = {entry}: {rule}")]
     Recovered {

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::control::close::{CloseError, ControlIo};
+use crate::control::files::settle;
 use crate::delta::LoadedDelta;
 use crate::device::{Device, NoSpace, OpenError, Options};
 use crate::drive::carry::{Buffer, carry_out, failure};
@@ -39,9 +40,9 @@ pub struct Disk {
 
 impl Disk {
     /// Opens a loaded chain on its files, oldest first. `queues`, `depth` and `no_space` of the options are the driver's
-    /// own: a blocking call cannot wait for space.
+    /// own: a blocking call cannot wait for space. A top that was not closed is settled first, if it is to be written.
     pub fn open(
-        chain: Vec<LoadedDelta>,
+        mut chain: Vec<LoadedDelta>,
         files: Vec<Box<dyn DeltaFile>>,
         options: Options,
     ) -> Result<Disk, OpenError> {
@@ -57,6 +58,10 @@ impl Disk {
                 value: files.len() as u64,
                 rule: "one for each delta of the chain",
             });
+        }
+        Device::check(&chain, &options)?;
+        if let (Some(file), Some(top), true) = (files.last(), chain.last_mut(), options.write) {
+            settle(&**file, top).map_err(|error| OpenError::Settle(Box::new(error)))?;
         }
         let device = Device::open(chain, options)?;
         Ok(Disk {

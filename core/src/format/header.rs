@@ -195,10 +195,11 @@ impl Header {
         self.in_use == InUse::InUse
     }
 
-    /// True if a conversion between versions was interrupted: entries of both versions may be mixed.
+    /// True if a conversion between versions has not ended: entries of both versions may be mixed. The mark does not
+    /// matter: software that knows nothing of conversions (QEMU) opens such an image, closes it, and leaves the flag.
     #[must_use]
     pub fn is_converting(&self) -> bool {
-        self.is_dirty() && self.flags & FLAG_CONVERT != 0
+        self.flags & FLAG_CONVERT != 0
     }
 
     fn check_limits(&self) -> Result<(), Problem> {

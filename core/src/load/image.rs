@@ -9,7 +9,7 @@ use crate::format::geometry::HEADER_BYTES;
 use crate::format::{Header, Layout, Version};
 use crate::load::report::{Report, Stop, reading};
 use crate::load::used::Used;
-use crate::load::{bat, extension};
+use crate::load::{bat, entries, extension};
 use crate::units::{SECTOR_BYTES, Sector, Sectors};
 
 /// Where the piece of the file ends that holds the last BAT slots: pages of this size are written whole.
@@ -21,6 +21,8 @@ pub(super) struct Read {
     pub(super) image: Expanded,
     /// Clusters of the BAT and of the extension.
     pub(super) used: Used,
+    /// See [`entries`].
+    pub(super) unsure: bool,
 }
 
 /// Reads the image. With a lenient report, fails only where the geometry cannot be trusted.
@@ -29,18 +31,17 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
         .len()
         .map_err(|source| reading("the file's length", source))?;
     let header = read_header(file, file_len)?;
+    let entries = entries::believed(file, file_len, &header, report)?;
+    let covered = Sectors(u64::from(entries.count) * header.cluster.0);
     let mut layout = Layout {
         version: header.version,
         cluster: header.cluster,
-        entries: header.entries,
-        size: virtual_size(&header, report)?,
+        entries: entries.count,
+        size: header.size.min(covered),
         data_start: Sector(0),
         phase: Sectors::ZERO,
     };
-    if layout.bat_end() > file_len {
-        return Err(Problem::new(Field::Entries, layout.entries, Rule::BatInFile).into());
-    }
-    layout.data_start = data_start(&header, file_len, report)?;
+    layout.data_start = data_start(&header, layout.entries, file_len, report)?;
     let mut bat = read_bat(file, &layout)?;
     let bat_slack = read_slack(file, &layout)?;
 
@@ -64,9 +65,11 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
             bat_slack,
             reserved,
             extension,
+            settled: !header.is_dirty(),
             bitmaps,
         },
         used,
+        unsure: entries.unsure,
     })
 }
 
@@ -79,38 +82,37 @@ fn read_header(file: &dyn DeltaFile, file_len: u64) -> Result<Header, Stop> {
     Ok(Header::parse(&bytes)?)
 }
 
-/// The virtual size, which the BAT must cover. Lenient: what the BAT does cover.
-fn virtual_size(header: &Header, report: &mut Report) -> Result<Sectors, Problem> {
-    let covered = Sectors(u64::from(header.entries) * header.cluster.0);
-    if header.size > covered {
-        report.damage(Problem::new(
-            Field::Entries,
-            header.entries,
-            Rule::EntriesCoverSize,
-        ))?;
-    }
-    Ok(header.size.min(covered))
-}
-
-/// Where data starts. Lenient: a wrong value is taken for the lowest possible one.
+/// Where data starts, as the header says; `None` if it leaves that to the BAT (version 1).
 ///
 /// A version 2 image whose value is not a multiple of the cluster size can be read, since its entries are cluster
 /// numbers all the same: QEMU itself leaves such headers when the cluster size is not a power of two.
-fn data_start(header: &Header, file_len: u64, report: &mut Report) -> Result<Sector, Problem> {
-    let lowest = Layout::lowest_data_start(header.version, header.cluster, header.entries);
-    let claimed = match header.version {
-        Version::V1 if header.data_off == 0 => return Ok(lowest),
-        Version::V1 => u64::from(header.data_off),
-        Version::V2 => u64::from(header.data_off) / header.cluster.0 * header.cluster.0,
+pub(super) fn claimed_start(header: &Header) -> Option<Sector> {
+    let claimed = u64::from(header.data_off);
+    match header.version {
+        Version::V1 => Some(Sector(claimed)).filter(|_| claimed != 0),
+        Version::V2 => Some(Sector(claimed / header.cluster.0 * header.cluster.0)),
+    }
+}
+
+/// Where data starts, behind a BAT of so many entries. Lenient: a wrong value is taken for the lowest possible one.
+fn data_start(
+    header: &Header,
+    entries: u32,
+    file_len: u64,
+    report: &mut Report,
+) -> Result<Sector, Problem> {
+    let lowest = Layout::lowest_data_start(header.version, header.cluster, entries);
+    let Some(claimed) = claimed_start(header) else {
+        return Ok(lowest);
     };
     let rule = if header.data_off == 0 {
         Rule::DataOffsetNotZero
-    } else if claimed < lowest.0 {
+    } else if claimed < lowest {
         Rule::DataBehindBat
-    } else if claimed > Sectors::covering(file_len).0 {
+    } else if claimed.0 > Sectors::covering(file_len).0 {
         Rule::DataOffsetInFile
     } else {
-        return Ok(Sector(claimed));
+        return Ok(claimed);
     };
     report.damage(Problem::new(Field::DataOffset, header.data_off, rule))?;
     Ok(lowest)

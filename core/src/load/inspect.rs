@@ -14,7 +14,8 @@ use crate::units::{DstClu, Sector, Sectors};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// The image, damage left out: damaged entries are 0 (of two entries for one cluster, the later one); a wrong start
-    /// of data is the lowest possible one; a virtual size beyond the BAT ends with it. Its header is as on disk.
+    /// of data is the lowest possible one; a wrong number of entries is the right one, if the rest of the header tells it;
+    /// a virtual size beyond the BAT ends with it. Its header is as on disk.
     pub delta: LoadedDelta,
     /// The first thousand problems, in the order found. Being in use is not one of them.
     pub problems: Vec<Problem>,
@@ -22,6 +23,8 @@ pub struct Inspection {
     pub read_only: Option<Problem>,
     /// Number of all problems.
     pub problem_count: u64,
+    /// Header fields contradict each other, and nothing tells which is right: what was read may be misplaced.
+    pub unsure: bool,
     /// How the image was left.
     pub in_use: InUse,
     /// Mapped entries (after damage was left out).
@@ -70,6 +73,7 @@ pub fn inspect(file: &dyn DeltaFile, name: &str) -> Result<Inspection, LoadError
     Ok(Inspection {
         problems,
         problem_count,
+        unsure: read.unsure,
         read_only: chain::check_writable(&read.image).err(),
         in_use: read.image.header.in_use,
         allocated,

@@ -7,11 +7,12 @@
 //! * Damage of the format extension is never an error: it costs the extension.
 //!
 //! ```text
-//! length -> header -> BAT fits -> start of data -> BAT -> entries in range -> grid -> no two overlap -> extension
+//! length -> header -> length of the BAT -> start of data -> BAT -> entries in range -> grid -> no two overlap -> extension
 //! ```
 
 mod bat;
 pub mod create;
+mod entries;
 mod extension;
 mod image;
 mod inspect;

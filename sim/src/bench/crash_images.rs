@@ -167,7 +167,8 @@ impl Checker {
             prealloc: Sectors(4 * CLUSTER),
             ..Options::default()
         };
-        let device = match Device::open(vec![delta], options) {
+        // A crash image is what it shows.
+        let device = match Device::open(vec![delta.known_durable()], options) {
             Ok(device) => device,
             Err(error) => panic!("a crash image of the benchmark: {error}"),
         };

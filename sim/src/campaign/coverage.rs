@@ -1,7 +1,7 @@
 //! What a campaign must have been to: all coverage marks of the core, all faults on all kinds of I/O, torn rounds, crashes
 //! inside a recovery. A small campaign only says what it did not see; a large one is red.
 
-use super::{Plan, Summary};
+use super::Summary;
 use crate::profile::Profile;
 use crate::world::switch::Switch;
 use std::time::Duration;
@@ -34,11 +34,11 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Judges a campaign. `marks` are those that this process has not seen.
+    /// Judges a campaign that was given this time, if it was limited. `marks` are those that it has not seen.
     #[must_use]
-    pub fn of(plan: &Plan, summary: &Summary, marks: Vec<String>) -> Coverage {
+    pub fn of(time: Option<Duration>, summary: &Summary, marks: Vec<String>) -> Coverage {
         let sum = summary.totals.sum();
-        let large = sum.ops >= LARGE_OPS || plan.time.is_some_and(|time| time >= LARGE_TIME);
+        let large = sum.ops >= LARGE_OPS || time.is_some_and(|time| time >= LARGE_TIME);
         let mut others = Vec::new();
         for (io, fault, count) in sum.faults.iter() {
             if count == 0 {
@@ -66,6 +66,9 @@ impl Coverage {
         }
         if sum.kills == 0 {
             others.push("a server killed and taken over".into());
+        }
+        if sum.left == 0 {
+            others.push("an image left open that could not be made durable".into());
         }
         for (count, sort) in sum.switches.iter().zip(SWITCHES) {
             if *count == 0 {

@@ -80,7 +80,7 @@ impl Shared {
             if index == NO_RUN || taken <= patience {
                 continue;
             }
-            let seed = self.plan.seeds.seed(index);
+            let seed = self.plan.seed(index);
             return Some(Found {
                 index,
                 profile: self.plan.mix.profile(seed),
@@ -105,7 +105,7 @@ impl Shared {
 
     /// True if the run is still wanted. The first one always is: a campaign without a run says nothing.
     fn wants(&self, index: u64) -> bool {
-        index < self.plan.seeds.count()
+        index < self.plan.count()
             && index < self.failed.load(Relaxed)
             && (index == 0
                 || self
@@ -148,7 +148,7 @@ pub(super) fn work(shared: &Shared, job: usize) -> Report {
 
 /// One run, checked for being repeatable.
 fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) -> Result<(), Found> {
-    let seed = shared.plan.seeds.seed(index);
+    let seed = shared.plan.seed(index);
     let profile = shared.plan.mix.profile(seed);
     let result = runner.run(profile, seed);
     let confirmed = if result.is_err() || index.is_multiple_of(RECHECK) {

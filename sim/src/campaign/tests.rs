@@ -65,6 +65,7 @@ fn sick(_: Profile, canary: bool) -> Box<dyn Subject> {
 fn plan(make: Make, seeds: Seeds, jobs: usize) -> Plan {
     Plan {
         seeds,
+        shard: Shard::WHOLE,
         mix: Mix::All,
         time: None,
         jobs,
@@ -288,7 +289,7 @@ fn a_campaign_ends_when_its_time_is_up() {
 fn only_a_large_campaign_must_have_seen_everything() {
     let mut asked = plan(healthy, SOME, 1);
     let summary = run(&asked, |_| {});
-    let small = coverage::Coverage::of(&asked, &summary, vec!["Extended".into()]);
+    let small = coverage::Coverage::of(asked.time, &summary, vec!["Extended".into()]);
     assert!(!small.is_complete() && !small.is_red());
     assert_eq!(small.marks, ["Extended"]);
     for missing in [
@@ -303,5 +304,5 @@ fn only_a_large_campaign_must_have_seen_everything() {
         "a read takes no space"
     );
     asked.time = Some(coverage::LARGE_TIME);
-    assert!(coverage::Coverage::of(&asked, &summary, Vec::new()).is_red());
+    assert!(coverage::Coverage::of(asked.time, &summary, Vec::new()).is_red());
 }

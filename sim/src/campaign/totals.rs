@@ -22,6 +22,11 @@ impl Totals {
         }
     }
 
+    /// Adds so many runs.
+    pub(super) fn add_runs(&mut self, profile: Profile, runs: u64, stats: &RunStats) {
+        self.add_all(profile, runs, stats);
+    }
+
     fn add_all(&mut self, profile: Profile, runs: u64, stats: &RunStats) {
         match self
             .by_profile
@@ -70,6 +75,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         steps,
         crashes,
         kills,
+        left,
         switches,
         copies,
         promoted_merges,
@@ -86,6 +92,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     sum.steps += steps;
     sum.crashes += crashes;
     sum.kills += kills;
+    sum.left += left;
     sum.copies += copies;
     sum.promoted_merges += promoted_merges;
     for (all, some) in sum.switches.iter_mut().zip(switches) {

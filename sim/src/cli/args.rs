@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 use crate::bugs;
-use crate::campaign::{Mix, Plan, Seeds, world};
+use crate::campaign::{Mix, Plan, Seeds, Shard, world};
 use crate::profile::Profile;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +27,15 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Runs worlds until one fails, the time is up or the seeds are used up
     Run(RunArguments),
+    /// Puts the reports of all shards of a campaign together
+    Merge {
+        /// Folders with what `run --report` wrote
+        #[arg(required = true, value_name = "DIR")]
+        folders: Vec<PathBuf>,
+        /// One line of JSON instead of tables
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs a recorded tape again
     Replay(ReplayArguments),
     /// Makes a failing tape small: fewer operations, crashes, faults and switches, the same failure
@@ -59,6 +68,7 @@ impl Default for Command {
 }
 
 #[derive(Args, Clone, Debug, Default)]
+#[command(group = clap::ArgGroup::new("which").args(["seed", "seeds"]).multiple(false))]
 pub(super) struct RunArguments {
     /// Base of the seeds: run i has the seed that base and i mix to [default: by the clock]
     #[arg(long, value_name = "S", value_parser = number, conflicts_with = "seeds")]
@@ -79,8 +89,14 @@ pub(super) struct RunArguments {
     #[arg(long)]
     pub(super) json: bool,
     /// Folder for the tape of a run that fails [default: target/sim]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "report")]
     out: Option<PathBuf>,
+    /// Only every N-th run, from run I on (0 to N - 1): N processes with all else the same take each run once
+    #[arg(long, value_name = "I/N", requires_all = ["report", "which"])]
+    shard: Option<Shard>,
+    /// Folder for the report of a shard, and its tape: see `sim merge`
+    #[arg(long, value_name = "DIR", requires = "shard")]
+    pub(super) report: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -198,6 +214,7 @@ impl RunArguments {
             seeds: self
                 .seeds
                 .unwrap_or_else(|| Seeds::Base(self.seed.unwrap_or_else(by_the_clock))),
+            shard: self.shard.unwrap_or(Shard::WHOLE),
             mix: self.profile.map_or(Mix::All, Mix::Only),
             time,
             jobs: self.jobs.map_or(cores, usize::from),
@@ -208,8 +225,9 @@ impl RunArguments {
 
     /// Where tapes go.
     pub(super) fn folder(&self) -> PathBuf {
-        self.out
-            .clone()
+        let folder = self.report.as_ref().or(self.out.as_ref());
+        folder
+            .cloned()
             .unwrap_or_else(|| PathBuf::from("target/sim"))
     }
 }

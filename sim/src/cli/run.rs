@@ -3,7 +3,8 @@
 use super::args::RunArguments;
 use super::{USAGE, table};
 use crate::campaign::coverage::Coverage;
-use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Summary, quoted};
+use crate::campaign::outcome::{Campaign, Outcome, program};
+use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Shard, Summary, quoted};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,29 +30,37 @@ impl Result<'_> {
 
 /// The command.
 pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u8> {
-    carry_out(&arguments.plan(), &arguments.folder(), arguments.json, out)
+    let (plan, folder) = (arguments.plan(), arguments.folder());
+    let report = arguments.report.is_some();
+    carry_out(&plan, &folder, report, arguments.json, out)
 }
 
-/// Carries a plan out; a failing run's tape goes to `folder`.
+/// Carries a plan out; a failing run's tape goes to `folder`, and so does a report if one is wanted.
 pub(super) fn carry_out(
     plan: &Plan,
     folder: &Path,
+    report: bool,
     json: bool,
     out: &mut dyn Write,
 ) -> io::Result<u8> {
     if !json {
-        match plan.seeds {
-            Seeds::Base(base) => writeln!(out, "seed {base}, {} jobs", plan.jobs)?,
-            Seeds::Range { first, last } => {
-                writeln!(out, "seeds {first}..={last}, {} jobs", plan.jobs)?;
-            }
+        let which = match plan.seeds {
+            Seeds::Base(base) => format!("seed {base}"),
+            Seeds::Range { first, last } => format!("seeds {first}..={last}"),
+        };
+        match plan.shard {
+            Shard::WHOLE => writeln!(out, "{which}, {} jobs", plan.jobs)?,
+            shard => writeln!(out, "{which}, shard {shard}, {} jobs", plan.jobs)?,
         }
         out.flush()?;
     }
     let bar = bar(plan);
     let summary = campaign::run(plan, |progress| show(&bar, plan, progress));
     bar.finish_and_clear();
-    let coverage = Coverage::of(plan, &summary, ploop_core::verify::unseen());
+    let unseen = ploop_core::verify::unseen();
+    let mut coverage = Coverage::of(plan.time, &summary, unseen.clone());
+    // A shard need not see everything: all of them together must.
+    coverage.large &= plan.shard == Shard::WHOLE;
     let mut code = 0;
     let tape = match &summary.found {
         None => None,
@@ -67,6 +76,12 @@ pub(super) fn carry_out(
             }
         },
     };
+    if report {
+        let campaign = Campaign::of(plan, program()?);
+        let outcome = Outcome::of(campaign, plan.shard, &summary, unseen, tape.as_deref());
+        let path = outcome.save(folder)?;
+        eprintln!("report: {}", path.display());
+    }
     let result = Result {
         summary: &summary,
         coverage: &coverage,
@@ -134,7 +149,7 @@ fn verdict(result: &Result<'_>) {
 fn bar(plan: &Plan) -> ProgressBar {
     let length = match plan.time {
         Some(time) => time.as_millis() as u64,
-        None => plan.seeds.count(),
+        None => plan.count(),
     };
     let bar = ProgressBar::new(length);
     let style = ProgressStyle::with_template("{elapsed:>4} [{bar:40}] {percent:>3}%  {msg}");

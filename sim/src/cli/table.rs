@@ -37,6 +37,7 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         ("crashes", sum.crashes, String::new()),
         ("  inside a recovery", sum.recovery_crashes, String::new()),
         ("servers killed", sum.kills, String::new()),
+        ("images left, not durable", sum.left, String::new()),
         ("live copies compared", sum.copies, String::new()),
         ("chains changed", sum.switches.iter().sum(), String::new()),
         ("  by a promotion", sum.promoted_merges, String::new()),

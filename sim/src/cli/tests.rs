@@ -1,5 +1,5 @@
 use super::*;
-use crate::campaign::{Make, Mix, Plan, Seeds, Subject};
+use crate::campaign::{Make, Mix, Plan, Seeds, Shard, Subject};
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
 use crate::tape::{Kind, Tape, TapeFile};
@@ -132,6 +132,7 @@ fn campaign(name: &str, make: Make, time: Option<Duration>) -> (serde_json::Valu
             first: 0,
             last: 999,
         },
+        shard: Shard::WHOLE,
         mix: Mix::Only(Profile::Tiny),
         time,
         jobs: 2,
@@ -140,7 +141,7 @@ fn campaign(name: &str, make: Make, time: Option<Duration>) -> (serde_json::Valu
     };
     let folder = std::env::temp_dir().join(format!("sim-cli-{}-{name}", std::process::id()));
     let mut out = Vec::new();
-    let code = super::run::carry_out(&plan, &folder, true, &mut out).expect("written");
+    let code = super::run::carry_out(&plan, &folder, false, true, &mut out).expect("written");
     let tapes = std::fs::read_dir(&folder).map_or(0, Iterator::count);
     let _ = std::fs::remove_dir_all(&folder);
     let line = serde_json::from_slice(&out).expect("one line of JSON");

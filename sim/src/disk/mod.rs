@@ -25,6 +25,7 @@ mod cache;
 mod complete;
 mod crash;
 pub mod crash_image;
+mod evict;
 pub mod fault;
 mod file;
 mod length;

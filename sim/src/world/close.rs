@@ -173,7 +173,10 @@ impl Run<'_> {
                 return Ok(Over::GoesOn);
             }
             Err(CloseError::NotDurable { .. }) if !self.world.faults.untouched() => {
-                self.cut(Survivor::Drawn)?;
+                match self.tape.choose(Kind::Crash, 2) {
+                    0 => self.cut(Survivor::Drawn)?,
+                    _ => self.leave()?,
+                }
             }
             Err(error) => {
                 return Err(failure(

@@ -39,7 +39,7 @@ enum Plan {
 /// How it did end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// With a clean close or a power cut.
+    /// With a clean close, a power cut, or a file that could not be made durable.
     Down,
     /// It did not: the server is to be killed now.
     Killed,

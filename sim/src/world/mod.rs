@@ -6,6 +6,7 @@
 //!   power cycle: load, open ──▶ events: submit │ deliver a completion │ turn │ tick │ suspend, resume
 //!                   │                └─ all operations ended ──▶ clean close, image checked and compared
 //!                   ├─ chain changed (snapshot, merge, ...) ──▶ opened anew ──▶ events
+//!                   ├─ not everything can be made durable ──▶ left like that, opened by the next server
 //!                   ├─ server killed at any event ──▶ opened again on the slots that were kept ──▶ events
 //!                   └─ power cut at any event, or inside the close ──▶ crash images opened, checked, compared; one lives on
 //! ```
@@ -19,6 +20,7 @@ mod cycle;
 pub mod extension;
 pub mod flight;
 mod kill;
+mod left;
 pub mod log;
 pub mod shape;
 pub mod stage;
@@ -349,6 +351,9 @@ impl Run<'_> {
     }
 
     fn open_as(&mut self, kept: Kept) -> Result<Device, Failure> {
+        if !matches!(kept, Kept::Recovered(_)) {
+            self.settle_top(None)?;
+        }
         let refused = |error: String| crate::check::failure("open", error);
         let mut chain = Vec::with_capacity(self.world.lowers.len() + 1);
         for (level, file) in self.world.lowers.iter().enumerate() {
@@ -361,7 +366,8 @@ impl Run<'_> {
         let top = ploop_core::load::load(&self.world.top, "top");
         let top = top.map_err(|error| refused(error.to_string()))?;
         self.learn_extension(&top, matches!(kept, Kept::From(_)));
-        chain.push(top);
+        // It was settled, or is recovered.
+        chain.push(top.known_durable());
         self.world.flights.clear();
         self.copy = None;
         self.promoted = None;

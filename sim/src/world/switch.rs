@@ -235,17 +235,16 @@ impl Run<'_> {
         let old = std::mem::replace(&mut self.shape.size, layout.size.0);
         self.shape.levels = self.world.lowers.len() as u8 + 1;
         self.shape.raw_base &= !self.world.lowers.is_empty();
-        if let Switch::Grow(more) = switch
-            && layout.size.0 != old + more
-        {
-            return Err(refused(format!(
-                "{} sectors, not {}",
-                layout.size.0,
-                old + more
-            )));
+        let more = match switch {
+            Switch::Grow(more) => more,
+            _ => 0,
+        };
+        if layout.size.0 != old + more {
+            let message = format!("{switch:?}: {} sectors, not {}", layout.size.0, old + more);
+            return Err(refused(message));
         }
         let world = &mut *self.world;
-        world.model.grow(layout.size.0 - old.min(layout.size.0));
+        world.model.grow(more);
         world.top.relay(Geometry {
             meta_len: layout.data_start.bytes(),
             granule: self.shape.options.granule,

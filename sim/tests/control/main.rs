@@ -5,6 +5,7 @@ mod bitmaps;
 mod compact;
 mod grow;
 mod merge;
+mod refused;
 mod repair;
 mod session;
 

@@ -121,23 +121,16 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
 /// chain that is refused.
 fn settle(
     top: Option<&RealFile>,
-    deltas: &mut Vec<LoadedDelta>,
+    deltas: &mut [LoadedDelta],
     options: Options,
 ) -> Result<(), ToolError> {
-    let (Some(top), Some(delta)) = (top, deltas.last()) else {
+    let (Some(file), false) = (top, deltas.is_empty()) else {
         return Ok(());
     };
-    if !delta
-        .expanded()
-        .is_some_and(|image| image.header.is_dirty())
-    {
-        return Ok(());
+    Device::check(deltas, &options).map_err(|error| refused(&error))?;
+    if let Some(top) = deltas.last_mut() {
+        files::settle(file, top).map_err(|error| ToolError::Refused(error.to_string()))?;
     }
-    Device::open_kept(deltas.clone(), options, Kept::Nowhere).map_err(|error| refused(&error))?;
-    let name = name_of(top.path());
-    files::settle(top, &name).map_err(|error| ToolError::Refused(error.to_string()))?;
-    deltas.pop();
-    deltas.push(load_delta(top, false, &mut Vec::new())?);
     Ok(())
 }
 

@@ -97,7 +97,10 @@ fn load_image(file: &RealFile, trust: Trust) -> Result<LoadedDelta, ToolError> {
         return Ok(delta);
     };
     if image.header.is_converting() {
-        if let (Err(problem), Trust::Sound) = (check_writable(image), trust) {
+        // Closed by somebody who knew nothing of it, it is sound for reading, or the loader would have refused it.
+        if let (true, Err(problem), Trust::Sound) =
+            (image.header.is_dirty(), check_writable(image), trust)
+        {
             return Err(problem.refuse(&name).into());
         }
         complain(

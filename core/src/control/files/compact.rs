@@ -10,27 +10,26 @@
 
 use super::copy::Copier;
 use super::edit::Edit;
-use super::error::{ControlError, Refusal};
-use super::merge::Progress;
+use super::error::ControlError;
 use super::space::Space;
+use super::steps::{Progress, Steps, Work};
 use crate::drive::file::DeltaFile;
 use crate::units::{DstClu, Sectors};
 
 /// A compaction on its way. Dropped before its end, it leaves a sound image, marked as in use.
 #[derive(Debug)]
 pub struct Compact<'a> {
-    edit: Edit<'a>,
-    moves: Vec<Move>,
-    copier: Copier,
-    progress: Progress,
-    stage: Stage,
+    job: Job<'a>,
+    steps: Steps,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    New,
-    Marked,
-    Over,
+#[derive(Debug)]
+struct Job<'a> {
+    edit: Edit<'a>,
+    moves: Vec<Move>,
+    /// How many of them were made.
+    made: usize,
+    copier: Copier,
 }
 
 /// One cluster's way.
@@ -62,23 +61,20 @@ impl<'a> Compact<'a> {
                 _ => break,
             }
         }
-        let progress = Progress {
-            total: moves.len() as u64,
-            ..Progress::default()
-        };
-        Ok(Compact {
+        let steps = Steps::new(moves.len() as u64);
+        let job = Job {
             edit,
             moves,
+            made: 0,
             copier: Copier::default(),
-            progress,
-            stage: Stage::New,
-        })
+        };
+        Ok(Compact { job, steps })
     }
 
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.progress
+        self.steps.progress
     }
 
     /// Moves up to `most` clusters. When nothing is left, the file is cut, and the mark cleared.
@@ -86,27 +82,7 @@ impl<'a> Compact<'a> {
     /// # Errors
     /// If the file failed. The compaction is over; a new one goes on.
     pub fn step(&mut self, most: u32) -> Result<Progress, ControlError> {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        if stage == Stage::Over {
-            return Err(Refusal::Over.of(self.edit.io.name));
-        }
-        if stage == Stage::New {
-            self.edit.mark()?;
-        }
-        let from = self.progress.done as usize;
-        let to = from
-            .saturating_add(most.max(1) as usize)
-            .min(self.moves.len());
-        self.go(from, to)?;
-        self.progress.done = to as u64;
-        if to == self.moves.len() {
-            self.give_back()?;
-            self.edit.close(true)?;
-            self.progress.finished = true;
-        } else {
-            self.stage = Stage::Marked;
-        }
-        Ok(self.progress)
+        self.steps.step(&mut self.job, most)
     }
 
     /// Ends the compaction early, cleanly.
@@ -114,15 +90,34 @@ impl<'a> Compact<'a> {
     /// # Errors
     /// If the file failed.
     pub fn cancel(mut self) -> Result<(), ControlError> {
-        match self.stage {
-            Stage::New | Stage::Over => Ok(()),
-            Stage::Marked => {
-                self.give_back()?;
-                self.edit.close(true)
-            }
-        }
+        self.steps.cancel(&mut self.job)
+    }
+}
+
+impl Work for Job<'_> {
+    fn name(&self) -> &str {
+        self.edit.io.name
     }
 
+    fn begin(&mut self) -> Result<(), ControlError> {
+        self.edit.mark()
+    }
+
+    fn work(&mut self, most: u32) -> Result<(u64, bool), ControlError> {
+        let from = self.made;
+        let to = from.saturating_add(most as usize).min(self.moves.len());
+        self.go(from, to)?;
+        self.made = to;
+        Ok(((to - from) as u64, to == self.moves.len()))
+    }
+
+    fn end(&mut self) -> Result<(), ControlError> {
+        self.give_back()?;
+        self.edit.close(true)
+    }
+}
+
+impl Job<'_> {
     fn go(&mut self, from: usize, to: usize) -> Result<(), ControlError> {
         let batch = &self.moves[from..to];
         if batch.is_empty() {

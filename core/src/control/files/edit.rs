@@ -170,45 +170,28 @@ impl<'a> Edit<'a> {
 
     /// Cuts the file behind the last cluster that belongs to somebody. The slots that say so must be durable.
     pub(super) fn cut_tail(&mut self) -> Result<(), ControlError> {
-        self.cut(self.image_end())
-    }
-
-    fn cut(&mut self, end: Sector) -> Result<(), ControlError> {
-        if self.io.len()? > end.bytes() {
-            self.io.cut(end.bytes(), "cutting the tail")?;
+        let end = self.image_end().bytes();
+        if self.io.len()? > end {
+            self.io.cut(end, "cutting the tail")?;
         }
         Ok(())
-    }
-
-    /// The sector behind the last one that a reader needs: the disk may end inside its last cluster.
-    fn needed_end(&self) -> Sector {
-        let layout = &self.layout;
-        let end = |(clu, &entry): (u32, &u32)| {
-            let needed = layout.guest_len(Clu(clu)).0.max(1);
-            layout.entry_sector(entry).after(Sectors(needed))
-        };
-        let data = (0u32..).zip(&self.bat).filter(|(_, entry)| **entry != 0);
-        let own = self.reserved.iter();
-        let own = own.map(|&host| layout.host_sector(host).after(layout.cluster));
-        let last = data.map(end).chain(own).max();
-        last.map_or(layout.data_start, |last| last.max(layout.data_start))
     }
 
     /// Sets the in-use mark, durably. Header fields changed before go with it.
     ///
     /// An image that is found in use may have been left by a sync that failed: what is read of it may not be durable.
-    /// So all of its table is written anew, and a tail that no reader needs is cut: an extension of the file that is
-    /// there already would not be made again. (What is needed was durable before a slot named it.)
+    /// So all of its table is written anew, and its length is set anew, without a tail of nobody's. (The clusters were
+    /// durable before a slot named them.)
     pub(super) fn mark(&mut self) -> Result<(), ControlError> {
         let found = self.header.is_dirty();
         self.mark_with_tail()?;
         if found {
-            // Only now: until the table was durable, what it names in the tail may have been elsewhere.
-            let (len, end) = (self.io.len()?, self.image_end());
-            self.cut(self.needed_end())?;
-            if len >= end.bytes() {
-                // QEMU gives up a cluster that the file cuts, even if only behind the end of the disk.
-                self.io.extend(end.0, "extending the file")?;
+            // Only now: until the table was durable, what it names in the tail may have been elsewhere. Never inside a
+            // cluster, were it but for a moment: QEMU gives up one that the file cuts, even if only behind the disk's end.
+            if self.io.len()? > self.image_end().bytes() {
+                self.cut_tail()?;
+            } else {
+                self.io.assert_len()?;
             }
         }
         Ok(())

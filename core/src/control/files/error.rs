@@ -75,14 +75,6 @@ pub enum Refusal {
         /// Where the cluster would have been.
         at: Sector,
     },
-    /// The lower of two deltas has the larger disk: what lies behind the end of the upper would be lost, or found again.
-    #[error("m_SizeInSectors = {}: larger than that of the delta above it, {}", lower.0, upper.0)]
-    LowerIsLarger {
-        /// Virtual size of the lower delta.
-        lower: Sectors,
-        /// Virtual size of the upper one.
-        upper: Sectors,
-    },
     /// There is no dirty bitmap of this name, or there is one already, or it cannot be made.
     #[error("dirty bitmap {}: {rule}", Guid(*id))]
     Bitmap {

@@ -1,11 +1,13 @@
 //! Slots are pointed at copies that somebody else has made: all of them, or none.
 //!
 //! ```text
-//!   every move checked ▶ sync: the copies are durable ▶ mark ▶ slots ─sync▶ mark cleared
+//!   every move checked ▶ mark ▶ copies written once more ─sync▶ slots ─sync▶ mark cleared
 //! ```
 //! * Checked before anything is written: each slot is named once and holds the old place (or already the new one, if
 //!   this was tried before); each new place is a whole free cluster of the data area, named once; **both places read
 //!   the same**. So a power cut between two slots shows the same disk, with some slots old and some new.
+//! * A copy that can be read need not be durable: if a sync failed since it was made, by us or by whoever made it, it may
+//!   stand in the page cache alone, and no later sync writes it. So each copy is written once more, from the old place.
 //! * The old places are not touched. They belong to nobody afterwards.
 
 use std::collections::BTreeSet;
@@ -31,8 +33,8 @@ pub struct SlotMove {
 /// made before.
 ///
 /// # Errors
-/// [`ControlError::Refused`] with the first move that is not allowed; then none was made. After an I/O error the copies
-/// have to be made anew, too: what a failed sync should have made durable is lost, though it can be read.
+/// [`ControlError::Refused`] with the first move that is not allowed; then none was made. After an I/O error the same call
+/// goes on; after a power cut the copies may be gone.
 pub fn update_index(
     file: &dyn DeltaFile,
     name: &str,
@@ -57,10 +59,16 @@ pub fn update_index(
     if changes.is_empty() && !edit.header.is_dirty() {
         return Ok(0);
     }
-    edit.io.assert_len()?;
-    edit.io.sync("the sync of the copies")?;
     // No tail is cut: the copies may be there.
     edit.mark_with_tail()?;
+    edit.io.assert_len()?;
+    let (io, cluster) = (edit.io, edit.layout.cluster);
+    for &(step, _) in &changes {
+        let from = edit.layout.host_sector(step.from);
+        let to = edit.layout.host_sector(step.to);
+        copier.copy((io, from), (io, to), cluster, cluster)?;
+    }
+    edit.io.sync("the sync of the copies")?;
     for &(step, entry) in &changes {
         edit.bat[step.clu.0 as usize] = entry;
     }

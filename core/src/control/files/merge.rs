@@ -23,6 +23,7 @@ use super::error::{ControlError, Refusal};
 use super::grow::grow;
 use super::io::Io;
 use super::space::Space;
+use super::steps::{Progress, Steps, Work};
 use crate::delta::{LoadedDelta, chain};
 use crate::drive::file::DeltaFile;
 use crate::error::{Field, Problem, Rule};
@@ -41,35 +42,21 @@ pub struct Source<'a> {
     pub raw: bool,
 }
 
-/// How far an operation is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Clusters done.
-    pub done: u64,
-    /// Clusters in all, as far as is known; `finished` alone tells the end.
-    pub total: u64,
-    /// Everything is durable and the mark is cleared.
-    pub finished: bool,
-}
-
 /// A merge on its way. Dropped before its end, it leaves sound files, one of them marked as in use.
 #[derive(Debug)]
 pub struct Merge<'a> {
+    job: Job<'a>,
+    steps: Steps,
+}
+
+#[derive(Debug)]
+struct Job<'a> {
     from: Giver<'a>,
     into: Taker<'a>,
     forward: bool,
     copier: Copier,
     /// The next guest cluster to look at.
     next: u32,
-    progress: Progress,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    New,
-    Marked,
-    Over,
 }
 
 impl<'a> Merge<'a> {
@@ -110,24 +97,22 @@ impl<'a> Merge<'a> {
     }
 
     fn new(from: Giver<'a>, into: Taker<'a>, forward: bool) -> Merge<'a> {
-        let mut merge = Merge {
+        let job = Job {
             from,
             into,
             forward,
             copier: Copier::default(),
             next: 0,
-            progress: Progress::default(),
-            stage: Stage::New,
         };
-        let wanted = (0..merge.from.clusters).filter(|&clu| merge.is_wanted(Clu(clu)));
-        merge.progress.total = wanted.count() as u64;
-        merge
+        let wanted = (0..job.from.clusters).filter(|&clu| job.is_wanted(Clu(clu)));
+        let steps = Steps::new(wanted.count() as u64);
+        Merge { job, steps }
     }
 
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.progress
+        self.steps.progress
     }
 
     /// Goes on with up to `most` clusters. When nothing is left, everything is made durable and the mark is cleared.
@@ -135,21 +120,7 @@ impl<'a> Merge<'a> {
     /// # Errors
     /// If a file failed. The merge is over; a new one goes on.
     pub fn step(&mut self, most: u32) -> Result<Progress, ControlError> {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        if stage == Stage::Over {
-            return Err(Refusal::Over.of(self.into.io().name));
-        }
-        if stage == Stage::New {
-            self.into.begin()?;
-        }
-        self.copy(most.max(1))?;
-        if self.next >= self.from.clusters {
-            self.into.end(self.forward)?;
-            self.progress.finished = true;
-        } else {
-            self.stage = Stage::Marked;
-        }
-        Ok(self.progress)
+        self.steps.step(&mut self.job, most)
     }
 
     /// Ends the merge early, cleanly.
@@ -157,18 +128,36 @@ impl<'a> Merge<'a> {
     /// # Errors
     /// If the file failed.
     pub fn cancel(mut self) -> Result<(), ControlError> {
-        match self.stage {
-            Stage::New | Stage::Over => Ok(()),
-            Stage::Marked => self.into.end(self.forward),
-        }
+        self.steps.cancel(&mut self.job)
+    }
+}
+
+impl Work for Job<'_> {
+    fn name(&self) -> &str {
+        self.into.io().name
     }
 
+    fn begin(&mut self) -> Result<(), ControlError> {
+        self.into.begin()
+    }
+
+    fn work(&mut self, most: u32) -> Result<(u64, bool), ControlError> {
+        let done = self.copy(most)?;
+        Ok((done, self.next >= self.from.clusters))
+    }
+
+    fn end(&mut self) -> Result<(), ControlError> {
+        self.into.end(self.forward)
+    }
+}
+
+impl Job<'_> {
     fn is_wanted(&self, clu: Clu) -> bool {
         self.from.place(clu).is_some() && !(self.forward && self.into.has(clu))
     }
 
-    /// Copies up to `most` clusters, and writes their slots.
-    fn copy(&mut self, most: u32) -> Result<(), ControlError> {
+    /// Copies up to `most` clusters, and writes their slots. How many it were.
+    fn copy(&mut self, most: u32) -> Result<u64, ControlError> {
         let (mut slots, mut left) = (Vec::new(), most);
         while left > 0 && self.next < self.from.clusters {
             let clu = Clu(self.next);
@@ -177,7 +166,6 @@ impl<'a> Merge<'a> {
                 continue;
             };
             left -= 1;
-            self.progress.done += 1;
             if self.forward && self.from.raw && self.copier.is_zero(self.from.io, at, there)? {
                 continue;
             }
@@ -191,7 +179,8 @@ impl<'a> Merge<'a> {
             )?;
             slots.extend(place.entry.map(|entry| (clu.0, entry)));
         }
-        self.into.publish(&slots)
+        self.into.publish(&slots)?;
+        Ok(u64::from(most - left))
     }
 }
 
@@ -222,16 +211,6 @@ impl Pair {
     fn load(lower: Source<'_>, upper: Source<'_>) -> Result<Pair, ControlError> {
         let chain = [lower.load()?, upper.load()?];
         chain::validate(&chain, false)?;
-        let size = |delta: &LoadedDelta| delta.expanded().map(|image| image.layout.size);
-        if let (Some(below), Some(above)) = (size(&chain[0]), size(&chain[1]))
-            && below > above
-        {
-            let refusal = Refusal::LowerIsLarger {
-                lower: below,
-                upper: above,
-            };
-            return Err(refusal.of(lower.name));
-        }
         for (delta, source) in chain.iter().zip([lower, upper]) {
             let header = delta.expanded().map(|image| image.header);
             if let Some(header) = header.filter(|header| header.is_converting()) {

@@ -36,6 +36,7 @@ mod io;
 mod merge;
 mod repair;
 mod space;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -45,23 +46,33 @@ pub use error::{ControlError, Refusal};
 pub use fix::{Fix, Repaired};
 pub use grow::{Grown, grow};
 pub use index::{SlotMove, update_index};
-pub use merge::{Merge, Progress, Source};
+pub use merge::{Merge, Source};
 pub use repair::repair;
+pub use steps::Progress;
 
+use crate::delta::LoadedDelta;
 use crate::drive::file::DeltaFile;
+use crate::load;
 
-/// Makes an image that was not closed what it looks like: after a sync that failed, what is read of its table may stand in the
-/// page cache alone, and nobody would write it again. All of the table is written anew, durably, and the free tail is cut.
-/// To be called before a device writes to such an image, unless the device goes on with the slots that a killed one has
-/// kept: they may name clusters that the table does not name yet. False: it is closed, and nothing was written.
+/// Makes a top that was not closed what it looks like: after a sync that failed, what is read of its table may stand in the
+/// page cache alone, and nobody would write it again. All of the table is written anew, durably, and the free tail is cut;
+/// then it is loaded anew. [`Device::open_kept`](crate::Device::open_kept) opens no other image for writing, unless it goes
+/// on with the slots that a killed device has kept: they may name clusters that the table does not name yet, and that
+/// device was opened on a settled image. False: nothing was written, for it was closed, or is raw. To be called when
+/// [`Device::check`](crate::Device::check) has found nothing.
+///
+/// Guest data is not written again: what was not flushed may be lost, as in a power cut.
 ///
 /// # Errors
 /// As all operations here; an image that is refused was not written to.
-pub fn settle(file: &dyn DeltaFile, name: &str) -> Result<bool, ControlError> {
-    let mut edit = edit::Edit::open(file, name)?;
-    let found = edit.header.is_dirty();
-    if found {
+pub fn settle(file: &dyn DeltaFile, top: &mut LoadedDelta) -> Result<bool, ControlError> {
+    if top.expanded().is_none_or(|image| image.settled) {
+        return Ok(false);
+    }
+    let mut edit = edit::Edit::open(file, &top.name)?;
+    if edit.header.is_dirty() {
         edit.mark()?;
     }
-    Ok(found)
+    *top = load::load(file, &top.name)?.known_durable();
+    Ok(true)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   looked at ─fine: nothing is written─▶ over
-//!      └─▶ mark ▶ header: start of data, size ▶ entries that lead nowhere ▶ entries that share a cluster ▶ surplus entries
+//!      └─▶ mark ▶ header: entries, start of data, size ▶ entries that lead nowhere ▶ entries that share a cluster ▶ surplus entries
 //!          ▶ space of nobody ▶ looked at again ─sound─▶ mark cleared
 //!                                                └─▶ mark stays, what is left is told
 //! ```
@@ -12,6 +12,8 @@
 //!   the file. A cluster that the end of the file cuts is made whole with zeros, not given up as QEMU does.
 //!   Of entries that share sectors the first keeps the place, and the others get copies, as in QEMU; so do version 1
 //!   clusters beside the grid. Clusters before the start of data move that start.
+//! * *First where the BAT ends*: everything else rests on it. A wrong m_Size would make slots of data, or data of slots. What
+//!   it must have been the rest of the header tells (`load::entries`); if that is wrong too, the image is refused.
 //! * A disk is not made smaller than its mapped clusters. A BAT that is shorter than the disk becomes longer where there
 //!   is room, for its slots may still be there; else the disk becomes as large as the BAT.
 //! * An extension stays, with all that it refers to; its pointer goes only if it leads out of the file, or to a guest's
@@ -28,7 +30,7 @@ use super::fix::{Fix, Repaired};
 use super::io::Io;
 use super::space::Space;
 use crate::drive::file::DeltaFile;
-use crate::error::{Field, Problem, Rule};
+use crate::error::{Field, Kind, Problem, Rule};
 use crate::format::geometry::ENTRY_RESERVED;
 use crate::format::{InUse, Layout, Version};
 use crate::load::{Inspection, inspect};
@@ -72,6 +74,10 @@ impl<'a> Work<'a> {
         {
             return Err(problem.refuse(io.name).into());
         }
+        let corrupt = |problem: &&Problem| problem.rule.kind() == Kind::Corrupt;
+        if let Some(problem) = found.problems.iter().find(corrupt).filter(|_| found.unsure) {
+            return Err(problem.refuse(io.name).into());
+        }
         Ok(Work {
             io,
             found,
@@ -99,23 +105,24 @@ impl<'a> Work<'a> {
         if self.marked {
             return Ok(());
         }
-        if self.edit.header.is_dirty() {
-            self.io.assert_len()?;
-            self.note(Fix::Closed);
-        }
+        let found = self.edit.header.is_dirty();
         self.marked = true;
         // Nothing is cut before it is known what belongs to whom.
-        self.edit.mark_with_tail()
+        self.edit.mark_with_tail()?;
+        if found {
+            self.note(Fix::Closed);
+            // After the mark, which need not have been durable either. The next sync covers it.
+            self.io.assert_len()?;
+        }
+        Ok(())
     }
 
-    /// Sets header fields; one write.
+    /// Sets header fields; one write, and if it is the first one, the mark goes with them.
     fn set_header(&mut self, fixes: &[Fix]) -> Result<(), ControlError> {
         if fixes.is_empty() {
             return Ok(());
         }
-        self.begin()?;
         for fix in fixes {
-            self.note(*fix);
             let Fix::Header { field, to, .. } = *fix else {
                 continue;
             };
@@ -127,16 +134,28 @@ impl<'a> Work<'a> {
                 _ => header.ext_off = Sector(to),
             }
         }
-        self.edit.write_header()?;
-        self.io.sync("the sync of the header")?;
+        if self.marked {
+            self.edit.write_header()?;
+            self.io.sync("the sync of the header")?;
+        } else {
+            self.begin()?;
+        }
+        fixes.iter().for_each(|fix| self.note(*fix));
         self.look()
     }
 
-    /// Start of data, and a size that the BAT does not cover.
+    /// The length of the BAT, where data starts, and a size that the BAT does not cover.
     fn mend_header(&mut self) -> Result<(), ControlError> {
         let (header, layout) = (self.edit.header, self.edit.layout);
         let start = self.start_of_data();
         let mut fixes = Vec::new();
+        if header.entries != layout.entries {
+            fixes.push(Fix::Header {
+                field: Field::Entries,
+                from: u64::from(header.entries),
+                to: u64::from(layout.entries),
+            });
+        }
         let implied = header.version == Version::V1 && header.data_off == 0;
         if !(implied && start == layout.data_start) && u64::from(header.data_off) != start.0 {
             fixes.push(Fix::Header {
@@ -146,28 +165,18 @@ impl<'a> Work<'a> {
             });
         }
         if header.size > layout.size {
-            let needed = header.size.0.div_ceil(layout.cluster.0);
-            let layout = Layout {
-                data_start: start,
-                ..layout
-            };
-            fixes.push(match room_for(&layout, needed) {
-                Some(entries) => Fix::Header {
-                    field: Field::Entries,
-                    from: u64::from(header.entries),
-                    to: u64::from(entries),
-                },
-                None => Fix::Header {
-                    field: Field::VirtualSize,
-                    from: header.size.0,
-                    to: layout.size.0,
-                },
+            fixes.push(Fix::Header {
+                field: Field::VirtualSize,
+                from: header.size.0,
+                to: layout.size.0,
             });
         }
+        // First of all: in a longer file another m_Size might be believed.
+        self.set_header(&fixes)?;
         if self.found.delta.file_len < start.bytes() {
             self.extend(start)?;
         }
-        self.set_header(&fixes)
+        Ok(())
     }
 
     /// Where data starts: earlier than the header says, if there are clusters before that.
@@ -402,13 +411,6 @@ fn look(io: Io<'_>) -> Result<(Inspection, Edit<'_>), ControlError> {
     let mut edit = Edit::of(io, image);
     edit.read_bat()?;
     Ok((found, edit))
-}
-
-/// The number of entries, if the BAT can have so many before the data starts.
-fn room_for(layout: &Layout, needed: u64) -> Option<u32> {
-    let entries = u32::try_from(needed).ok()?;
-    let lowest = Layout::lowest_data_start(layout.version, layout.cluster, entries);
-    (lowest <= layout.data_start).then_some(entries)
 }
 
 /// A file as if its image had been closed by somebody who vouches for the extension: so the loader tells what is wrong

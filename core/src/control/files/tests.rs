@@ -187,7 +187,7 @@ fn deltas_that_do_not_fit_are_not_merged() {
     let ragged = Image::new(Version::V2, 4, 23, 0).file();
     assert_eq!(
         refuse(&one, &ragged),
-        "test.hds: m_SizeInSectors = 24: larger than that of the delta above it, 23"
+        "test.hds: m_SizeInSectors = 24: a lower delta must not be larger than the top"
     );
 }
 
@@ -323,27 +323,134 @@ fn repair_never_loses_mapped_clusters_to_a_wrong_size() {
 
 #[test]
 fn repair_refuses_what_it_must_not_touch() {
-    let mut image = Image::sample(Version::V2);
-    image.header.flags = 2;
-    image.header.in_use = crate::format::InUse::InUse;
-    let file = image.file();
+    use crate::format::InUse;
+    for in_use in [InUse::InUse, InUse::Closed0, InUse::ClosedV21] {
+        let mut image = Image::sample(Version::V2);
+        image.header.flags = 3;
+        image.header.in_use = in_use;
+        let file = image.file();
+        let before = file.bytes.borrow().clone();
+        let refused = repair(&file, NAME).expect_err("converting");
+        assert!(refused.to_string().contains("a conversion"), "{refused}");
+        assert_eq!(*file.bytes.borrow(), before);
+    }
+}
+
+/// m_Size is one number for two things: where the BAT ends, and how large the disk is. If it alone is wrong, the virtual
+/// size and the start of data both say so.
+#[test]
+fn repair_does_not_believe_a_wrong_m_size() {
+    for version in [Version::V1, Version::V2] {
+        for wrong in [113, 200, 300, 111, 5, 0] {
+            let file = tight(version);
+            let sound = file.bytes.borrow().clone();
+            file.bytes.borrow_mut()[32..36].copy_from_slice(&u32::to_le_bytes(wrong));
+            let done = repair(&file, NAME).expect("mends");
+            assert!(done.sound, "{done:?}");
+            assert_eq!(
+                done.fixes.first().map(ToString::to_string),
+                Some(format!("m_Size = {wrong}: now 112"))
+            );
+            // But for the tail, and the free cluster, nothing else is touched.
+            let (found, from) = (file.bytes.borrow(), 512);
+            assert_eq!(found[..from], sound[..from], "{version:?}, {wrong}");
+            assert_eq!(found[from..][..512], sound[from..][..512]);
+            assert_eq!(found[3 * 512..][..512], sound[3 * 512..][..512]);
+        }
+    }
+}
+
+/// Where nothing says where data starts (version 1), the entries do: data begins behind the BAT.
+#[test]
+fn repair_asks_the_entries_where_the_bat_ends() {
+    let packed = |entries: u32| {
+        let mut image = Image::new(Version::V1, 4, 4 * 112, 0);
+        image.header.data_off = 0;
+        image.header.entries = entries;
+        image.bat[0] = 1;
+        image.bat[111] = 5;
+        image.len = 9 * 512;
+        (image.patch(512, [1; 2048]).patch(5 * 512, [5; 2048])).file()
+    };
+    for wrong in [0, 100, 113, 500] {
+        let file = packed(wrong);
+        let done = repair(&file, NAME).expect("mends");
+        assert!(done.sound, "{done:?}");
+        assert_eq!((field(&file, 32), field(&file, 36)), (112, 448), "{wrong}");
+        assert_eq!((entry(&file, 0), entry(&file, 111)), (1, 5));
+        assert_eq!((byte(&file, 1), byte(&file, 8)), (1, 5));
+    }
+    // The size is wrong, and too large: the same entry says that its slots would be data.
+    let file = packed(112);
+    file.bytes.borrow_mut()[36..40].copy_from_slice(&u32::to_le_bytes(4 * 200));
+    repair(&file, NAME).expect("mends");
+    assert_eq!((field(&file, 32), field(&file, 36)), (112, 448));
+    assert_eq!((byte(&file, 1), byte(&file, 8)), (1, 5));
+}
+
+/// Two fields are wrong: which of the three to believe is not for a program to say.
+#[test]
+fn repair_does_not_guess() {
+    let file = tight(Version::V2);
+    file.bytes.borrow_mut()[32..36].copy_from_slice(&u32::to_le_bytes(200));
+    file.bytes.borrow_mut()[48..52].copy_from_slice(&u32::to_le_bytes(u32::MAX));
     let before = file.bytes.borrow().clone();
-    let refused = repair(&file, NAME).expect_err("converting");
-    assert!(refused.to_string().contains("a conversion"), "{refused}");
+    let refused = repair(&file, NAME).expect_err("which?").to_string();
+    assert!(refused.contains("m_FirstBlockOffset"), "{refused}");
     assert_eq!(*file.bytes.borrow(), before);
+}
+
+/// A BAT as long as the disk needs, which no reader would take any more.
+#[test]
+fn repair_makes_no_bat_that_is_too_long() {
+    let mut image = Image::new(Version::V2, 1, 100, 0);
+    image.header.size = Sectors(1 << 29);
+    image.header.data_off = (1 << 22) + 1;
+    let file = image.file();
+    *file.len.borrow_mut() = ((1 << 22) + 1) * 512;
+    let done = repair(&file, NAME).expect("mends");
+    assert!(done.sound, "{done:?}");
+    assert_eq!((field(&file, 32), field(&file, 36)), (100, 100));
 }
 
 #[test]
 fn an_image_that_was_not_closed_is_settled() {
     let file = tight(Version::V2);
     let closed = file.bytes.borrow().clone();
-    assert!(!settle(&file, NAME).expect("closed"));
+    let mut top = load(&file, NAME).expect("sound");
+    assert!(!settle(&file, &mut top).expect("closed"));
     assert_eq!(*file.bytes.borrow(), closed, "nothing was written");
     let mark = crate::format::InUse::InUse.raw().to_le_bytes();
     file.bytes.borrow_mut()[44..48].copy_from_slice(&mark);
-    assert!(settle(&file, NAME).expect("settled"));
+    let mut top = load(&file, NAME).expect("sound");
+    assert!(settle(&file, &mut top).expect("settled"));
     // Host 4 is nobody's: the file ends behind host 3. The mark stays.
     assert_eq!(file.bytes.borrow().len(), 4 * 512);
     assert_eq!(file.bytes.borrow()[44..48], mark);
     assert_eq!((entry(&file, 0), entry(&file, 111)), (1, 3));
+    assert_eq!(top.file_len, 4 * 512, "loaded anew");
+    assert!(!settle(&file, &mut top).expect("settled"), "once");
+}
+
+#[test]
+fn what_was_not_closed_is_not_written_before_it_is_settled() {
+    use crate::device::{Device, OpenError, Options};
+    let file = tight(Version::V2);
+    let mark = crate::format::InUse::InUse.raw().to_le_bytes();
+    file.bytes.borrow_mut()[44..48].copy_from_slice(&mark);
+    let mut top = load(&file, NAME).expect("sound");
+    let open = |top: &crate::delta::LoadedDelta, write| {
+        let options = Options {
+            write,
+            ..Options::default()
+        };
+        Device::open(vec![top.clone()], options)
+    };
+    assert!(open(&top, false).is_ok(), "for reading it is");
+    assert!(matches!(
+        open(&top, true),
+        Err(OpenError::NotSettled { .. })
+    ));
+    settle(&file, &mut top).expect("settled");
+    assert!(open(&top, true).is_ok());
 }

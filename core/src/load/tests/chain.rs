@@ -34,7 +34,7 @@ fn sound_chains() {
             None
         );
         assert_eq!(rule(&[raw(1), image(8, 100)], write), None);
-        assert_eq!(rule(&[raw(13 * 8 * 512), image(8, 100)], write), None);
+        assert_eq!(rule(&[raw(100 * 512), image(8, 100)], write), None);
         let mixed = Image::sample(V1).load().expect("sound");
         assert_eq!(
             rule(&[mixed, image(4, 24)], write),
@@ -66,6 +66,14 @@ fn broken_chains() {
             Rule::LowerFitsTop,
         ),
         (vec![image(8, 100), image(8, 0)], Rule::LowerFitsTop),
+        // Inside the last cluster: when the top grows, what lies there must be zeros, and nobody would write them.
+        (vec![image(8, 100), image(8, 99)], Rule::LowerFitsTop),
+        (
+            vec![image(8, 100), image(8, 90), image(8, 99)],
+            Rule::LowerFitsTop,
+        ),
+        (vec![raw(100 * 512 + 1), image(8, 100)], Rule::LowerFitsTop),
+        (vec![raw(13 * 8 * 512), image(8, 100)], Rule::LowerFitsTop),
     ];
     for (chain, broken) in cases {
         assert_eq!(
@@ -91,7 +99,7 @@ fn only_the_top_must_be_writable() {
         (mixed, Rule::OneGrid, 17),
     ] {
         let spoilt = spoilt.load().expect("sound for reading");
-        let chain = [image(8, 100), spoilt.clone()];
+        let chain = [image(8, 92), spoilt.clone()];
         assert_eq!(
             (rule(&chain, false), rule(&chain, true)),
             (None, Some(broken))

@@ -77,7 +77,7 @@ const CASES: &[Case] = &[
         field: Field::Entries,
         value: 0x1FFF_FFFF,
         rule: Rule::BatInFile,
-        salvaged: None,
+        salvaged: Some(SOUND_V2),
     },
     Case {
         name: "file cut inside the BAT",

@@ -126,7 +126,7 @@ impl FaultKind {
 }
 
 /// How many faults of each kind befell each kind of I/O.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FaultCounts([[u64; FAULT_KINDS]; IO_KINDS]);
 
 impl FaultCounts {

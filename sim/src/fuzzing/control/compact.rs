@@ -6,7 +6,8 @@ use super::grow::geometry;
 use super::judge;
 use super::merge::draw_size;
 use crate::check::failure;
-use crate::disk::{SimFile, View};
+use crate::disk::fault::FaultPlan;
+use crate::disk::{BlockingFile, Power, SimFile, View};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
 use model::fsck::fsck;
@@ -112,7 +113,7 @@ pub struct Index {
 impl Index {
     /// Draws an image, and clusters that have copies behind the end of the file.
     pub fn draw(tape: &mut Tape) -> (Index, Vec<SimFile>) {
-        let (drawn, cluster, file) = draw_image(tape);
+        let (drawn, cluster, mut file) = draw_image(tape);
         let loaded = ploop_core::load::load(&file, "image").expect("drawn images are sound");
         let layout = loaded.expanded().expect("an image").layout;
         let mut next = layout.hosts_touching(
@@ -145,15 +146,29 @@ impl Index {
             copies,
             bytes: (cluster * 512) as usize,
         };
+        if tape.choose(Kind::Arg, 2) == 1 {
+            let mut none = FaultPlan::none();
+            let power = Power::new(tape, &mut none, None);
+            let copied = index.copy(&BlockingFile::new(&mut file, &power));
+            copied.expect("there is room");
+        }
         (index, vec![file])
     }
 
-    /// Makes the copies, as somebody else would.
+    /// Makes the copies that are not there, as somebody else would. Whether they are durable he does not care.
     fn copy(&self, file: &dyn DeltaFile) -> std::io::Result<()> {
         for &(from, to) in &self.copies {
-            let mut cluster = vec![0; self.bytes];
-            ploop_core::drive::file::read_padded(file, from, &mut cluster)?;
-            let mut done = 0;
+            let mut pair = [vec![0; self.bytes], vec![0; self.bytes]];
+            for (cluster, at) in pair.iter_mut().zip([from, to]) {
+                ploop_core::drive::file::read_padded(file, at, cluster)?;
+            }
+            let [cluster, copy] = pair;
+            let there = file.len()? >= to + self.bytes as u64;
+            let mut done = if there && cluster == copy {
+                copy.len()
+            } else {
+                0
+            };
             while done < cluster.len() {
                 match file.write_at(to + done as u64, &cluster[done..])? {
                     0 => return Err(std::io::ErrorKind::WriteZero.into()),

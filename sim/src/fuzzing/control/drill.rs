@@ -64,6 +64,21 @@ struct Unmarked {
 
 impl Unmarked {
     fn check(&self, image: &[SimFile]) -> Result<(), Failure> {
+        let more = || Err(failure("in_use", "other bytes".to_owned()));
+        self.check_or(image, more)
+    }
+
+    /// After a fault what is done may look otherwise.
+    fn check_after_fault(&self, drill: &dyn Drill, image: &[SimFile]) -> Result<(), Failure> {
+        self.check_or(image, || drill.judge(&views(image), Stage::Done))
+    }
+
+    /// `done`: what it may be besides.
+    fn check_or(
+        &self,
+        image: &[SimFile],
+        done: impl Fn() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let view = image[self.file].view();
         if judge::mark(view)? == InUse::Dirty {
             return Ok(());
@@ -72,10 +87,10 @@ impl Unmarked {
         if found == self.first || found == self.last {
             return Ok(());
         }
-        Err(failure(
-            "in_use",
-            "no mark, but neither untouched nor done (I31)".to_owned(),
-        ))
+        done().map_err(|why| {
+            let message = format!("no mark, but neither untouched nor done (I31): {why}");
+            failure("in_use", message)
+        })
     }
 }
 
@@ -317,20 +332,25 @@ impl<'a> Ground<'a> {
     /// # Errors
     /// What was found.
     pub fn once(&mut self, files: &[SimFile]) -> Result<(), Failure> {
+        let unmarked = self.unmarked(files);
         let mut once = files.to_vec();
         let n = self.tape.choose(Kind::Crash, 60);
-        match self.tape.choose(Kind::Fault, 6) {
-            kind @ 3.. => {
-                let kind = FaultKind::ALL[kind as usize % 3];
-                let mut faults = FaultPlan::at(kind, 1 + n, 1);
+        match self
+            .tape
+            .choose(Kind::Fault, 2 * FaultKind::ALL.len() as u32) as usize
+        {
+            kind if kind < FaultKind::ALL.len() => {
+                let refusals = 1 + self.tape.choose(Kind::Fault, 3);
+                let mut faults = FaultPlan::at(FaultKind::ALL[kind], 1 + n, refusals);
                 let tried = self.attempt(&mut once, &mut faults, None);
-                self.judge_fault(&mut once, &tried.result)
+                self.stats.faults += faults.injected().total();
+                self.judge_fault(&mut once, &tried.result, unmarked.as_ref())
             }
             _ => {
                 let tried = self.attempt(&mut once, &mut FaultPlan::none(), Some(n));
                 if tried.lost {
                     self.stats.cuts += 1;
-                    return self.judge_cut(&once, n, None);
+                    return self.judge_cut(&once, n, unmarked.as_ref());
                 }
                 self.to_its_end(&mut once, Stage::Again).map(drop)
             }
@@ -347,6 +367,7 @@ impl<'a> Ground<'a> {
         kind: FaultKind,
         refusals: u32,
     ) -> Result<(), Failure> {
+        let unmarked = self.unmarked(files);
         for n in 1..MOST_CALLS {
             let mut failed = files.to_vec();
             let mut faults = FaultPlan::at(kind, n, refusals);
@@ -361,7 +382,7 @@ impl<'a> Ground<'a> {
                 };
             }
             self.stats.faults += faults.injected().total();
-            self.judge_fault(&mut failed, &tried.result)
+            self.judge_fault(&mut failed, &tried.result, unmarked.as_ref())
                 .map_err(|found| at(found, format!("{} at I/O {n}", kind.name())))?;
             if kind == FaultKind::Unsupported {
                 return Ok(());
@@ -377,6 +398,7 @@ impl<'a> Ground<'a> {
         &mut self,
         files: &mut [SimFile],
         result: &Result<(), ControlError>,
+        unmarked: Option<&Unmarked>,
     ) -> Result<(), Failure> {
         let stage = match result {
             Ok(()) => Stage::Done,
@@ -384,11 +406,11 @@ impl<'a> Ground<'a> {
         };
         self.drill.judge(&views(files), stage)?;
         self.every_image(files, |ground, image| {
-            ground.drill.judge(&views(image), stage)
+            ground.judge_after_fault(image, stage, unmarked)
         })?;
         if result.is_err() {
             for most in RETRY_CUTS {
-                self.cut_the_retry(files, most)?;
+                self.cut_the_retry(files, most, unmarked)?;
             }
             self.stats.retries += 1;
             self.to_its_end(files, Stage::Again)?;
@@ -396,8 +418,25 @@ impl<'a> Ground<'a> {
         Ok(())
     }
 
+    fn judge_after_fault(
+        &self,
+        image: &[SimFile],
+        stage: Stage,
+        unmarked: Option<&Unmarked>,
+    ) -> Result<(), Failure> {
+        self.drill.judge(&views(image), stage)?;
+        unmarked.map_or(Ok(()), |unmarked| {
+            unmarked.check_after_fault(self.drill, image)
+        })
+    }
+
     /// What a failed try left to be seen need not be durable, and the next one is cut.
-    fn cut_the_retry(&mut self, files: &[SimFile], most: u32) -> Result<(), Failure> {
+    fn cut_the_retry(
+        &mut self,
+        files: &[SimFile],
+        most: u32,
+        unmarked: Option<&Unmarked>,
+    ) -> Result<(), Failure> {
         let n = self.tape.choose(Kind::Crash, most);
         let mut cut = files.to_vec();
         let tried = self.attempt(&mut cut, &mut FaultPlan::none(), Some(n));
@@ -406,7 +445,7 @@ impl<'a> Ground<'a> {
         }
         self.stats.cuts += 1;
         self.every_image(&cut, |ground, image| {
-            ground.drill.judge(&views(image), Stage::Midway)
+            ground.judge_after_fault(image, Stage::Midway, unmarked)
         })
         .map_err(|found| at(found, format!("tried again, power cut in call {}", n + 1)))
     }

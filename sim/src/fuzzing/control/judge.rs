@@ -108,6 +108,26 @@ pub fn closed(view: View<'_>, name: &str) -> Result<(), Failure> {
     }
 }
 
+/// A file on its own is a disk of so many sectors.
+///
+/// # Errors
+/// It is not.
+pub fn size(view: View<'_>, raw: bool, sectors: u64) -> Result<(), Failure> {
+    let found = if raw {
+        view.len_sectors()
+    } else {
+        let header = Header::read(&Bytes(view));
+        header
+            .map_err(|why| failure("image", why.to_string()))?
+            .size_sectors
+    };
+    if found == sectors {
+        return Ok(());
+    }
+    let message = format!("{found} sectors, must be {sectors} (raw: {raw})");
+    Err(failure("size", message))
+}
+
 /// Compares what the stack shows with what it must.
 ///
 /// # Errors

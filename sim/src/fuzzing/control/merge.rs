@@ -165,9 +165,7 @@ impl Drill for Merge {
             (views[0], "lower", self.raw)
         };
         judge::content(&[view], raw, &self.old)?;
-        if raw && view.len_bytes() < size * 512 {
-            return Err(failure("size", "the raw file is too short".to_owned()));
-        }
+        judge::size(view, raw, size)?;
         if stage == Stage::Done && !raw {
             judge::closed(view, name)?;
         }

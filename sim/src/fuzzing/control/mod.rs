@@ -2,6 +2,7 @@
 
 pub mod bitmaps;
 pub mod compact;
+pub mod converting;
 pub mod draw;
 pub mod drill;
 pub mod grow;
@@ -9,6 +10,7 @@ pub mod judge;
 pub mod merge;
 pub mod repair;
 pub mod session;
+pub mod stack;
 
 pub use bitmaps::Bitmaps;
 pub use compact::{Compact, Index};
@@ -17,29 +19,60 @@ pub use grow::Grow;
 pub use merge::Merge;
 pub use repair::Repair;
 
+use crate::check::failure;
+use crate::disk::fault::FaultPlan;
+use crate::disk::{BlockingFile, Power, SimFile};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
+use ploop_core::control::files::ControlError;
+use ploop_core::drive::DeltaFile;
 
 /// Crash images of one cut.
 const IMAGES: u64 = 8;
 
-/// What a tape says: a session on a chain, or a damaged image, or slots that move.
+/// What a tape says: a session on a chain, or a damaged image, or slots that move, or what must be refused.
 ///
 /// # Errors
 /// What a checker found.
 pub fn run(tape: &mut Tape) -> Result<Stats, Failure> {
     fn once<D: Drill>(
-        (drill, files): (D, Vec<crate::disk::SimFile>),
+        (drill, files): (D, Vec<SimFile>),
         tape: &mut Tape,
     ) -> Result<Stats, Failure> {
         let mut ground = Ground::new(&drill, tape, IMAGES);
         ground.once(&files)?;
         Ok(ground.stats)
     }
-    match tape.choose(Kind::Op, 9) {
+    match tape.choose(Kind::Op, 11) {
+        10 => converting::run(tape),
+        9 => stack::run(tape),
         8 => once(Bitmaps::draw(tape), tape),
         7 => once(Index::draw(tape), tape),
         5 | 6 => once(Repair::draw(tape), tape),
         _ => session::run(tape),
+    }
+}
+
+/// Something that must be refused before it changes or syncs anything.
+fn no_calls(
+    files: &mut [SimFile],
+    tape: &mut Tape,
+    what: &str,
+    run: impl FnOnce(&[&dyn DeltaFile]) -> Result<(), ControlError>,
+) -> Result<(), Failure> {
+    let mut none = FaultPlan::none();
+    let power = Power::new(tape, &mut none, None);
+    let blocking: Vec<_> = files
+        .iter_mut()
+        .map(|file| BlockingFile::new(file, &power))
+        .collect();
+    let refs: Vec<&dyn DeltaFile> = blocking.iter().map(|file| file as _).collect();
+    let result = run(&refs);
+    match (&result, power.calls()) {
+        (Err(ControlError::Load(_) | ControlError::Refused { .. }), 0) => Ok(()),
+        (_, calls) => Err(failure(
+            "refused",
+            format!("{what}: {result:?} after {calls} calls"),
+        )),
     }
 }

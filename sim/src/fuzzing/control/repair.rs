@@ -3,13 +3,13 @@
 use super::compact::draw_image;
 use super::drill::{Drill, Stage};
 use super::grow::geometry;
-use super::judge;
+use super::{judge, no_calls};
 use crate::check::failure;
 use crate::disk::{SimFile, View};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
 use model::fsck::{Extension, fsck};
-use model::image::ImageBytes;
+use model::image::{Header, ImageBytes};
 use model::op::Value;
 use ploop_core::control::files::{ControlError, repair};
 use ploop_core::drive::DeltaFile;
@@ -27,6 +27,8 @@ pub struct Repair {
     v1: bool,
     /// Nothing was wrong with the mapping.
     sound: bool,
+    /// It is so damaged that it is refused, and not written.
+    refused: bool,
 }
 
 impl Repair {
@@ -55,7 +57,22 @@ impl Repair {
         }
         let mut header = false;
         let size = u32::from_le_bytes([bytes[36], bytes[37], bytes[38], bytes[39]]);
-        match tape.choose(Kind::Op, 8) {
+        let mut may_refuse = false;
+        match tape.choose(Kind::Op, 11) {
+            // m_Size: where the BAT ends, and in version 1 perhaps where data starts.
+            8.. => {
+                header = true;
+                let entries = drawn.entries as u32;
+                let wrong = match tape.choose(Kind::Arg, 4) {
+                    0 => tape.choose(Kind::Arg, entries),
+                    1 => entries + 1 + tape.choose(Kind::Arg, 20),
+                    2 => entries + 1 + tape.choose(Kind::Arg, 1500),
+                    _ => 1 << tape.choose(Kind::Arg, 32),
+                };
+                put(&mut bytes, 32, wrong);
+                // The BAT would not fit the file.
+                may_refuse = HEADER + 4 * u64::from(wrong) > bytes.len() as u64;
+            }
             // m_SizeInSectors: more than the BAT covers, or less.
             6 => {
                 header = true;
@@ -79,6 +96,8 @@ impl Repair {
             }
             _ => {}
         }
+        // Nothing says where data starts but what is wrong.
+        may_refuse |= header && bytes[48..52] == [0; 4];
         sound &= !header;
         let mut file = SimFile::new();
         file.reset_bytes(geometry(tape), &bytes);
@@ -88,6 +107,7 @@ impl Repair {
             cluster,
             v1: drawn.v1,
             sound,
+            refused: may_refuse && is_refused(&file, tape),
         };
         let start = drawn.start;
         damaged.readable = (0..slots.len() as u64)
@@ -115,6 +135,28 @@ impl Repair {
                 .collect(),
         )
     }
+
+    /// Each cluster that was readable is part of the disk.
+    fn reaches_all(&self, view: View<'_>) -> Result<(), Failure> {
+        let header = Header::read(&judge::Bytes(view));
+        let header = header.map_err(|why| failure("image", why.to_string()))?;
+        let last = self.readable.iter().rposition(Option::is_some);
+        let Some(last) = last.map(|last| last as u64) else {
+            return Ok(());
+        };
+        if last < header.bat_entries && last * self.cluster < header.size_sectors {
+            return Ok(());
+        }
+        let message = format!("cluster {last} was readable, and is no part of it: {header:?}");
+        Err(failure("content", message))
+    }
+}
+
+/// True if a repair refuses the file, and does not write to it.
+fn is_refused(file: &SimFile, tape: &mut Tape) -> bool {
+    let mut files = [file.clone()];
+    let repaired = |files: &[&dyn DeltaFile]| repair(files[0], "image").map(drop);
+    no_calls(&mut files, tape, "repair", repaired).is_ok()
 }
 
 fn put(bytes: &mut [u8], at: u64, word: u32) {
@@ -123,7 +165,10 @@ fn put(bytes: &mut [u8], at: u64, word: u32) {
 
 impl Drill for Repair {
     fn run(&self, files: &[&dyn DeltaFile]) -> Result<(), ControlError> {
-        let done = repair(files[0], "image")?;
+        let done = match repair(files[0], "image") {
+            Err(ControlError::Load(_)) if self.refused => return Ok(()),
+            done => done?,
+        };
         assert!(done.sound, "[sound] not sound, by its own words: {done:?}");
         Ok(())
     }
@@ -143,9 +188,10 @@ impl Drill for Repair {
                 ));
             }
         }
-        if stage == Stage::Midway {
+        if stage == Stage::Midway || self.refused {
             return Ok(());
         }
+        self.reaches_all(view)?;
         // A start of data that is too late, but possible, cannot be told from a right one.
         judge::writable_but(view, "image", self.header)?;
         let report = fsck(&judge::Bytes(view));

@@ -315,6 +315,8 @@ impl Drill for Step {
             }
             _ => return Ok(()),
         };
+        let taker = rest.len() - 1;
+        judge::size(rest[taker], raw && taker == 0, size)?;
         judge::content(&rest, raw, &expected)
     }
 }
