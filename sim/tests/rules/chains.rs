@@ -70,6 +70,20 @@ fn a_raw_base_without_a_byte_maps_nothing() {
     }
 }
 
+#[test]
+fn clusters_have_a_size() {
+    let picture = Picture {
+        cluster: 8,
+        entries: 4,
+        file: 16,
+        slots: &[],
+    };
+    let file = Sparse::image(picture);
+    file.put(28, &[0; 4]);
+    assert!(load::load(&file, "image").is_err(), "[open] clusters of 0");
+    assert!(load::inspect(&file, "image").is_err(), "[open] inspected");
+}
+
 /// A file that is gone.
 struct Gone;
 
