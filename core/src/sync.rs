@@ -1,7 +1,7 @@
 //! The one file that names the concurrency primitives, and the only one that knows which engine it is compiled for.
 //!
-//! * Built as `ploop-core`: `std`. Built as `ploop-core-loom` or `ploop-core-shuttle` (manifest-only packages of the
-//!   harness, same source): that engine's. `ploop-core` declares no such feature, so no build can turn a shipped device
+//! * Built as `ploop-core`: `std`. Built as `ploop-core-loom`, `ploop-core-shuttle` or `ploop-core-explore` (manifest-only
+//!   packages of the harness, same source): that engine's. `ploop-core` declares no such feature, so no build can turn a shipped device
 //!   into a mock.
 //! * Only what every engine models is offered: a mutex without poisoning and two atomics.
 //! * Every mutex has a label and a [`Rank`]. A thread holds at most two locks, in strictly rising rank; builds with
@@ -11,7 +11,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+#[cfg(not(any(feature = "loom", feature = "shuttle", feature = "explore")))]
 mod engine {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(super) use std::sync::{Mutex, MutexGuard};
@@ -31,6 +31,13 @@ mod engine {
     pub(super) use shuttle_engine::sync::{Mutex, MutexGuard};
     #[cfg(debug_assertions)]
     pub(super) use shuttle_engine::thread_local;
+}
+#[cfg(feature = "explore")]
+mod engine {
+    pub(super) use explore_engine::atomic::{AtomicBool, AtomicU64, Ordering};
+    #[cfg(debug_assertions)]
+    pub(super) use explore_engine::thread_local;
+    pub(super) use explore_engine::{Mutex, MutexGuard};
 }
 
 /// The order in which locks may be taken.

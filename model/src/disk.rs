@@ -271,6 +271,19 @@ impl Model {
         }
     }
 
+    /// Calls `f` with everything that may stand in each sector after a crash right now: sector by sector, in no order
+    /// within one, a value perhaps twice. For those who compare moments: the same calls, the same verdicts.
+    pub fn for_each_after_crash(&self, f: &mut dyn FnMut(u64, Value)) {
+        for (sector, (&initial, history)) in (0..).zip(self.initial.iter().zip(&self.sectors)) {
+            if history.is_untouched() {
+                f(sector, initial);
+            } else {
+                let survivors = history.survivors(self.flushed_to);
+                survivors.for_each(|value| f(sector, value));
+            }
+        }
+    }
+
     fn end_read(
         &mut self,
         op: Op,

@@ -4,6 +4,7 @@
 //! contestants take turns, and medians of the rounds' ratios are shown: what slows the machine slows all of them.
 
 mod crash_images;
+mod explore;
 mod image;
 mod locks;
 mod lookup;
@@ -49,6 +50,12 @@ pub struct Figures {
     pub crash_images_per_s: f64,
     /// Three tasks that take a lock ten times each.
     pub shuttle_schedules_per_s: f64,
+    /// The same under our explorer: executions, each of another trace.
+    pub explorer_executions_per_s: f64,
+    /// Two queues on one page of a device, with disk and model: executions.
+    pub explorer_device_executions_per_s: f64,
+    /// The same with every crash image at each moment.
+    pub explorer_crash_executions_per_s: f64,
     /// Look-up of a mapped cluster, in a working set of 64 pages of an image of a million clusters.
     pub lookup_ns: f64,
     /// The same anywhere in that image: mostly waiting for memory.
@@ -84,6 +91,7 @@ pub fn measure(meter: &Meter, effort: Duration) -> Figures {
     runs::measure(effort, &mut figures);
     crash_images::measure(effort, &mut figures);
     shuttle::measure(effort, &mut figures);
+    explore::measure(effort, &mut figures);
     lookup::measure(meter, effort, &mut figures);
     requests::measure(meter, effort, &mut figures);
     locks::measure(effort, &mut figures);

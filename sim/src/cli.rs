@@ -4,6 +4,7 @@
 mod args;
 mod bugs;
 mod explain;
+mod explore;
 mod json;
 mod merge;
 mod replay;
@@ -51,6 +52,7 @@ pub fn execute(
         Command::Replay(arguments) => replay::replay(&arguments, out),
         Command::Shrink(arguments) => shrink::shrink(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
+        Command::Explore(arguments) => explore::run(&arguments, out),
         Command::Scenario { files } => scenario::play(&files, out),
         Command::Bugs(arguments) => bugs::run(&arguments, out),
         Command::Bench { json, seconds } => bench::run(meter, seconds, json, out),

@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod disk;
 pub mod explain;
+pub mod explorer;
 pub mod fuzzing;
 pub mod profile;
 pub mod replay;

@@ -54,6 +54,24 @@ pub(super) fn write(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
             Some(30_000.0),
             "47,000",
         ),
+        rate(
+            "explorer, 3 tasks x 10 locks: executions/s",
+            f.explorer_executions_per_s,
+            Some(500_000.0),
+            "1,000,000",
+        ),
+        rate(
+            "  2 queues on a device with disk and model",
+            f.explorer_device_executions_per_s,
+            None,
+            "",
+        ),
+        rate(
+            "  with crash images at each moment",
+            f.explorer_crash_executions_per_s,
+            Some(100_000.0),
+            "",
+        ),
         most(
             "look-up of a mapped cluster, ns (64 pages of 1 M clusters)",
             f.lookup_ns,

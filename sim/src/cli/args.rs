@@ -42,6 +42,8 @@ pub(super) enum Command {
     Shrink(ShrinkArguments),
     /// Tells the story of a tape, as text or as a page with a picture
     Explain(ExplainArguments),
+    /// Explores small configurations: every inequivalent interleaving, every distinct crash image
+    Explore(ExploreArguments),
     /// Plays runs written as texts (see corpus/scenarios)
     Scenario {
         /// The files
@@ -145,19 +147,50 @@ pub(super) struct ExplainArguments {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(super) struct ExploreArguments {
+    /// Name of a configuration, or `all` [default: lists them]
+    pub(super) config: Option<String>,
+    /// Interleavings only, no crash images
+    #[arg(long)]
+    pub(super) bare: bool,
+    /// Stops after so many executions, and says that it is cut
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+    /// Only this schedule, as a failure tells it: the number of a task for each event
+    #[arg(long, value_name = "DIGITS", value_parser = schedule, requires = "config")]
+    pub(super) schedule: Option<Schedule>,
+    /// One line of JSON a configuration
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The number of a task for each event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Schedule(pub(super) Vec<u8>);
+
+#[derive(Args, Clone, Debug)]
 pub(super) struct BugsArguments {
-    /// Only this bug, by number or catalogue id
-    #[arg(long, value_name = "NNN|ID")]
-    only: Option<String>,
+    /// Only these bugs, by number or catalogue id
+    #[arg(long, value_name = "NNN|ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only the fixed dozen that CI looks for, each before one engine
+    #[arg(long, conflicts_with = "record")]
+    smoke: bool,
+    /// Write what is found into corpus/bugs (expected.json, MATRIX.md): from now on ten times as many schedules are red
+    #[arg(long)]
+    record: bool,
+    /// Writes a page with the matrix, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Time for each bug and engine, builds not counted
     #[arg(long, value_parser = duration, default_value = "60s")]
     budget: Duration,
-    /// sim, loom, shuttle, control, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
+    /// sim, loom, shuttle, control, rules, core, bundle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "sim,loom,shuttle,control"
+        default_value = "sim,loom,shuttle,control,rules,core,bundle"
     )]
     engines: Vec<String>,
     /// Threads of the simulator and of builds [default: one a core]
@@ -181,6 +214,9 @@ impl BugsArguments {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(bugs::Options {
             only: self.only.clone(),
+            smoke: self.smoke,
+            record: self.record,
+            html: self.html.clone(),
             budget: self.budget,
             engines,
             jobs: self.jobs.map_or(cores, usize::from),
@@ -232,6 +268,17 @@ fn number(text: &str) -> Result<u64, String> {
         None => text.parse(),
     };
     parsed.map_err(|error| error.to_string())
+}
+
+/// One digit a task.
+fn schedule(text: &str) -> Result<Schedule, String> {
+    let digits = text
+        .chars()
+        .map(|c| c.to_digit(8).ok_or_else(|| format!("{c:?} is no task")));
+    let tasks: Result<Vec<u32>, String> = digits.collect();
+    Ok(Schedule(
+        tasks?.into_iter().map(|task| task as u8).collect(),
+    ))
 }
 
 /// `A..B` or `A..=B`, not empty.
@@ -299,6 +346,12 @@ mod tests {
         ] {
             assert!(range(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn schedules_are_digits() {
+        assert_eq!(schedule("0120"), Ok(Schedule(vec![0, 1, 2, 0])));
+        assert!(schedule("018").is_err());
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! Each operation of the core is checked when it is handed out: it lies inside the file, only the top is changed, and
 //! nothing is changed before the in-use mark is durable (I21, I31). [`Disk::check_index`] is I26 and I27.
 
+use super::core::format::InUse;
+use super::core::units::{Level, Sectors};
+use super::core::{Buf, IoOp};
 use super::image::{BAT, Image, SECTOR, decode, encode, le32};
 use super::watch::{Cell, Cover, Ios};
-use crate::core::format::InUse;
-use crate::core::units::{Level, Sectors};
-use crate::core::{Buf, IoOp};
 use model::op::Value;
 
 /// Byte position of the in-use mark.
@@ -107,6 +107,15 @@ impl Disk {
             "{op:?} before the in-use mark is durable (I31)"
         );
         io
+    }
+
+    /// What a write or a copy puts into the sectors of the top.
+    pub(crate) fn values(&mut self, op: &IoOp, written: &dyn Fn(Buf, u64) -> Value) -> Vec<Value> {
+        let mut values = Vec::new();
+        if matches!(op, IoOp::Write { .. } | IoOp::Copy { .. }) {
+            self.for_each_sector(op, written, &mut |_, _, value| values.push(value));
+        }
+        values
     }
 
     /// Calls `f` for each data sector of the top that the operation sets.
@@ -339,6 +348,47 @@ pub(crate) fn first_part(op: &IoOp, keep: u64) -> Option<(IoOp, u64)> {
     sectors.0 = keep % sectors.0.max(1);
     let bytes = sectors.bytes();
     Some((part, bytes))
+}
+
+/// Which bytes of the top an I/O is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// They change: in flight, or in the end.
+    pub(crate) changes: bool,
+    /// It is handed out; else it ended.
+    pub(crate) begins: bool,
+    /// Something is durable now.
+    pub(crate) durable: bool,
+}
+
+impl Reach {
+    /// Of an operation that is handed out, or ended; `None`: nothing of the top.
+    pub(crate) fn of(op: &IoOp, top: Level, begins: bool) -> Option<Reach> {
+        let (from, to, changes, durable) = match op {
+            IoOp::ReadHole { .. } => return None,
+            // What it returns is decided when it ends.
+            IoOp::Read { level, .. } if begins || *level != top => return None,
+            IoOp::Read { at, len, .. } => (at.bytes(), at.after(*len).bytes(), false, false),
+            IoOp::Write { at, len, fua, .. } => {
+                (at.bytes(), at.after(*len).bytes(), true, *fua && !begins)
+            }
+            IoOp::Zero { at, len, .. }
+            | IoOp::PunchHole { at, len, .. }
+            | IoOp::Copy { to: at, len, .. } => (at.bytes(), at.after(*len).bytes(), true, false),
+            IoOp::WriteIndex { at, image, .. } => (*at, *at + image.len() as u64, true, false),
+            IoOp::SetLen { .. } => (0, u64::MAX, true, false),
+            IoOp::Sync { .. } => (0, u64::MAX, true, !begins),
+        };
+        Some(Reach {
+            from,
+            to,
+            changes,
+            begins,
+            durable,
+        })
+    }
 }
 
 /// See [`Disk::control`].

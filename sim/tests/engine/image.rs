@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::io;
 
-use crate::core::delta::LoadedDelta;
-use crate::core::drive::DeltaFile;
-use crate::core::format::Version;
-use crate::core::load;
-use crate::core::units::Sectors;
+use super::core::delta::LoadedDelta;
+use super::core::drive::DeltaFile;
+use super::core::format::Version;
+use super::core::load;
+use super::core::units::Sectors;
 use model::op::Value;
 
 /// Bytes of a sector.

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::atomics::AtomicUsize;
-use crate::core::VisibleMap;
-use crate::core::units::Clu;
+use super::Events;
+use super::atomics::AtomicUsize;
+use super::core::VisibleMap;
+use super::core::units::Clu;
 use model::op::{Kind, Op};
 
 #[derive(Debug)]
@@ -20,6 +21,7 @@ struct Slots {
     unmapped: Vec<AtomicBool>,
     /// The engine's own, if the map is watched: a place to switch threads.
     moment: Option<AtomicUsize>,
+    events: Events,
 }
 
 /// See the module. Clones are the same slots: plain memory of the test.
@@ -35,6 +37,7 @@ impl Kept {
             entries: (0..clusters).map(|_| AtomicU32::new(0)).collect(),
             unmapped: (0..clusters).map(|_| AtomicBool::new(false)).collect(),
             moment: watched.then(|| AtomicUsize::new(0)),
+            events: Events::new(),
         };
         Kept {
             slots: Arc::new(slots),
@@ -45,7 +48,10 @@ impl Kept {
     /// A request is about to go in.
     pub(crate) fn submitted(&self, op: Op) {
         if matches!(op.kind, Kind::Discard | Kind::WriteZeroes { .. }) {
-            for clu in self.clusters(op) {
+            let clusters = self.clusters(op);
+            let (from, to) = (clusters.start as u64, clusters.end as u64);
+            self.slots.events.slots(from, to, true);
+            for clu in clusters {
                 self.slots.unmapped[clu].store(true, Ordering::SeqCst);
             }
         }
@@ -64,7 +70,10 @@ impl Kept {
         if let Some(moment) = &self.slots.moment {
             moment.load(Ordering::SeqCst);
         }
-        for clu in self.clusters(op) {
+        let clusters = self.clusters(op);
+        let (from, to) = (clusters.start as u64, clusters.end as u64);
+        self.slots.events.slots(from, to, false);
+        for clu in clusters {
             let judged = !self.slots.unmapped[clu].load(Ordering::SeqCst);
             assert!(
                 !judged || self.get(Clu(clu as u32)) != 0,
@@ -79,6 +88,8 @@ impl VisibleMap for Kept {
         if let Some(moment) = &self.slots.moment {
             moment.fetch_add(1, Ordering::SeqCst);
         }
+        let at = u64::from(clu.0);
+        self.slots.events.slots(at, at + 1, true);
         self.slots.entries[clu.0 as usize].store(entry, Ordering::SeqCst);
     }
 

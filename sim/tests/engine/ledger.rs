@@ -1,13 +1,29 @@
 //! What stands beside a device: its disk, the model, the requests in flight. Everything here happens in one step of the
 //! engine, between two calls of the core.
 
+use super::core::{Buf, Failure, IoOp};
 use super::disk::Disk;
 use super::image::Image;
 use super::rig::{Io, Who};
 use super::trace::{self, Step};
-use crate::core::{Buf, Failure, IoOp};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
 use model::disk::{Model, OpId};
 use model::op::{End, Kind, Op, Value};
+
+/// Beyond the numbers of what an image holds from the start.
+const FIRST_WRITE: u32 = 1 << 20;
+
+/// Is told what happens to the top file.
+pub(crate) trait Shadow: Debug + Send {
+    /// An I/O was handed out. `values`: what it puts into sectors, for a write or a copy.
+    fn begin(&mut self, io: usize, op: &IoOp, values: &[Value]);
+    /// It ended well.
+    fn end(&mut self, io: usize, op: &IoOp);
+    /// The power could fail now.
+    fn judge(&mut self, model: &Model);
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -17,7 +33,10 @@ pub(crate) struct Ledger {
     pub(crate) requests: Vec<InFlight>,
     /// Ended requests, in order.
     pub(crate) ended: Vec<(Who, Result<(), Failure>)>,
-    writes: u32,
+    /// Writes submitted so far, by who did.
+    writes: BTreeMap<Who, u32>,
+    /// What a power cut could leave, image by image.
+    pub(crate) shadow: Option<Box<dyn Shadow>>,
     /// The clock, in milliseconds.
     pub(crate) now: u64,
     /// A failure was injected: requests may fail.
@@ -43,7 +62,8 @@ impl Ledger {
             model,
             requests: Vec::new(),
             ended: Vec::new(),
-            writes: 0,
+            writes: BTreeMap::new(),
+            shadow: None,
             now: 0,
             faults: false,
         }
@@ -51,10 +71,11 @@ impl Ledger {
 
     /// A request is about to go in.
     pub(crate) fn submit(&mut self, who: Who, op: Op) {
-        if matches!(op.kind, Kind::Write { .. }) {
-            self.writes += 1;
-        }
-        let id = self.model.submit(op, self.writes);
+        let write = match op.kind {
+            Kind::Write { .. } => self.number(who),
+            _ => 0,
+        };
+        let id = self.model.submit(op, write);
         let read = match op.kind {
             Kind::Read => vec![Value(u64::MAX); op.len as usize],
             _ => Vec::new(),
@@ -62,10 +83,26 @@ impl Ledger {
         self.requests.push(InFlight {
             who,
             op,
-            write: self.writes,
+            write,
             id,
             read,
         });
+    }
+
+    /// A number for a write that does not depend on what others submitted meanwhile.
+    fn number(&mut self, who: Who) -> u32 {
+        let count = self.writes.entry(who).or_default();
+        *count += 1;
+        FIRST_WRITE | u32::from(who.0) << 16 | u32::from(who.1) << 8 | *count
+    }
+
+    /// The request in flight of `who`.
+    pub(crate) fn request(&self, who: Who) -> Op {
+        let found = self.requests.iter().find(|request| request.who == who);
+        match found {
+            Some(request) => request.op,
+            None => panic!("{who:?} ended, but is not in flight (I33)"),
+        }
     }
 
     /// A request ended. Returns it.
@@ -97,6 +134,10 @@ impl Ledger {
     pub(crate) fn begin(&mut self, op: &IoOp) -> usize {
         let requests = &self.requests;
         let id = self.disk.begin(op, &|buf, i| written(requests, buf, i));
+        if let Some(shadow) = &mut self.shadow {
+            let values = self.disk.values(op, &|buf, i| written(requests, buf, i));
+            shadow.begin(id, op, &values);
+        }
         trace::note(Step::Begin(id, op.clone()));
         id
     }
@@ -121,6 +162,9 @@ impl Ledger {
     pub(crate) fn done(&mut self, io: &Io) {
         self.apply(&io.op);
         self.disk.end(io.id, &io.op, true, true);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.end(io.id, &io.op);
+        }
     }
 
     /// An I/O failed; it was carried out all the same, or not at all.
@@ -142,7 +186,10 @@ impl Ledger {
     }
 
     /// What a power cut could leave right now is legal.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.judge(&self.model);
+        }
         self.disk.check_index();
         for sector in 0..self.model.sectors() {
             self.disk.after_power_cut(sector, &mut |value| {

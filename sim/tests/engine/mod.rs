@@ -1,5 +1,6 @@
-//! The adapter between the core and the reference model, included by each engine's test binary. `crate::core` is that
-//! engine's build of the core; everything else is common.
+//! The adapter between the core and the reference model, included under each engine's module. `super::core` is that
+//! engine's build of the core, `super::atomics` its atomics, `super::Events` what it sees of the adapter itself; everything
+//! else is common.
 //!
 //! ```text
 //!   test ── model::op ──▶ Rig ──submit/complete/turn──▶ Device
@@ -10,11 +11,16 @@
 //! The engines run all their threads on one OS thread, so the rig's own `std` mutex is never contended; it is held for a
 //! few lines, and never across a call of the core.
 
+use super::{Events, atomics, core};
+
 pub(crate) mod closed;
+pub(crate) mod config;
 pub(crate) mod disk;
 pub(crate) mod image;
 pub(crate) mod kept;
-mod ledger;
+pub(crate) mod ledger;
 pub(crate) mod rig;
+pub(crate) mod seen;
 pub(crate) mod trace;
+pub(crate) mod unseen;
 pub(crate) mod watch;

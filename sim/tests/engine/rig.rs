@@ -9,16 +9,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Control, first_part};
-use super::image::Image;
-use super::kept::Kept;
-use super::ledger::Ledger;
-use super::trace::{self, Step};
-use crate::core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
-use crate::core::{
+use super::Events;
+use super::core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
+use super::core::{
     self as ploop, ActionKind, Actions, CloseError, ControlIo, Device, Failure, IoOp, Options,
     Origin, Outcome, Request, Ticket,
 };
+use super::disk::{Control, Reach, first_part};
+use super::image::Image;
+use super::kept::Kept;
+use super::ledger::{Ledger, Shadow};
+use super::trace::{self, Step};
 use model::op::{End, Kind, Op, Value};
 
 /// Queue and tag of a request.
@@ -37,6 +38,7 @@ pub(crate) struct Io {
 pub(crate) struct Rig {
     pub(crate) device: Device,
     kept: Kept,
+    events: Events,
     state: Mutex<Ledger>,
 }
 
@@ -71,8 +73,14 @@ impl Rig {
         Arc::new(Rig {
             device,
             kept,
+            events: Events::new(),
             state: Mutex::new(Ledger::new(image)),
         })
+    }
+
+    /// From now on `shadow` is told what happens to the top file. Before anything does.
+    pub(crate) fn cast(&self, shadow: Option<Box<dyn Shadow>>) {
+        self.state().shadow = shadow;
     }
 
     fn state(&self) -> MutexGuard<'_, Ledger> {
@@ -81,6 +89,8 @@ impl Rig {
 
     /// A request arrives.
     pub(crate) fn submit(&self, who: Who, op: Op) -> Vec<Io> {
+        let (from, to) = about(op);
+        self.events.submit(from, to);
         trace::note(Step::Submit(who, op));
         self.state().submit(who, op);
         self.kept.submitted(op);
@@ -89,6 +99,7 @@ impl Rig {
 
     /// An I/O is carried out, and its end delivered.
     pub(crate) fn done(&self, io: Io) -> Vec<Io> {
+        self.announce_io(&io.op, false);
         trace::note(Step::End(io.id, Outcome::Done));
         self.state().done(&io);
         self.call(|out| self.device.complete(io.ticket, Outcome::Done, out))
@@ -101,6 +112,7 @@ impl Rig {
 
     /// An I/O fails; all of it was done all the same, or nothing.
     pub(crate) fn fail_after(&self, io: Io, failure: Failure, applied: bool) -> Vec<Io> {
+        self.announce_io(&io.op, false);
         trace::note(Step::End(io.id, Outcome::Failed(failure)));
         self.state().failed(&io, applied);
         self.call(|out| {
@@ -115,6 +127,7 @@ impl Rig {
             return self.done(io);
         };
         let outcome = Outcome::Short { bytes };
+        self.announce_io(&io.op, false);
         trace::note(Step::End(io.id, outcome));
         self.state().short(&io, &part);
         self.call(|out| self.device.complete(io.ticket, outcome, out))
@@ -166,24 +179,39 @@ impl Rig {
     fn call(&self, f: impl FnOnce(&mut Actions)) -> Vec<Io> {
         let mut out = Actions::new();
         f(&mut out);
-        let mut state = self.state();
         let mut list = Vec::new();
         for action in out.drain() {
             match action.kind {
                 ActionKind::Io { ticket, op } => {
-                    let id = state.begin(&op);
+                    self.announce_io(&op, true);
+                    let id = self.state().begin(&op);
                     list.push(Io { id, op, ticket });
                 }
                 ActionKind::Finish { tag, outcome } => {
-                    let op = state.finish((action.queue.0, tag.0), outcome);
+                    let who = (action.queue.0, tag.0);
+                    let op = self.state().request(who);
+                    let (from, to) = about(op);
+                    self.events.finish(from, to);
+                    let op = self.state().finish(who, outcome);
                     if outcome.is_ok() {
                         self.kept.acknowledged(op);
                     }
                 }
             }
+            self.state().check();
         }
-        state.check();
+        if list.is_empty() {
+            self.state().check();
+        }
         list
+    }
+
+    /// The disk is about to hear of an I/O: that it is handed out (`begins`), or that it ended.
+    fn announce_io(&self, op: &IoOp, begins: bool) {
+        let top = Level((self.device.geometry().levels - 1) as u8);
+        if let Some(reach) = Reach::of(op, top, begins) {
+            self.events.file(reach);
+        }
     }
 
     /// Carries everything out that is in `pool` and what follows from it, until nothing does. `last`: the newest first.
@@ -274,6 +302,8 @@ impl Rig {
     /// Closes a drained device. `None`: it is not quiesced.
     pub(crate) fn close(&self) -> Option<Result<(), CloseError>> {
         trace::note(Step::Call("close"));
+        // What the control plane does is no ticket's I/O: it has its own checks.
+        self.cast(None);
         let quiesced = self.device.try_quiesce()?;
         let closed = quiesced.close(&mut Top(self));
         let mut out = Actions::new();
@@ -319,6 +349,14 @@ impl Rig {
         if let Err(violation) = state.model.complete(id, End::Ok, &seen) {
             panic!("after the close: {violation}");
         }
+    }
+}
+
+/// The guest sectors that an operation is about.
+fn about(op: Op) -> (u64, u64) {
+    match op.kind {
+        Kind::Flush | Kind::Write { preflush: true, .. } => (0, u64::MAX),
+        _ => (op.start, op.start + op.len),
     }
 }
 

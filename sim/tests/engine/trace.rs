@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use crate::core::{IoOp, Outcome};
+use super::core::{IoOp, Outcome};
 use model::op::Op;
 
 /// One event between the test and the device.
@@ -12,7 +12,7 @@ pub(crate) enum Step {
     /// A request goes in (queue, tag).
     Submit((u16, u16), Op),
     /// A request ended.
-    Finish((u16, u16), Result<(), crate::core::Failure>),
+    Finish((u16, u16), Result<(), super::core::Failure>),
     /// An I/O came out.
     Begin(usize, IoOp),
     /// An I/O's end goes in.

@@ -5,6 +5,7 @@
 //! by one, and checks (see `engine::rig`): exactly one end for each request, all structural invariants, the content, what
 //! a power cut could have left at any time, the index on the disk after a flush, a clean close.
 
+use engine::unseen::Events;
 use loom::sync::atomic as atomics;
 use ploop_core_loom as core;
 

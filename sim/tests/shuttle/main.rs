@@ -8,6 +8,7 @@
 //! A failure writes its schedule to a file and says where: `SIM_SHUTTLE_REPLAY=<file> cargo test -p sim --test shuttle
 //! <test>` runs it again (with `-- --nocapture` and `SHUTTLE_CAPTURE_BACKTRACE=1` for more).
 
+use engine::unseen::Events;
 use ploop_core_shuttle as core;
 use shuttle::sync::atomic as atomics;
 

@@ -71,8 +71,10 @@ impl Manifest {
 }
 
 /// Our own packages.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
+    "explore-sync",
     "ploop-core",
+    "ploop-core-explore",
     "ploop-core-loom",
     "ploop-core-shuttle",
     "model",
@@ -90,9 +92,12 @@ const KNOWS: &[(&str, &[&str], &[&str])] = &[
     ("model/Cargo.toml", &[], &[]),
     (
         "sim/Cargo.toml",
-        &["ploop-core", "model"],
+        &["explore-sync", "ploop-core", "ploop-core-explore", "model"],
         &["ploop-core-loom", "ploop-core-shuttle"],
     ),
+    // The explorer itself: it knows nobody, its core knows it as its engine.
+    ("sim/engines/explore-sync/Cargo.toml", &[], &[]),
+    ("sim/engines/explore/Cargo.toml", &[], &[]),
     ("sim/engines/loom/Cargo.toml", &[], &[]),
     ("sim/engines/shuttle/Cargo.toml", &[], &[]),
     ("fuzz/Cargo.toml", &["sim", "ublk-frontend"], &[]),

@@ -130,7 +130,7 @@ fn packages_know_only_whom_they_may() {
 fn engine_packages_are_the_core() {
     let core = manifest("core/Cargo.toml");
     none(crates::core(&core));
-    for engine in ["loom", "shuttle"] {
+    for engine in ["explore", "loom", "shuttle"] {
         let path = format!("sim/engines/{engine}/Cargo.toml");
         none(crates::engine(&manifest(&path), &core, engine));
     }
