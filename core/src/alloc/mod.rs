@@ -13,6 +13,7 @@ pub(crate) mod tail;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::format::Layout;
+use crate::format::extension::place_from;
 use crate::request::work::Segment;
 use crate::sync::{Mutex, Rank};
 use crate::units::{DstClu, Sectors};
@@ -86,6 +87,7 @@ impl Alloc {
                 ragged,
                 reached: hosts,
                 extending: None,
+                starves: false,
                 waiting: VecDeque::new(),
             },
         };
@@ -116,6 +118,9 @@ impl Alloc {
             .entry_of(DstClu(state.tail.hosts.max(host)))
             .is_none()
         {
+            return Reserve::Full(segment);
+        }
+        if state.tail.starves && segment.kind.is_promotion() {
             return Reserve::Full(segment);
         }
         state.tail.waiting.push_back(segment);
@@ -179,6 +184,7 @@ impl Alloc {
             "an extension ended that was not under way"
         );
         state.tail.extending = None;
+        state.tail.starves = false;
         let first = state.tail.hosts + u32::from(state.tail.ragged.is_some());
         for host in first..hosts {
             if !state.used.get(host) {
@@ -200,10 +206,34 @@ impl Alloc {
         Some(least)
     }
 
+    /// The extension under way is going to wait for space. Promotions do not wait with it: they are returned. False: nobody is
+    /// left, and the extension is over.
+    pub(crate) fn extend_starves(&self) -> (Vec<Segment>, bool) {
+        let mut state = self.state.lock();
+        let waiting = std::mem::take(&mut state.tail.waiting);
+        let mut promotions = Vec::new();
+        let mut others = VecDeque::new();
+        for segment in waiting {
+            if segment.kind.is_promotion() {
+                promotions.push(segment);
+            } else {
+                others.push_back(segment);
+            }
+        }
+        let left = !others.is_empty();
+        state.tail.waiting = others;
+        state.tail.starves = left;
+        if !left {
+            state.tail.extending = None;
+        }
+        (promotions, left)
+    }
+
     /// The extension under way failed. Returns whoever waited.
     pub(crate) fn extend_failed(&self) -> VecDeque<Segment> {
         let mut state = self.state.lock();
         state.tail.extending = None;
+        state.tail.starves = false;
         std::mem::take(&mut state.tail.waiting)
     }
 
@@ -293,6 +323,11 @@ impl Alloc {
             end = last;
         }
         DstClu(end)
+    }
+
+    /// Where an extension may be written that comes behind everything but `others`.
+    pub(crate) fn extension_place(&self, others: &[DstClu]) -> DstClu {
+        place_from(&self.layout, self.end_without(others))
     }
 
     /// The length that the file must have for what is not free, `others` (sorted) not counted.

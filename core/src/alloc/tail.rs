@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Idle ──reserve finds nothing──▶ Extending(to) ──done──▶ Idle, new clusters are free: zero After(next sync)
+//!                                        │  └─waits for space: promotions fail, the others wait
 //!                                        └──failed──▶ Idle, whoever waited fails (or a smaller extension is tried)
 //! ```
 
@@ -22,6 +23,8 @@ pub(crate) struct Tail {
     pub(crate) reached: u32,
     /// An extension to this many hosts is under way.
     pub(crate) extending: Option<u32>,
+    /// It waits for space: promotions do not wait with it.
+    pub(crate) starves: bool,
     /// Makers of mappings that wait for it; each holds its cluster.
     pub(crate) waiting: VecDeque<Segment>,
 }

@@ -69,7 +69,7 @@ impl Device {
     }
 
     fn write_run(&self, plan: &Plan<'_>, io: &mut dyn ControlIo) -> Result<Sector, Failure> {
-        let first = self.alloc.end_without(&self.cbt.found);
+        let first = self.alloc.extension_place(&self.cbt.found);
         let start = self.alloc.sector(first);
         let at = plan.write(start, |at, piece| io.write(at.bytes(), piece))?;
         for &old in self.cbt.found.iter().filter(|old| **old < first) {

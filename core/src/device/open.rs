@@ -9,7 +9,7 @@ use crate::cluster::lock::{ClusterLocks, SHADOWS};
 use crate::delta::{Body, Expanded, ExtensionState, LoadedDelta, chain};
 use crate::device::options::{OpenError, Options, WriteBack, check_granule};
 use crate::device::{Device, Geometry, recover};
-use crate::format::{Layout, Version};
+use crate::format::{Header, Layout, Version};
 use crate::request::cbt::Cbt;
 use crate::request::flush::Flushes;
 use crate::request::mark::Mark;
@@ -163,6 +163,15 @@ fn raw_layout(file_len: u64) -> Layout {
     }
 }
 
+/// The header as the first write makes it, but for the mark.
+fn header_to_write(image: &Expanded) -> Header {
+    let mut header = image.header;
+    if image.extension_astray {
+        header.ext_off = Sector(0);
+    }
+    header
+}
+
 /// A page's part of the merged map: for each guest cluster the newest delta that has it.
 fn load_page(id: PageId, table: &Table, chain: &[LoadedDelta]) -> MdPage {
     let (first, count) = table.entries_of(id);
@@ -185,7 +194,7 @@ fn load_page(id: PageId, table: &Table, chain: &[LoadedDelta]) -> MdPage {
     let image: Option<&Expanded> = chain.last().and_then(LoadedDelta::expanded);
     let header = image.filter(|_| id.0 == 0).map(|image| {
         Box::new(HeaderCopy {
-            bytes: image.header.to_bytes(),
+            bytes: header_to_write(image).to_bytes(),
             first: 0,
             latest: 0,
             riding: None,

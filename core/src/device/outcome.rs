@@ -86,6 +86,10 @@ impl Device {
             | Work::Punch { .. } => {
                 self.failed(work, Failure::Io, out);
             }
+            // A promotion is nobody's write: the guest must not wait for it where it would not wait without.
+            Work::Base { ref segment, .. } if segment.kind.is_promotion() => {
+                self.failed(work, Failure::NoSpace, out);
+            }
             Work::Data { .. } | Work::Base { .. } => self.starve(Starving::Io(work), out),
             Work::Extend { hosts } => self.extension_starves(hosts, out),
             Work::Index { page } => {

@@ -13,8 +13,8 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::format::DirtyBitmap;
-use crate::units::Sector;
+use crate::format::{DirtyBitmap, Layout};
+use crate::units::{DstClu, Sector};
 
 /// First eight bytes of an extension's cluster.
 pub const MAGIC: u64 = 0xAB23_4CEF_23DC_EA87;
@@ -67,6 +67,16 @@ pub struct BitmapHead {
 pub fn l1_entries(size: u64, granularity: u32, cluster_bytes: u64) -> u64 {
     size.div_ceil(u64::from(granularity))
         .div_ceil(cluster_bytes * 8)
+}
+
+/// The first cluster from this one on where a [`Plan`] may be written. In an L1 table 1 means "all dirty": what begins at
+/// sector 1, which needs clusters of one sector, cannot be named.
+#[must_use]
+pub fn place_from(layout: &Layout, first: DstClu) -> DstClu {
+    match layout.host_sector(first) {
+        Sector(0 | 1) => DstClu(first.0 + 1),
+        _ => first,
+    }
 }
 
 /// Most bitmaps of an image that are kept, and most bits of all of them: what a file may cost in memory.

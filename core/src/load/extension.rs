@@ -33,6 +33,8 @@ pub(super) struct Found {
     /// Its clusters, sorted.
     pub(super) reserved: Vec<DstClu>,
     pub(super) bitmaps: Vec<DirtyBitmap>,
+    /// A part of it is behind the end of the file, or in a guest's cluster.
+    pub(super) astray: bool,
 }
 
 /// Reads the extension of an image whose BAT is in `used`; adds its clusters there.
@@ -56,6 +58,7 @@ pub(super) fn read(
         report,
         reserved: Vec::new(),
         damage: None,
+        astray: false,
         unknown: None,
         foreign: None,
         tables: Vec::new(),
@@ -63,13 +66,14 @@ pub(super) fn read(
     };
     reader.cluster()?;
     let bitmaps = reader.bitmaps()?;
-    let state = reader.state();
+    let (state, astray) = (reader.state(), reader.astray);
     let mut reserved = reader.reserved;
     reserved.sort_unstable();
     Ok(Found {
         state,
         reserved,
         bitmaps,
+        astray,
     })
 }
 
@@ -82,6 +86,7 @@ struct Reader<'a> {
     report: &'a mut Report,
     reserved: Vec<DstClu>,
     damage: Option<Problem>,
+    astray: bool,
     /// An unknown feature that is necessary, and one that is not.
     unknown: Option<u64>,
     foreign: Option<u64>,
@@ -136,6 +141,8 @@ impl Reader<'_> {
             let free = self.plausible(start) && !self.used.touches(start);
             if free && self.used.claim(start).is_ok() {
                 self.reserved.push(DstClu(host));
+            } else {
+                self.astray = true;
             }
         }
     }
@@ -146,6 +153,7 @@ impl Reader<'_> {
             self.damaged(Field::ExtensionOffset, at.0, Rule::ExtensionInFile);
         }
         if !self.plausible(at) {
+            self.astray = true;
             return Ok(());
         }
         if self.layout.host_at(at).is_none() {
@@ -406,6 +414,8 @@ impl Reader<'_> {
         }
         if self.plausible(at) {
             self.reserve(at);
+        } else {
+            self.astray = true;
         }
     }
 }

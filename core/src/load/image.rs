@@ -54,6 +54,7 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
         state: extension,
         reserved,
         bitmaps,
+        astray,
     } = extension::read(file, file_len, &header, &layout, &mut used, report)?;
     Ok(Read {
         file_len,
@@ -65,6 +66,7 @@ pub(super) fn read(file: &dyn DeltaFile, report: &mut Report) -> Result<Read, St
             bat_slack,
             reserved,
             extension,
+            extension_astray: astray,
             settled: !header.is_dirty(),
             bitmaps,
         },

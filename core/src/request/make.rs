@@ -182,7 +182,16 @@ impl Device {
                 mark!(ExtensionReduced);
                 self.issue(Work::Extend { hosts }, out);
             }
-            None => self.starve(Starving::Io(Work::Extend { hosts }), out),
+            None => {
+                let (promoted, left) = self.alloc.extend_starves();
+                for segment in promoted {
+                    out.backlog
+                        .push_back(Resume::MakeFailed(segment, Failure::NoSpace));
+                }
+                if left {
+                    self.starve(Starving::Io(Work::Extend { hosts }), out);
+                }
+            }
         }
     }
 

@@ -33,6 +33,11 @@ pub(crate) enum SegmentKind {
 }
 
 impl SegmentKind {
+    /// True for a copy that no guest asked for.
+    pub(crate) fn is_promotion(self) -> bool {
+        matches!(self, SegmentKind::Promote { .. })
+    }
+
     /// True if the guest may see something else afterwards.
     pub(crate) fn changes_content(self) -> bool {
         !matches!(self, SegmentKind::Read | SegmentKind::Promote { .. })

@@ -1,4 +1,4 @@
-//! loom, shuttle and the control plane's drills before a patched core: tests of `sim`, run one after another, their output read.
+//! Engines that are tests: loom, shuttle, drills, rules, before a patched core. Run one after another, their output read.
 
 use super::patch::Expected;
 use super::tree::{Tree, build};
@@ -20,7 +20,7 @@ pub(super) fn run(
     command
         .args(filters)
         .args(["--test-threads=1", "--nocapture"])
-        .current_dir(tree.folder().join("sim"));
+        .current_dir(tree.folder().join(house(engine).1));
     let ended = process::run(&mut command, Some(options.budget))
         .map_err(|error| Trouble::Engine(format!("the tests cannot be run: {error}")))?;
     let failures = failures(&ended.output);
@@ -38,34 +38,43 @@ pub(super) fn run(
     };
     for failure in failures {
         let named = expected.is_some_and(|expected| expected.is_in(failure.output));
-        if named && verdict.found.is_none() {
-            verdict.runs = failure.schedules();
-            verdict.found = Some(failure.name.to_owned());
-        } else {
-            verdict.other(failure.name, failure.message());
+        match (named, &verdict.found) {
+            (false, _) => verdict.other(failure.name, failure.message()),
+            (true, Some(_)) => {}
+            (true, None) => {
+                verdict.schedules.extend(failure.schedules());
+                verdict.found = Some(failure.name.to_owned());
+            }
         }
     }
     Ok(verdict)
 }
 
+/// Package, folder and test target.
+fn house(engine: Engine) -> (&'static str, &'static str, &'static str) {
+    match engine {
+        Engine::Core => ("ploop-core", "core", "ploop_core"),
+        Engine::Bundle => ("ublk-frontend", "ublk-frontend", "ublk_frontend"),
+        engine => ("sim", "sim", engine.name()),
+    }
+}
+
 /// Builds an explorer's tests. Returns the program.
 fn build_tests(tree: &Tree, engine: Engine) -> Result<PathBuf, Trouble> {
     let mut cargo = tree.cargo();
-    cargo.args([
-        "test",
-        "-p",
-        "sim",
-        "--test",
-        engine.name(),
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ]);
+    let (package, _, target) = house(engine);
+    cargo.args(["test", "-p", package]);
+    match package {
+        "sim" => cargo.args(["--test", target]),
+        _ => cargo.arg("--lib"),
+    };
+    cargo.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = build(&mut cargo)?;
     let program = output
         .lines()
         .filter(|line| line.starts_with('{'))
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == engine.name())
+        .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     program.ok_or_else(|| {
         Trouble::Build(format!(

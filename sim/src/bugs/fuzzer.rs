@@ -59,6 +59,7 @@ pub(super) fn run(
         };
         if expected.is_some_and(|expected| expected.is_in(message)) {
             verdict.found = Some(first_line(message));
+            verdict.schedules = vec![runs];
             break;
         }
         verdict.other("panic", first_line(message));

@@ -3,6 +3,7 @@
 //!
 //! * `Id` is the catalogue's, `Origin`, `Mistake`, `Steps` and `Violates` are for people.
 //! * `Checker: ENGINE NAME ["TEXT"]` names the checker that must fire on an engine. With a text, its message must contain it.
+//!   Several lines for one engine: any of them.
 //! * `Test: ENGINE FILTER` restricts an explorer to the tests whose names contain the filter. Several lines add up.
 
 use super::Engine;
@@ -11,33 +12,45 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A checker that must fire.
+/// A checker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Expected {
-    /// Its name.
-    pub(super) name: String,
+struct Named {
+    name: String,
     /// What its message contains.
-    pub(super) text: Option<String>,
+    text: Option<String>,
 }
+
+/// The checkers of which one must fire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Expected(Vec<Named>);
 
 impl Expected {
     /// True for a failure of the checker `name` that says `message`.
     pub(super) fn is(&self, name: &str, message: &str) -> bool {
-        self.name == name && self.text.as_ref().is_none_or(|text| message.contains(text))
+        let is = |named: &Named| {
+            named.name == name
+                && named
+                    .text
+                    .as_ref()
+                    .is_none_or(|text| message.contains(text))
+        };
+        self.0.iter().any(is)
     }
 
     /// True for output that has no fields: it must contain the text, or else the name in brackets.
     pub(super) fn is_in(&self, output: &str) -> bool {
-        match &self.text {
+        let is = |named: &Named| match &named.text {
             Some(text) => output.contains(text),
-            None => output.contains(&format!("[{}]", self.name)),
-        }
+            None => output.contains(&format!("[{}]", named.name)),
+        };
+        self.0.iter().any(is)
     }
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        let names: Vec<&str> = self.0.iter().map(|named| named.name.as_str()).collect();
+        f.write_str(&names.join(" or "))
     }
 }
 
@@ -50,7 +63,7 @@ pub(super) struct Patch {
     pub(super) name: String,
     /// The catalogue's id.
     pub(super) id: String,
-    checkers: Vec<(Engine, Expected)>,
+    checkers: Vec<(Engine, Named)>,
     tests: Vec<(Engine, String)>,
     /// The whole file.
     pub(super) text: String,
@@ -137,12 +150,11 @@ impl Patch {
         number || self.id.eq_ignore_ascii_case(name)
     }
 
-    /// The checker that must fire on this engine, if the patch names one. The control names none.
+    /// The checkers of which one must fire on this engine, if the patch names any. The control names none.
     pub(super) fn checker(&self, engine: Engine) -> Option<Expected> {
-        let found = self.checkers.iter().find(|(of, _)| *of == engine);
-        found
-            .filter(|_| !self.is_control())
-            .map(|(_, expected)| expected.clone())
+        let own = self.checkers.iter().filter(|(of, _)| *of == engine);
+        let own: Vec<Named> = own.map(|(_, named)| named.clone()).collect();
+        (!own.is_empty() && !self.is_control()).then_some(Expected(own))
     }
 
     /// True if it names a checker of this engine.
@@ -158,7 +170,7 @@ impl Patch {
 }
 
 /// `ENGINE NAME ["TEXT"]`.
-fn checker(value: &str) -> Result<(Engine, Expected), String> {
+fn checker(value: &str) -> Result<(Engine, Named), String> {
     let (engine, rest) = value
         .split_once(' ')
         .ok_or("Checker: ENGINE NAME [\"TEXT\"]")?;
@@ -170,7 +182,7 @@ fn checker(value: &str) -> Result<(Engine, Expected), String> {
     if name.is_empty() {
         return Err("a checker without a name".to_owned());
     }
-    Ok((engine.parse()?, Expected { name, text }))
+    Ok((engine.parse()?, Named { name, text }))
 }
 
 /// All patches of a folder, by number.

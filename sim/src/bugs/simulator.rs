@@ -6,14 +6,15 @@ use super::patch::Expected;
 use super::tree::Tree;
 use super::{Options, Small, Trouble, Verdict, process};
 use serde::Deserialize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Profiles, and how much of a round each gets.
-const PROFILES: [(&str, u32); 3] = [("tiny", 1), ("default", 1), ("faults", 1)];
-/// Of the whole budget, a slice is at most one part in so many.
-const SLICES: u32 = 12;
+/// Profiles, and how many runs of the first round each gets. Each round has twice as many as the one before.
+const PROFILES: [(&str, u64); 3] = [("tiny", 4000), ("default", 500), ("faults", 500)];
+/// Bases of seeds: so many times a bug is looked for, if it is found.
+const BASES: u64 = 3;
 
 /// What we read of the line that `sim run --json` ends with.
 #[derive(Debug, Deserialize)]
@@ -39,58 +40,99 @@ pub(super) fn run(
     let simulator = tree.build_simulator()?;
     let started = Instant::now();
     let mut verdict = Verdict::default();
+    let mut search = Search {
+        tree,
+        simulator: &simulator,
+        expected,
+        until: started + options.budget,
+        verdict: &mut verdict,
+        runs: 0,
+    };
     let mut runs = 0;
-    let mut next = [0u64; PROFILES.len()];
-    'rounds: loop {
-        for (at, (profile, share)) in PROFILES.iter().enumerate() {
-            let left = options.budget.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                break 'rounds;
-            }
-            let slice = (options.budget / SLICES * *share).clamp(
-                Duration::from_millis(200),
-                left.max(Duration::from_millis(200)),
-            );
-            let line = campaign(tree, &simulator, profile, next[at], slice, options.jobs)?;
-            runs += line.runs;
-            verdict.cpu_seconds += line.cpu_seconds;
-            next[at] += line.runs + 1;
-            let Some(failed) = line.failure else { continue };
-            // The summary counts the runs before it.
-            runs += 1;
-            next[at] = next[at].max(failed.seed + 1);
-            let message = first_line(&failed.message);
-            let named =
-                expected.is_some_and(|expected| expected.is(&failed.checker, &failed.message));
-            if named {
-                verdict.found = Some(message);
-                verdict.small = failed.tape.and_then(|tape| shrink(tree, &simulator, &tape));
-                break 'rounds;
-            }
-            verdict.other(&failed.checker, message);
-            if expected.is_none() {
-                break 'rounds;
-            }
+    for base in 0..BASES {
+        let tape = match search.from(base << 40)? {
+            Some(tape) => tape,
+            None => break,
+        };
+        let found = search.runs - runs;
+        search.verdict.schedules.push(found);
+        runs = search.runs;
+        if base == 0 {
+            search.verdict.small = tape.and_then(|tape| shrink(tree, &simulator, &tape));
         }
     }
-    verdict.runs = Some(runs);
+    let all = search.runs;
+    verdict.runs = Some(all);
+    // Of one search, as the schedules are.
+    verdict.cpu_seconds /= (verdict.schedules.len() as f64).max(1.0);
     Ok(verdict)
+}
+
+/// Looks for a bug.
+struct Search<'a> {
+    tree: &'a Tree,
+    simulator: &'a Path,
+    expected: Option<&'a Expected>,
+    until: Instant,
+    verdict: &'a mut Verdict,
+    runs: u64,
+}
+
+impl Search<'_> {
+    /// From this seed on. `None`: it was not found in time; else the tape, if there is one. The runs are a function of the
+    /// seed alone.
+    fn from(&mut self, base: u64) -> Result<Option<Option<PathBuf>>, Trouble> {
+        let mut next = [base; PROFILES.len()];
+        let mut round = 1;
+        loop {
+            for (at, (profile, share)) in PROFILES.iter().enumerate() {
+                let end = next[at] + share * round;
+                while next[at] < end {
+                    let left = self.until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Ok(None);
+                    }
+                    let seeds = next[at]..end;
+                    let line = campaign(self.tree, self.simulator, profile, seeds, left)?;
+                    self.verdict.cpu_seconds += line.cpu_seconds;
+                    let Some(failed) = line.failure else {
+                        self.runs += line.runs;
+                        next[at] += line.runs.max(1);
+                        continue;
+                    };
+                    self.runs += failed.seed + 1 - next[at];
+                    next[at] = failed.seed + 1;
+                    let message = first_line(&failed.message);
+                    let expected = self.expected;
+                    if expected.is_some_and(|named| named.is(&failed.checker, &failed.message)) {
+                        self.verdict.found.get_or_insert(message);
+                        return Ok(Some(failed.tape));
+                    }
+                    self.verdict.other(&failed.checker, message);
+                    if expected.is_none() {
+                        return Ok(None);
+                    }
+                }
+            }
+            round *= 2;
+        }
+    }
 }
 
 fn campaign(
     tree: &Tree,
     simulator: &Path,
     profile: &str,
-    from: u64,
+    seeds: Range<u64>,
     time: Duration,
-    jobs: usize,
 ) -> Result<Line, Trouble> {
     let mut command = Command::new(simulator);
     command
         .args(["run", "--json", "--profile", profile])
-        .args(["--seeds", &format!("{from}..{}", from + (1 << 40))])
-        .args(["--time", &format!("{}ms", time.as_millis())])
-        .args(["--jobs", &jobs.to_string()])
+        .args(["--seeds", &format!("{}..{}", seeds.start, seeds.end)])
+        .args(["--time", &format!("{}ms", time.as_millis().max(1))])
+        // One thread: the first failing seed is the lowest.
+        .args(["--jobs", "1"])
         .arg("--out")
         .arg(tree.scratch())
         .current_dir(tree.folder());

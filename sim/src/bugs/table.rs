@@ -16,10 +16,12 @@ struct JsonRow<'a> {
 #[derive(Serialize)]
 struct JsonCell<'a> {
     engine: &'a str,
-    checker: Option<&'a str>,
+    checker: Option<String>,
     found: bool,
     message: Option<&'a str>,
     schedules: Option<u64>,
+    /// If there are more than ten times as many schedules as these: what was recorded.
+    recorded: Option<u64>,
     cpu_seconds: f64,
     others: &'a [Other],
     trouble: Option<String>,
@@ -89,6 +91,13 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
                 small.output
             )?;
         }
+        if let Some(then) = cell.outgrown {
+            writeln!(
+                out,
+                "{:17}more than ten times as many schedules as recorded: {then}",
+                ""
+            )?;
+        }
         let others = cell
             .result
             .as_ref()
@@ -110,9 +119,10 @@ fn describe(cell: &Cell) -> String {
         Ok(verdict) => verdict,
         Err(trouble) => return trouble.to_string(),
     };
-    let runs = verdict
-        .runs
-        .map_or(String::new(), |runs| format!("{runs} schedules, "));
+    let runs = match (verdict.median(), verdict.runs) {
+        (Some(runs), _) | (None, Some(runs)) => format!("{runs} schedules, "),
+        (None, None) => String::new(),
+    };
     let cached = if cell.cached { " (known)" } else { "" };
     match (&verdict.found, &cell.expected) {
         (Some(message), Some(expected)) => {
@@ -135,13 +145,11 @@ fn json(row: &Row) -> JsonRow<'_> {
         let verdict = cell.result.as_ref().ok();
         JsonCell {
             engine: cell.engine.name(),
-            checker: cell
-                .expected
-                .as_ref()
-                .map(|expected| expected.name.as_str()),
+            checker: cell.expected.as_ref().map(ToString::to_string),
             found: verdict.is_some_and(|verdict| verdict.found.is_some()),
             message: verdict.and_then(|verdict| verdict.found.as_deref()),
-            schedules: verdict.and_then(|verdict| verdict.runs),
+            schedules: verdict.and_then(|verdict| verdict.median().or(verdict.runs)),
+            recorded: cell.outgrown,
             cpu_seconds: verdict.map_or(0.0, |verdict| verdict.cpu_seconds),
             others: verdict.map_or(&[], |verdict| &verdict.others),
             trouble: cell.result.as_ref().err().map(ToString::to_string),

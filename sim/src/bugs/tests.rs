@@ -63,10 +63,20 @@ fn a_header_that_says_too_little_is_refused() {
 fn the_catalogue_can_be_read_and_has_what_was_asked_for() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/bugs");
     let patches = read_all(&folder).expect("all patches have headers");
-    for id in "S3 S4 S5 S7 S15 S16 S21 S22 S23 D1 D18 D23 D43 Q14".split(' ') {
+    assert!(patches.len() >= 60, "only {} bugs", patches.len());
+    let asked_for = "S1 S2 S3 S4 S5 S7 S8 S9 S10 S15 S16 S21 S22 S23 D1 D6 D7 D8 D9 D12 D13 D15 D16 D18 D23 D24 D29 D35 \
+        D36 D37 D43 O1 O4 U1 U19 U31 U32 Q14";
+    for id in asked_for.split_ascii_whitespace() {
         assert!(
             patches.iter().any(|patch| patch.id == id),
             "{id} is missing"
+        );
+    }
+    for (number, engine) in SMOKE {
+        let mut patches = patches.iter();
+        assert!(
+            patches.any(|patch| patch.number == number && patch.asks(engine)),
+            "smoke: no bug {number} for {engine}"
         );
     }
     for engine in [Engine::BatOps, Engine::OpenImage] {
@@ -115,6 +125,7 @@ fn only_a_named_checker_makes_a_bug_found() {
             expected: None,
             result,
             cached: false,
+            outgrown: None,
         }],
     };
     let found = Verdict {
@@ -161,4 +172,27 @@ fn what_the_shrinker_says_is_understood() {
         "seconds":1.5,"output":"a.min.tape"}"#;
     let small: Small = serde_json::from_str(line).expect("as sim shrink --json writes it");
     assert_eq!((small.before.operations, small.after.operations), (8, 2));
+}
+
+#[test]
+fn the_matrix_says_what_was_found_and_what_was_not() {
+    let header = format!("{HEADER}Checker: shuttle durable\n{DIFF}");
+    let patch = Patch::parse("002-a-<name>.patch", &header).expect("a patch");
+    let mut recorded = Recorded::default();
+    let found = Verdict {
+        found: Some("x".into()),
+        schedules: vec![7],
+        cpu_seconds: 0.25,
+        ..Verdict::default()
+    };
+    recorded.put("002", Engine::Sim, &found);
+    recorded.put("002", Engine::Loom, &Verdict::default());
+    let patches = [patch];
+    let text = matrix::markdown(&patches, &recorded);
+    assert!(text.contains("1 of 1 bugs are found"), "{text}");
+    let row = "| 002 | S4 | a <name> | 7 · 0.25 s | not in budget | not recorded |";
+    assert!(text.lines().any(|line| line == row), "{text}");
+    let page = matrix::html(&patches, &recorded);
+    assert!(page.contains("a &lt;name>") && page.contains("class=\"missed\""));
+    assert!(!page.contains("http"), "it loads nothing from elsewhere");
 }

@@ -31,7 +31,14 @@ const FOLDERS: &[&str] = &[
     ".cargo",
 ];
 /// What decides the outcome of an engine.
-const SOURCE: &[&str] = &["core/", "model/", "sim/", "fuzz/", "Cargo.lock"];
+const SOURCE: &[&str] = &[
+    "core/",
+    "model/",
+    "sim/",
+    "fuzz/",
+    "ublk-frontend/src/bundle",
+    "Cargo.lock",
+];
 
 /// The workspace that the current folder is in.
 pub(super) fn root() -> io::Result<PathBuf> {
@@ -174,8 +181,8 @@ impl Tree {
             .env("CARGO_TARGET_DIR", self.base.join("build"))
             .env("CARGO_BUILD_JOBS", self.jobs.to_string())
             .env("CARGO_TERM_COLOR", "never")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
+            // Debug builds: they check the order of locks, and a patched core is compiled in seconds.
+            .env("CARGO_INCREMENTAL", "1")
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env("INSTA_UPDATE", "no");
     }
@@ -183,9 +190,9 @@ impl Tree {
     /// Builds the simulator. Returns where it is.
     pub(super) fn build_simulator(&self) -> Result<PathBuf, Trouble> {
         let mut cargo = self.cargo();
-        cargo.args(["build", "--release", "-p", "sim", "--bin", "sim"]);
+        cargo.args(["build", "-p", "sim", "--bin", "sim"]);
         build(&mut cargo)?;
-        Ok(self.base.join("build/release/sim"))
+        Ok(self.base.join("build/debug/sim"))
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Kept {
     pub ext_off: u64,
     /// Sectors of the extension's clusters, and what they hold.
     pub sectors: Vec<(u64, Value)>,
+    /// Nothing is kept there: a first write may take the pointer away.
+    pub astray: bool,
     /// A server was killed in a close that may have written them: whatever they hold until the next power cut is right.
     pub loose: bool,
 }
@@ -31,6 +33,7 @@ impl Kept {
             return;
         };
         self.ext_off = image.header.ext_off.0;
+        self.astray = image.extension_astray;
         self.sectors.clear();
         for &host in &image.reserved {
             let start = image.layout.host_sector(host).0;
@@ -62,7 +65,7 @@ pub fn check(op: &IoOp, kept: &Kept) -> Result<(), Failure> {
 
 /// Judges an image of the top. `ext_off`: what its header says.
 pub fn check_image(view: &View<'_>, ext_off: u64, kept: &Kept) -> Result<(), Failure> {
-    if ext_off != kept.ext_off {
+    if ext_off != kept.ext_off && !(kept.astray && ext_off == 0) {
         return Err(failure(
             "extension",
             format!("m_FormatExtensionOffset was {}, is {ext_off}", kept.ext_off),

@@ -5,6 +5,7 @@ pub mod clusters;
 pub mod extension;
 pub mod image;
 pub mod in_use;
+pub mod outcome;
 pub mod tickets;
 
 use crate::report::{Class, Failure};

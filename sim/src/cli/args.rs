@@ -170,18 +170,27 @@ pub(super) struct Schedule(pub(super) Vec<u8>);
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct BugsArguments {
-    /// Only this bug, by number or catalogue id
-    #[arg(long, value_name = "NNN|ID")]
-    only: Option<String>,
+    /// Only these bugs, by number or catalogue id
+    #[arg(long, value_name = "NNN|ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only the fixed dozen that CI looks for, each before one engine
+    #[arg(long, conflicts_with = "record")]
+    smoke: bool,
+    /// Write what is found into corpus/bugs (expected.json, MATRIX.md): from now on ten times as many schedules are red
+    #[arg(long)]
+    record: bool,
+    /// Writes a page with the matrix, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Time for each bug and engine, builds not counted
     #[arg(long, value_parser = duration, default_value = "60s")]
     budget: Duration,
-    /// sim, loom, shuttle, control, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
+    /// sim, loom, shuttle, control, rules, core, bundle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "sim,loom,shuttle,control"
+        default_value = "sim,loom,shuttle,control,rules,core,bundle"
     )]
     engines: Vec<String>,
     /// Threads of the simulator and of builds [default: one a core]
@@ -205,6 +214,9 @@ impl BugsArguments {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(bugs::Options {
             only: self.only.clone(),
+            smoke: self.smoke,
+            record: self.record,
+            html: self.html.clone(),
             budget: self.budget,
             engines,
             jobs: self.jobs.map_or(cores, usize::from),

@@ -2,6 +2,7 @@
 
 use model::disk::Model;
 use model::op::{End, Kind as OpKind, Op};
+use ploop_core::format::InUse;
 use ploop_core::units::{Sector, Sectors};
 use ploop_core::{CloseError, ControlIo, Device, Failure as CoreFailure};
 
@@ -127,7 +128,8 @@ impl Run<'_> {
                 device.dump()
             )));
         };
-        let changed = self.mark != Mark::Unmarked;
+        // An image that somebody has left in use is closed for him.
+        let changed = self.mark != Mark::Unmarked || bears_mark(&self.world.top);
         let lies = self.world.canary != Canary::Off;
         let world = &mut *self.world;
         let mut control = Control {
@@ -212,6 +214,13 @@ impl Run<'_> {
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))
     }
+}
+
+/// True if the file says that it is in use.
+fn bears_mark(file: &SimFile) -> bool {
+    let mut field = [0; 4];
+    let there = file.view().read_bytes(44, &mut field);
+    there == 4 && InUse::from_raw(u32::from_le_bytes(field)) == InUse::InUse
 }
 
 /// Everything acknowledged is durable.

@@ -39,6 +39,7 @@ impl Run<'_> {
         let world = &mut *self.world;
         let restarted = world.model.restart(&world.images.seen);
         restarted.map_err(|violation| failure("durable", violation.to_string()))?;
+        world.content.since.next(&world.images.seen);
         // What was read is all there is now, whatever happens.
         world.spare.copy_from(&world.top);
         world.spare.crash(self.tape);

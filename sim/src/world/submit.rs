@@ -4,7 +4,7 @@ use model::op::{End, Kind as OpKind, Op, Value};
 use ploop_core::units::{Level, QueueId, Sector, Sectors, Tag};
 use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request};
 
-use crate::check::{failure, tickets};
+use crate::check::{failure, outcome, tickets};
 use crate::report::Failure;
 use crate::tape::{Event, Kind, Label, Object};
 use crate::world::Run;
@@ -203,14 +203,14 @@ impl Run<'_> {
         &mut self,
         queue: QueueId,
         tag: Tag,
-        outcome: Result<(), CoreFailure>,
+        ended: Result<(), CoreFailure>,
     ) -> Result<(), Failure> {
         let origin = Origin { queue, tag };
         let index = self.tag_index(origin);
         let entry = self.world.tags[index].active.take();
         tickets::ended(origin, entry.is_some())?;
         let Some((id, op)) = entry else { return Ok(()) };
-        let end = match outcome {
+        let end = match ended {
             Ok(()) => End::Ok,
             Err(CoreFailure::NoSpace) => End::NoSpace,
             Err(CoreFailure::Io | CoreFailure::Unsupported) => End::Io,
@@ -222,6 +222,7 @@ impl Run<'_> {
             }
         };
         self.world.tags[index].ended = Some(end);
+        outcome::check(end, self.world.faults.injected())?;
         if let OpKind::Promote { lowest } = op.kind
             && end == End::Ok
             && op.len == self.shape.size

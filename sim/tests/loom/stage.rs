@@ -18,6 +18,13 @@ pub(crate) const PLAIN: Shape = Shape {
 /// As [`PLAIN`], but the file is full: an allocation extends it or takes what a discard gave back.
 pub(crate) const FULL: Shape = Shape { spare: 0, ..PLAIN };
 
+/// As [`PLAIN`], with a second page: guest clusters 4 and 5. A cluster of each is mapped.
+pub(crate) const TWO_PAGES: Shape = Shape {
+    clusters: 6,
+    mapped: &[&[0, 4]],
+    ..PLAIN
+};
+
 /// Clusters of two sectors over a lower delta that has the first two; the top has the first.
 pub(crate) const CHAIN: Shape = Shape {
     cluster: 2,

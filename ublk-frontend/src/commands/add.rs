@@ -40,6 +40,9 @@ fn allowed(folder: &Folder, record: &Record, ignore_snapshot: bool) -> Result<()
     if let Some(why) = recover::claims(folder, record)? {
         return Err(refused(why));
     }
+    if !ignore_snapshot {
+        refuse_merged(&record.images)?;
+    }
     if !record.read_only && !ignore_snapshot {
         refuse_lower(&record.images)?;
     }
@@ -80,6 +83,23 @@ pub(crate) fn work(
     })
 }
 
+/// Refuses a list with an image that went up into one above it: where that one has given clusters back, old data would show.
+fn refuse_merged(images: &[PathBuf]) -> Result<(), ToolError> {
+    for (level, image) in images.iter().enumerate() {
+        for lower in &images[..level] {
+            let failed = ToolError::io(image, "read the attributes of");
+            if child::has_merged(image, lower).map_err(failed)? {
+                return Err(refused(format!(
+                    "{}: was merged into {}: leave it out (or --ignore-snapshot, and see what was deleted since)",
+                    lower.display(),
+                    image.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Refuses to write to an image that a snapshot was made of.
 pub(crate) fn refuse_lower(images: &[PathBuf]) -> Result<(), ToolError> {
     let Some(top) = images.last() else {
@@ -88,6 +108,13 @@ pub(crate) fn refuse_lower(images: &[PathBuf]) -> Result<(), ToolError> {
     must_not_be_lower(top)?;
     let child = child::of(top).map_err(ToolError::io(top, "read the attributes of"))?;
     child.map_or(Ok(()), |child| {
+        if child::has_merged(&child, top).unwrap_or(false) {
+            return Err(refused(format!(
+                "{}: was merged into {}: give that one without it; or --ignore-snapshot to go back and lose what came later",
+                top.display(),
+                child.display()
+            )));
+        }
         Err(refused(format!(
             "{}: a snapshot was made of it, the disk goes on in {}: give both, oldest first; or --ignore-snapshot to go back and \
              lose what came later",

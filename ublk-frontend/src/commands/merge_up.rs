@@ -5,10 +5,11 @@
 //!        ─▶ nothing is left to copy, the lower image leaves the chain ─▶ next server
 //! ```
 //! * Cut at any time, the chain is the old one and shows the same; what was copied stays, and is not copied again.
-//! * The lower image is not changed. In a bundle it is removed; in a list of images it stays where it is: it may be the base
-//!   of others.
+//! * The content of the lower image is not changed. In a bundle it is removed; in a list of images it stays where it is: it may
+//!   be the base of others. It keeps its mark, and the top remembers it: neither it alone nor the old list is the disk.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -20,8 +21,9 @@ use super::snapshot::stands_on;
 use super::tell::question;
 use super::topology::{Change, list, with_server_aside_after, writable};
 use super::{folder, refused};
-use crate::bundle::delete;
-use crate::files::{RealFile, child, id_of};
+use crate::bundle::descriptor::Temporary;
+use crate::bundle::{Bundle, RealFolder, delete};
+use crate::files::{RealFile, child};
 use crate::ring::promotion::State;
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
@@ -69,7 +71,7 @@ pub fn merge_up(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolError> 
     images.map_or(Ok(()), |images| list(&images, out))
 }
 
-fn tell_left(file: &std::path::Path) {
+fn tell_left(file: &Path) {
     let text = "is not part of this disk any more, and stays where it is";
     complain("note", format_args!("{}: {text}", file.display()));
 }
@@ -80,6 +82,7 @@ fn promote(folder: &Folder, record: &Record, interrupted: &AtomicBool) -> Result
     let Some(lowest) = record.images.len().checked_sub(2) else {
         return Err(refused(format!("device {id} has one image")));
     };
+    must_be_possible(record, &record.images[lowest + 1], &record.images[lowest])?;
     let lowest = u8::try_from(lowest).map_err(|_| refused("too many images"))?;
     match question(folder, id, Question::Promote { lowest })? {
         Some(Answer::Done) => {}
@@ -144,31 +147,63 @@ fn drop_lower(change: &mut Change<'_>) -> Result<(), ToolError> {
             source(&upper, &upper_name, false),
         )
         .map_err(failed)?;
+        let left = merge.progress().total;
+        if left > 0 {
+            complain(
+                "note",
+                format_args!("{left} clusters are copied while the disk waits"),
+            );
+        }
         while !merge.step(STEP).map_err(failed)?.finished {}
+        drop(merge);
+        // All marks before the lower image leaves: so the disk cannot be taken for another one at any time.
+        child::remember_merged(&upper, &lower).map_err(ToolError::io(&top, "mark"))?;
+        let marked = child::of(&lower).map_err(ToolError::io(&lower, "read the attributes of"))?;
+        if marked.is_none() {
+            child::mark(&below, &top).map_err(ToolError::io(&lower, "mark"))?;
+        }
     }
     if let Some(base) = images.last() {
-        // Before the lower image leaves: so there is a mark at any time.
         stands_on(base, &lower, &top)?;
     }
-    images.push(top.clone());
+    images.push(top);
     change.commit_without_base(images, is_oldest)?;
-    forget_child(&lower, &top);
     tell_left(&lower);
     Ok(())
 }
 
-/// If the lower image is marked as the base of the top, it is not any more. It works without: the mark says too much.
-fn forget_child(lower: &std::path::Path, top: &std::path::Path) {
-    let forget = || -> Result<(), ToolError> {
-        let marked = child::of(lower).map_err(ToolError::io(lower, "read the attributes of"))?;
-        let top = id_of(top);
-        if marked.is_some_and(|marked| id_of(&marked) == top) {
-            let file = RealFile::open_write(lower)?;
-            child::forget(&file).map_err(ToolError::io(lower, "remove the mark of"))?;
-        }
-        Ok(())
-    };
-    if let Err(error) = forget() {
-        complain("note", format_args!("it is merged; {error}"));
+/// What would keep the merge from its end is found before anything is copied.
+fn must_be_possible(record: &Record, top: &Path, lower: &Path) -> Result<(), ToolError> {
+    let is_oldest = record.images.len() == 2;
+    let is_image = sniff(&RealFile::open_read(lower)?).map_err(ToolError::io(lower, "read"))?;
+    if !is_image || (is_oldest && record.raw_base) {
+        return Err(refused(format!(
+            "{}: a raw disk would be copied whole, with all that was never written: --up is for images",
+            lower.display()
+        )));
     }
+    let Some(bundle) = &record.bundle else {
+        for image in [lower, top] {
+            if !child::can_be_marked(image) {
+                return Err(refused(format!(
+                    "{}: its file system has no extended attributes, so that it cannot be told from the disk of before",
+                    image.display()
+                )));
+            }
+        }
+        return Ok(());
+    };
+    let tree = Bundle::read(&RealFolder::new(bundle))?.tree;
+    let node = tree.get(tree.top()).and_then(|node| node.parent);
+    let node = node.and_then(|lower| tree.get(lower));
+    let node =
+        node.ok_or_else(|| refused(format!("{}: there is one snapshot", bundle.display())))?;
+    if node.children.len() > 1 || node.temporary == Some(Temporary::Foreign) {
+        return Err(refused(format!(
+            "{}: the snapshot {} is needed by others, or another program has begun to merge it",
+            bundle.display(),
+            node.guid
+        )));
+    }
+    Ok(())
 }

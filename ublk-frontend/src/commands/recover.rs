@@ -138,7 +138,9 @@ pub(crate) fn claims(folder: &Folder, new: &Record) -> Result<Option<String>, To
         if record.read_only || !record.images.iter().any(has) {
             continue;
         }
-        if folder.is_changing(id)? {
+        // A change is about the two newest; those below are read before and afterwards.
+        let newest = record.images.iter().rev().take(2);
+        if newest.clone().any(has) && folder.is_changing(id)? {
             return Ok(Some(being_changed(id)));
         }
         let under = |image: &PathBuf| top.is_some() && id_of(image) == top;
@@ -167,6 +169,11 @@ pub(crate) fn left_behind(
             continue;
         }
         settled(folder, id)?;
+        wait_for_the_dead(folder, id)?;
+        if folder.is_served(id)? {
+            // Not to be taken for another disk: the files may be others by now.
+            return Err(refused(format!("device {id} serves it already")));
+        }
         if is_needy(&mut control, folder, id)? {
             // The change may have made another of it.
             return folder.load(id);

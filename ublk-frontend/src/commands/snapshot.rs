@@ -86,6 +86,10 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
         )));
     }
     copy_down(change, &lower, &upper)?;
+    if child::can_be_marked(upper.path()) {
+        // Should it outlive the merge, nobody takes it for the disk. The server of a chain that has it as its top removes that.
+        child::mark(&upper, lower.path()).map_err(ToolError::io(upper.path(), "mark"))?;
+    }
     let (upper_path, lower_path) = (upper.path().to_owned(), lower.path().to_owned());
     drop((upper, lower));
     let below = images.iter().rev().nth(1).cloned();
@@ -99,8 +103,6 @@ pub fn merge(change: &mut Change<'_>) -> Result<(), ToolError> {
     let failed = ToolError::io(&upper_path, "remove");
     let removed = std::fs::remove_file(&upper_path).and_then(|()| sync_folder_of(&upper_path));
     if let Err(error) = removed.map_err(&failed) {
-        // So that nobody takes it for the disk. It may not work where the other did not.
-        let _ = RealFile::open_write(&upper_path).map(|upper| child::mark(&upper, &lower_path));
         complain(
             "note",
             format_args!("merged, but it is still there: {error}: remove it"),
@@ -119,7 +121,8 @@ pub(super) fn stands_on(base: &Path, from: &Path, to: &Path) -> Result<(), ToolE
     if marked != from && (id_of(&marked).is_none() || id_of(&marked) != id_of(from)) {
         return Ok(());
     }
-    let file = RealFile::open_write(base)?;
+    // Others may stand on it, too.
+    let file = RealFile::open_read(base)?;
     child::mark(&file, to).map_err(failed("mark"))
 }
 

@@ -153,11 +153,14 @@ pub fn with_server_aside_after<T>(
         let kept = signal_hook::flag::register(signal, Arc::clone(&interrupted));
         kept.map_err(|error| refused(format!("signals: {error}")))?;
     }
+    // Whoever starts its next server is not raced, whatever becomes of this one.
+    let supervised = matches!(question(folder, id, Question::Info),
+        Ok(Some(Answer::Info(now))) if now.supervised);
     if let Err(error) = before(&record, &interrupted) {
         drop(changing);
-        if !answers(folder, id) {
+        if folder.load(id)?.is_some() && !answers(folder, id) {
             // It died of it, and nobody could bring it back meanwhile.
-            bring_back(folder, id, false)?;
+            bring_back(folder, id, supervised)?;
         }
         return Err(error);
     }
@@ -182,7 +185,7 @@ pub fn with_server_aside_after<T>(
             return Err(refused(format!("device {id}: a strange answer: {other:?}")));
         }
     };
-    let supervised = *aside.as_ref().unwrap_or(&false);
+    let supervised = *aside.as_ref().unwrap_or(&supervised);
     let outcome = aside.and_then(|_| {
         // The last of the old server is gone when its lock is.
         let _lock = setup::lock(folder, id)?;

@@ -9,6 +9,9 @@
 //!   new file, durable ──▶ mark, durable ──▶ chain recorded ──▶ first write to the new file
 //!   chain recorded without it (merged) ──▶ mark removed, durable ──▶ first write to this file
 //! ```
+//! An image that went up into the one above it (`snapshot merge --up`) stays where it is, marked as before, and the one above
+//! remembers it (`user.ploop.merged`): as soon as its clusters are given back, the old list would show what was below them.
+//!
 //! So whenever there is something in the newer file there is a mark. A mark without that (a crash in between) costs a
 //! question only: the newer file is empty, and a stack with it is the same disk. A copy of the image has no mark.
 
@@ -24,8 +27,12 @@ use rustix::io::Errno;
 use super::RealFile;
 
 const NAME: &str = "user.ploop.child";
+/// Sixteen bytes for each image that went up into this one: inode number, hash of the path.
+const MERGED: &str = "user.ploop.merged";
 /// Longest path, in bytes.
 const LONGEST: usize = 4096;
+/// Longest value that every file system takes.
+const MOST: usize = 3072;
 
 /// The newer file, if there is a mark.
 fn found(outcome: Result<usize, Errno>, buf: Vec<u8>) -> io::Result<Option<PathBuf>> {
@@ -63,6 +70,61 @@ pub fn mark(image: &RealFile, child: &Path) -> io::Result<()> {
     Ok(fsync(fd)?)
 }
 
+/// How an image is remembered that went up into another one: wherever it was moved to, and whatever it was copied to.
+fn memory_of(image: &Path) -> io::Result<[u8; 16]> {
+    let real = image.canonicalize()?;
+    let number = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&real)?);
+    // FNV-1a: the same for ever.
+    let hash = real.as_os_str().as_bytes().iter();
+    let hash = hash.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut memory = [0; 16];
+    memory[..8].copy_from_slice(&number.to_le_bytes());
+    memory[8..].copy_from_slice(&hash.to_le_bytes());
+    Ok(memory)
+}
+
+fn merged(outcome: Result<usize, Errno>, mut buf: Vec<u8>) -> io::Result<Vec<u8>> {
+    match outcome {
+        Ok(len) => {
+            buf.truncate(len);
+            Ok(buf)
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM) => Ok(Vec::new()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether `lower` went up into `image`: then it has no place below it any more.
+pub fn has_merged(image: &Path, lower: &Path) -> io::Result<bool> {
+    let mut buf = vec![0; LONGEST];
+    let outcome = getxattr(image, MERGED, &mut buf[..]);
+    let list = merged(outcome, buf)?;
+    if list.is_empty() {
+        return Ok(false);
+    }
+    let memory = memory_of(lower)?;
+    let halves = |one: &[u8]| one[..8] == memory[..8] || one[8..] == memory[8..];
+    Ok(list.chunks_exact(16).any(halves))
+}
+
+/// Remembers that `lower` went up into `image`, durably.
+pub fn remember_merged(image: &RealFile, lower: &Path) -> io::Result<()> {
+    let fd = image.as_fd();
+    let mut buf = vec![0; LONGEST];
+    let outcome = fgetxattr(fd, MERGED, &mut buf[..]);
+    let (mut list, memory) = (merged(outcome, buf)?, memory_of(lower)?);
+    if !list.chunks_exact(16).any(|one| one == memory) {
+        if list.len() + memory.len() > MOST {
+            return Err(io::Error::other("too many images went up into it"));
+        }
+        list.extend(memory);
+        fsetxattr(fd, MERGED, &list, XattrFlags::empty())?;
+    }
+    Ok(fsync(fd)?)
+}
+
 /// Removes the mark, if there is one, durably.
 pub fn forget(image: &RealFile) -> io::Result<()> {
     let fd = image.as_fd();
@@ -94,6 +156,30 @@ mod tests {
         assert_eq!(of(&path).expect("asked").as_deref(), Some(child));
         forget(&image).expect("forgotten");
         assert_eq!(of(&path).expect("asked"), None);
+    }
+
+    #[test]
+    fn what_went_up_is_remembered_by_place_and_by_name() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("folder");
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, b"x").expect("written");
+            path
+        };
+        let (a, b, c, top) = (file("a"), file("b"), file("c"), file("top"));
+        assert!(!has_merged(&top, &a).expect("asked"));
+        let image = RealFile::open_write(&top).expect("open");
+        remember_merged(&image, &a).expect("remembered");
+        remember_merged(&image, &b).expect("remembered");
+        remember_merged(&image, &a).expect("again");
+        let has = |path: &Path| has_merged(&top, path).expect("asked");
+        assert!(has(&a) && has(&b) && !has(&c));
+        let moved = dir.path().join("moved");
+        std::fs::rename(&a, &moved).expect("moved");
+        assert!(has(&moved), "the same file elsewhere");
+        std::fs::copy(&c, &a).expect("copied");
+        assert!(has(&a), "another file in its place");
+        assert!(!has(&c));
     }
 
     #[test]

@@ -75,6 +75,16 @@ pub struct Opened {
 
 /// Opens a chain. `options.granule` is decided here; `options.depth` is the guest's.
 pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<Opened, ToolError> {
+    open_if(chain, options, survives, &|| Ok(()))
+}
+
+/// The same, if it is allowed when the files are locked. Nothing was written then.
+pub fn open_if(
+    chain: &Chain,
+    options: Options,
+    survives: Survives<'_>,
+    allowed: &dyn Fn() -> Result<(), ToolError>,
+) -> Result<Opened, ToolError> {
     let mut notes = Vec::new();
     let (mut files, mut deltas) = (Vec::new(), Vec::new());
     for (level, path) in chain.images.iter().enumerate() {
@@ -96,6 +106,7 @@ pub fn open(chain: &Chain, options: Options, survives: Survives<'_>) -> Result<O
         deltas.push(load_delta(&file, raw, &mut notes)?);
         files.push(file);
     }
+    allowed()?;
     if options.write && !matches!(survives, Survives::Left(_)) {
         settle(files.last(), &mut deltas, options)?;
     }

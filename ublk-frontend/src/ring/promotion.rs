@@ -57,6 +57,23 @@ struct Work {
     next: Sector,
     /// Clusters of the request under way; 0: it is the flush.
     under_way: Option<u64>,
+    disk: Disk,
+}
+
+/// What is wanted of the geometry: asking for it is no look-up.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    size: u64,
+    cluster: u64,
+    lowest: Level,
+    top: u8,
+}
+
+impl Disk {
+    fn is_wanted(self, device: &Device, at: Sector) -> bool {
+        matches!(device.locate(at), Mapping::Mapped { level, .. }
+            if level >= self.lowest.0 && level < self.top)
+    }
 }
 
 /// What the queue has to do.
@@ -86,7 +103,8 @@ impl Promotion {
     /// # Errors
     /// Why it does not.
     pub fn start(&self, device: &Device, lowest: Level) -> Result<(), String> {
-        let levels = device.geometry().levels;
+        let geometry = device.geometry();
+        let levels = geometry.levels;
         if usize::from(lowest.0) + 1 >= levels {
             return Err(format!(
                 "level {} is not below the top: the chain has {levels}",
@@ -106,7 +124,14 @@ impl Promotion {
             }
             _ => {}
         }
-        let all = clusters(device).filter(|at| is_wanted(device, *at, lowest));
+        let disk = Disk {
+            size: geometry.size.0,
+            cluster: geometry.cluster.0,
+            lowest,
+            top: (levels - 1) as u8,
+        };
+        let all = (0..disk.size).step_by(disk.cluster as usize);
+        let all = all.filter(|at| disk.is_wanted(device, Sector(*at)));
         *work = Some(Work {
             progress: Progress {
                 lowest: lowest.0,
@@ -116,6 +141,7 @@ impl Promotion {
             },
             next: Sector(0),
             under_way: None,
+            disk,
         });
         Ok(())
     }
@@ -143,10 +169,9 @@ impl Promotion {
         if work.progress.state != State::Running || work.under_way.is_some() {
             return Next::Nothing;
         }
-        let geometry = device.geometry();
-        let lowest = Level(work.progress.lowest);
+        let disk = work.disk;
         for _ in 0..LOOKS {
-            if work.next >= Sector(geometry.size.0) {
+            if work.next >= Sector(disk.size) {
                 work.under_way = Some(0);
                 return Next::Submit(Request {
                     op: Op::Flush,
@@ -154,20 +179,22 @@ impl Promotion {
                     len: Sectors::ZERO,
                 });
             }
-            if is_wanted(device, work.next, lowest) {
+            if disk.is_wanted(device, work.next) {
                 let start = work.next;
-                let end = (start.0 + AT_ONCE * geometry.cluster.0).min(geometry.size.0);
-                let step = (start.0..end).step_by(geometry.cluster.0 as usize);
-                let wanted = step.filter(|at| is_wanted(device, Sector(*at), lowest));
+                let end = (start.0 + AT_ONCE * disk.cluster).min(disk.size);
+                let step = (start.0..end).step_by(disk.cluster as usize);
+                let wanted = step.filter(|at| disk.is_wanted(device, Sector(*at)));
                 work.under_way = Some(wanted.count().max(1) as u64);
                 work.next = Sector(end);
                 return Next::Submit(Request {
-                    op: Op::Promote { lowest },
+                    op: Op::Promote {
+                        lowest: disk.lowest,
+                    },
                     start,
                     len: Sectors(end - start.0),
                 });
             }
-            work.next = Sector(work.next.0 + geometry.cluster.0);
+            work.next = Sector(work.next.0 + disk.cluster);
         }
         Next::Again
     }
@@ -198,17 +225,4 @@ impl Work {
     fn is_busy(&self) -> bool {
         self.progress.state == State::Running || self.under_way.is_some()
     }
-}
-
-fn clusters(device: &Device) -> impl Iterator<Item = Sector> {
-    let geometry = device.geometry();
-    (0..geometry.size.0)
-        .step_by(geometry.cluster.0 as usize)
-        .map(Sector)
-}
-
-fn is_wanted(device: &Device, at: Sector, lowest: Level) -> bool {
-    let top = device.geometry().levels - 1;
-    matches!(device.locate(at), Mapping::Mapped { level, .. }
-        if level >= lowest.0 && usize::from(level) < top)
 }

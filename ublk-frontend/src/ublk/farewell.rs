@@ -54,7 +54,7 @@ pub fn write_back(folder: &Folder, record: &Record) -> Result<(), ToolError> {
     follow_bundle(&mut record)?;
     let record = &record;
     let map = NewMap::open(folder, record, false)?;
-    let opened = open_images(record, map.survives(), false)?;
+    let opened = open_images(record, map.survives(), false, &|_| Ok(()))?;
     let shared = Arc::new(share(record, opened)?);
     let (tell, told) = mpsc::channel();
     let serving = {

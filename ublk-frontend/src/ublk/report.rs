@@ -22,6 +22,8 @@ pub struct Report {
     pub device: PathBuf,
     /// The server.
     pub pid: u32,
+    /// Somebody starts it again when it dies: it is a service of systemd.
+    pub supervised: bool,
     /// The files, oldest first.
     pub images: Vec<PathBuf>,
     /// Virtual size.
@@ -63,7 +65,13 @@ pub struct Report {
 }
 
 /// What there is to say.
-pub(super) fn of(record: &Record, shape: &Shape, direct: bool, shared: &Shared) -> Report {
+pub(super) fn of(
+    record: &Record,
+    shape: &Shape,
+    direct: bool,
+    supervised: bool,
+    shared: &Shared,
+) -> Report {
     let device = &shared.device;
     let (geometry, stats) = (device.geometry(), device.stats());
     let flags = sys::FLAGS.iter().filter(|(bit, _)| record.flags & bit != 0);
@@ -71,6 +79,7 @@ pub(super) fn of(record: &Record, shape: &Shape, direct: bool, shared: &Shared) 
         id: record.id,
         device: disk_node(record.id),
         pid: record.pid,
+        supervised,
         images: record.images.clone(),
         size: geometry.size.bytes(),
         cluster_size: geometry.cluster.bytes(),

@@ -209,10 +209,7 @@ impl<'a> Server<'a> {
             setup::follow_bundle(&mut record)?;
         }
         let map = NewMap::open(folder, &record, is_new)?;
-        let mut opened = setup::open_images(&record, map.survives(), is_new)?;
-        if is_new {
-            allowed(&record)?;
-        }
+        let mut opened = setup::open_images(&record, map.survives(), is_new, allowed)?;
         let mut shape = setup::shape(&record, &opened);
         if !is_new {
             setup::fit_memory(&mut control, record.id, &mut opened, &mut shape)?;
@@ -394,7 +391,14 @@ impl<'a> Server<'a> {
     }
 
     fn report(&self) -> Report {
-        report::of(&self.record, &self.shape, self.direct, &self.shared)
+        let supervised = self.systemd.is_there();
+        report::of(
+            &self.record,
+            &self.shape,
+            self.direct,
+            supervised,
+            &self.shared,
+        )
     }
 
     /// No more requests, everything written back, the image closed, the device removed or left.

@@ -17,7 +17,7 @@ use crate::bundle::{Files, files_of};
 use crate::files::OpenError;
 use crate::ring::counters::Counters;
 use crate::ring::mailbox::Mailboxes;
-use crate::ring::open::{Chain, Opened, Survives, open};
+use crate::ring::open::{Chain, Opened, Survives, open_if};
 use crate::ring::promotion::Promotion;
 use crate::ring::queue::Shared;
 use crate::ring::ticker::Ticker;
@@ -39,15 +39,18 @@ fn driver(error: CtrlError) -> ToolError {
 
 /// Opens the images of a record.
 ///
-/// `is_new`: no server of the device can have them still.
+/// `is_new`: no server of the device can have them still. `allowed` is asked when they are locked, before anything is written.
 pub(super) fn open_images(
     record: &Record,
     survives: Survives<'_>,
     is_new: bool,
+    allowed: &dyn Fn(&Record) -> Result<(), ToolError>,
 ) -> Result<Opened, ToolError> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match open(&chain(record), options(record), survives) {
+        match open_if(&chain(record), options(record), survives, &|| {
+            allowed(record)
+        }) {
             // A server that was killed holds its locks until its last I/O has ended.
             Err(ToolError::Open(OpenError::Locked { .. })) if !is_new && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(5));
@@ -289,7 +292,7 @@ pub(crate) fn bundle_images(bundle: &Path) -> Result<Files, ToolError> {
 
 /// A chain is recorded only if the next server can open it.
 pub(crate) fn try_images(record: &Record) -> Result<(), ToolError> {
-    let opened = open_images(record, Survives::No, false)?;
+    let opened = open_images(record, Survives::No, false, &|_| Ok(()))?;
     let shape = shape(record, &opened);
     check_same(record, &shape)
 }

@@ -12,7 +12,7 @@ use super::io::Io;
 use super::space::Space;
 use crate::delta::{ExtensionState, chain};
 use crate::drive::file::DeltaFile;
-use crate::format::extension::Plan;
+use crate::format::extension::{self, Plan};
 use crate::format::geometry::HEADER_BYTES;
 use crate::format::{DirtyBitmap, Header, InUse, Layout};
 use crate::load::{self, Expanded};
@@ -100,7 +100,8 @@ impl<'a> Edit<'a> {
         };
         let end = self.image_end();
         let last = self.layout.hosts_touching(Sector(0), Sectors(end.0)).end;
-        let first = self.layout.first_host().0.max(last);
+        let first = DstClu(self.layout.first_host().0.max(last));
+        let first = extension::place_from(&self.layout, first).0;
         let Some(behind) = first.checked_add(plan.clusters()) else {
             return Ok(false);
         };

@@ -11,6 +11,7 @@ use crate::disk::{BlockingFile, Power, SimFile, View};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
 use model::fsck::fsck;
+use model::image::InUse;
 use model::op::Value;
 use ploop_core::control::files::{Compact as CoreCompact, ControlError, SlotMove, update_index};
 use ploop_core::drive::DeltaFile;
@@ -23,6 +24,8 @@ pub struct Compact {
     pub old: Vec<Value>,
     /// Clusters a step.
     pub step: u32,
+    /// Somebody vouched for the extension.
+    vouched: bool,
 }
 
 /// Draws an image with holes.
@@ -56,6 +59,7 @@ impl Compact {
         let compact = Compact {
             old: content_of(&drawn),
             step: 1 + tape.choose(Kind::Arg, 4),
+            vouched: drawn.bytes[44..48] == *b"v2.1",
         };
         (compact, vec![file])
     }
@@ -84,6 +88,10 @@ impl Drill for Compact {
                 return Err(failure("leaks", message));
             }
             judge::closed(views[0], "image")?;
+            if !self.vouched && judge::mark(views[0])? == InUse::Closed21 {
+                let message = "nobody vouched for the extension, and now it counts (I32)";
+                return Err(failure("extension", message.to_owned()));
+            }
         }
         Ok(())
     }

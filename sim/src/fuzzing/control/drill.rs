@@ -94,7 +94,8 @@ impl Unmarked {
     }
 }
 
-fn bytes_of(view: View<'_>) -> Vec<u8> {
+/// What a file holds.
+pub(super) fn bytes_of(view: View<'_>) -> Vec<u8> {
     let mut bytes = vec![0; view.len_bytes() as usize];
     view.read_bytes(0, &mut bytes);
     bytes

@@ -1,7 +1,7 @@
 //! Drills of [`Merge`].
 
 use super::draw::{self, Wish};
-use super::drill::{Drill, Stage};
+use super::drill::{Drill, Stage, bytes_of};
 use super::grow::geometry;
 use super::judge;
 use crate::check::failure;
@@ -26,6 +26,8 @@ pub struct Merge {
     pub grows: bool,
     /// Clusters a step.
     pub step: u32,
+    /// Bytes of the lower file.
+    lower: Vec<u8>,
 }
 
 impl Merge {
@@ -83,6 +85,7 @@ impl Merge {
             raw,
             grows: less > 0,
             step: 1 + tape.choose(Kind::Arg, 5),
+            lower: bytes_of(lower.view()),
         };
         (merge, vec![lower, file])
     }
@@ -147,6 +150,11 @@ impl Drill for Merge {
             return Err(failure("size", format!("the upper has {size} sectors")));
         }
         judge::content(views, self.raw, &self.old)?;
+        // Others may stand on it.
+        if self.forward && bytes_of(views[0]) != self.lower {
+            let message = "a forward merge has written to the lower delta (I21)";
+            return Err(failure("untouched", message.to_owned()));
+        }
         if stage == Stage::Midway {
             return Ok(());
         }

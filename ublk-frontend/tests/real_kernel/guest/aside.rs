@@ -111,13 +111,23 @@ fn merge_all(images: &mut Vec<PathBuf>, judge: &Judge) -> Result<(), Trouble> {
     let device = add("--queues 4 --depth 16", &as_paths(images)).during("to merge")?;
     let target = device.open()?;
     let sectors = 16 << 11;
+    let mut old: Vec<Vec<PathBuf>> = Vec::new();
     during(&Load::mixed(sectors, 27), judge, &target, &[], |running| {
         while images.len() > 2 && !running.stopped() {
             running.for_a_while(Duration::from_millis(300));
             // By turns: the newest goes into the one below, while the disk waits; or that one into the newest, while it does not.
             let up = images.len() % 2 == 1;
             let flag = if up { "--up" } else { "" };
-            let printed = ok(&format!("snapshot merge --id {} {flag}", device.id))?;
+            old.push(images.clone());
+            if up {
+                old.push(images[..images.len() - 1].to_vec());
+            }
+            let merged = call(&format!("snapshot merge --id {} {flag}", device.id))?;
+            demand(
+                merged.code == Some(0) && !merged.err.contains("copied while"),
+                || format!("merge {flag}: {merged:?}"),
+            )?;
+            let printed = merged.out.trim();
             let gone = images.remove(images.len() - if up { 2 } else { 1 });
             demand(gone.exists() == up, || {
                 format!("{} is there: {}", gone.display(), gone.exists())
@@ -134,6 +144,14 @@ fn merge_all(images: &mut Vec<PathBuf>, judge: &Judge) -> Result<(), Trouble> {
     drop(target);
     device.del()?;
     check_all(images)?;
+    // No list of before is the disk any more, whatever is left of it.
+    for list in &old {
+        let words: Vec<String> = list.iter().map(|p| p.display().to_string()).collect();
+        let refused = call(&format!("add {}", words.join(" ")))?;
+        demand(refused.code == Some(1), || {
+            format!("add of an old list: {words:?}: {refused:?}")
+        })?;
+    }
     let device = add("", &as_paths(images)).during("merged")?;
     let target = device.open()?;
     judge

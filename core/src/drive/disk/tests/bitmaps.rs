@@ -165,6 +165,20 @@ fn a_grown_disk_is_dirty_where_it_is_new() {
 }
 
 #[test]
+fn no_bitmap_is_put_where_its_place_means_something_else() {
+    // Clusters of one sector, and the first of them is sector 1.
+    let file = image(Version::V2, 1, 100);
+    start(&file, ID, 1);
+    let mut disk = open(std::slice::from_ref(&file), Options::default());
+    disk.write(Sector(9), &[1; 512], false).expect("writes");
+    disk.discard(Sector(9), Sectors(1)).expect("discards");
+    disk.close().expect("closes");
+    assert_eq!(ranges(&valid(&file)), [(9, 1)]);
+    start(&file, OTHER, 1);
+    assert_eq!(ranges(&bitmaps(&file).1[0]), [(9, 1)]);
+}
+
+#[test]
 fn any_writes_are_marked() {
     let mut random = Random(5);
     for round in 0..60 {

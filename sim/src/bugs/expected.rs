@@ -1,0 +1,131 @@
+//! What was found when the catalogue was last recorded: `corpus/bugs/expected.json`, made by `sim bugs --record`.
+//!
+//! A bug that an engine found then, at fixed seeds, and finds only after ten times as many schedules now, is red: something
+//! that the harness could do it can no longer do.
+
+use super::{Engine, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// So many times as many schedules are too many.
+const GROWN: u64 = 10;
+/// Fewer schedules than this are noise.
+const NOISE: u64 = 200;
+
+/// What one engine found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The named checker fired within the budget.
+    pub(super) found: bool,
+    /// Median of the schedules until then, if the engine counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) schedules: Option<u64>,
+    /// Processor time until then.
+    pub(super) cpu_seconds: f64,
+    /// Operations of the shrunk tape, if the engine has tapes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) operations: Option<u64>,
+}
+
+impl Record {
+    fn of(verdict: &Verdict) -> Record {
+        Record {
+            found: verdict.found.is_some(),
+            schedules: verdict.median(),
+            cpu_seconds: (verdict.cpu_seconds * 100.0).round() / 100.0,
+            operations: verdict
+                .small
+                .as_ref()
+                .map(|small| small.after.operations as u64),
+        }
+    }
+}
+
+/// By number and engine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Recorded {
+    file: PathBuf,
+    pub(super) bugs: BTreeMap<String, BTreeMap<Engine, Record>>,
+}
+
+impl Recorded {
+    /// Reads the file; none is an empty one.
+    pub(super) fn read(folder: &Path) -> io::Result<Recorded> {
+        let file = folder.join("expected.json");
+        let bugs = match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Recorded { file, bugs })
+    }
+
+    /// Takes a verdict in.
+    pub(super) fn put(&mut self, number: &str, engine: Engine, verdict: &Verdict) {
+        let bug = self.bugs.entry(number.to_owned()).or_default();
+        bug.insert(engine, Record::of(verdict));
+    }
+
+    /// Forgets what is not in the catalogue any more.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&str, Engine) -> bool) {
+        for (number, bug) in &mut self.bugs {
+            bug.retain(|&engine, _| is_there(number, engine));
+        }
+        self.bugs.retain(|_, bug| !bug.is_empty());
+    }
+
+    /// Writes the file.
+    pub(super) fn write(&self) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(&self.bugs)?;
+        text.push('\n');
+        fs::write(&self.file, text)
+    }
+
+    /// The schedules that were enough when the catalogue was recorded, if it took more than ten times as many now.
+    pub(super) fn outgrown(&self, number: &str, engine: Engine, verdict: &Verdict) -> Option<u64> {
+        let record = self.bugs.get(number)?.get(&engine)?;
+        let (then, now) = (record.schedules?, verdict.median()?);
+        (now > GROWN * then.max(NOISE / GROWN)).then_some(then)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(schedules: &[u64]) -> Verdict {
+        Verdict {
+            found: Some("x".to_owned()),
+            schedules: schedules.to_vec(),
+            ..Verdict::default()
+        }
+    }
+
+    #[test]
+    fn tenfold_is_too_many() {
+        let mut recorded = Recorded::default();
+        recorded.put("001", Engine::Sim, &verdict(&[900, 100, 5000]));
+        let grown = |now: &[u64]| recorded.outgrown("001", Engine::Sim, &verdict(now));
+        assert_eq!(grown(&[9000]), None);
+        assert_eq!(grown(&[9001]), Some(900));
+        assert_eq!(grown(&[1, 9001, 1_000_000]), Some(900));
+        assert_eq!(
+            recorded.outgrown("001", Engine::Loom, &verdict(&[9001])),
+            None
+        );
+        recorded.put("001", Engine::Sim, &verdict(&[1]));
+        assert_eq!(
+            recorded.outgrown("001", Engine::Sim, &verdict(&[199])),
+            None
+        );
+        assert_eq!(
+            recorded.outgrown("001", Engine::Sim, &verdict(&[201])),
+            Some(1)
+        );
+        recorded.keep(|number, _| number != "001");
+        assert!(recorded.bugs.is_empty());
+    }
+}

@@ -1,0 +1,137 @@
+//! The matrix bug × engine, from what was recorded: a page of text for the docs, and a page for a browser.
+
+use super::Engine;
+use super::expected::{Record, Recorded};
+use super::patch::Patch;
+use std::fmt::Write as _;
+
+/// One cell: what a detection cost; "–": the engine is not asked.
+fn cell(record: Option<&Record>, asked: bool) -> String {
+    match record {
+        None if asked => "not recorded".to_owned(),
+        None => "–".to_owned(),
+        Some(record) if !record.found => "not in budget".to_owned(),
+        Some(record) => {
+            let seconds = format!("{:.2} s", record.cpu_seconds);
+            record.schedules.map_or(seconds.clone(), |schedules| {
+                format!("{schedules} · {seconds}")
+            })
+        }
+    }
+}
+
+/// Engines of which the catalogue asks something.
+fn engines(patches: &[Patch]) -> Vec<Engine> {
+    let asked = |engine: &&Engine| patches.iter().any(|patch| patch.asks(**engine));
+    Engine::ALL.iter().filter(asked).copied().collect()
+}
+
+fn summary(patches: &[Patch], recorded: &Recorded) -> String {
+    let found = |patch: &&Patch| {
+        let bug = recorded.bugs.get(&patch.number);
+        bug.is_some_and(|bug| bug.values().any(|record| record.found))
+    };
+    let best = |patch: &Patch| {
+        let records = recorded.bugs.get(&patch.number)?.values();
+        let seconds = records.filter(|record| record.found);
+        seconds
+            .map(|record| record.cpu_seconds)
+            .min_by(f64::total_cmp)
+    };
+    let mut seconds: Vec<f64> = patches.iter().filter_map(best).collect();
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds.get(seconds.len() / 2).copied().unwrap_or(0.0);
+    let worst = seconds.last().copied().unwrap_or(0.0);
+    format!(
+        "{} of {} bugs are found by a checker that their patch names. CPU seconds of the engine that is quickest: median {median:.2}, \
+         worst {worst:.2}.",
+        patches.iter().filter(found).count(),
+        patches.len()
+    )
+}
+
+/// For the docs.
+pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
+    let engines = engines(patches);
+    let mut text = String::from(
+        "# The bug catalogue\n\nMade by `cargo run --release -p sim -- bugs --record`; do not edit.\n\n",
+    );
+    let _ = writeln!(text, "{}\n", summary(patches, recorded));
+    text.push_str(
+        "A cell: schedules until detection (median of three bases of seeds where the engine draws) · CPU seconds, builds not \
+         counted.\n`–`: the patch names no checker of this engine.\n\n| | id | mistake |",
+    );
+    for engine in &engines {
+        let _ = write!(text, " {engine} |");
+    }
+    text.push_str("\n|---|---|---|");
+    text.push_str(&"---|".repeat(engines.len()));
+    text.push('\n');
+    for patch in patches {
+        let name = patch.name.replace('-', " ");
+        let _ = write!(text, "| {} | {} | {name} |", patch.number, patch.id);
+        for engine in &engines {
+            let record = recorded
+                .bugs
+                .get(&patch.number)
+                .and_then(|bug| bug.get(engine));
+            let _ = write!(text, " {} |", cell(record, patch.asks(*engine)));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// For a browser; loads nothing from elsewhere.
+pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
+    let engines = engines(patches);
+    let mut text = String::from(
+        "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>The bug catalogue</title>\n<style>\n\
+         body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:3px 8px;text-align:left}\n\
+         .found{background:#dff0d8}.missed{background:#f6d5d5}.no{color:#bbb}pre{white-space:pre-wrap;margin:.5em 0}\n\
+         </style>\n<h1>The bug catalogue</h1>\n",
+    );
+    let _ = writeln!(
+        text,
+        "<p>{}</p>\n<table><tr><th></th><th>id</th><th>mistake</th>",
+        summary(patches, recorded)
+    );
+    for engine in &engines {
+        let _ = write!(text, "<th>{engine}</th>");
+    }
+    text.push_str("</tr>\n");
+    for patch in patches {
+        let header = patch.text.split("\ndiff ").next().unwrap_or("");
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td>{}</td><td><details><summary>{}</summary><pre>{}</pre></details></td>",
+            patch.number,
+            patch.id,
+            escaped(&patch.name.replace('-', " ")),
+            escaped(header)
+        );
+        for engine in &engines {
+            let record = recorded
+                .bugs
+                .get(&patch.number)
+                .and_then(|bug| bug.get(engine));
+            let class = match record {
+                None => "no",
+                Some(record) if record.found => "found",
+                Some(_) => "missed",
+            };
+            let _ = write!(
+                text,
+                "<td class=\"{class}\">{}</td>",
+                cell(record, patch.asks(*engine))
+            );
+        }
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</table></html>\n");
+    text
+}

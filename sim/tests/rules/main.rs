@@ -1,0 +1,10 @@
+//! The rules that no drawn world comes to: sizes at the limits of the arithmetic, chains that must be refused, files that
+//! end too early. One case each, fixed. A failure begins with the checker's name in brackets.
+//!
+//! Historic bugs (`corpus/bugs`, engine `rules`) name these checkers: `open`, `chain`, `size`, `linear`, `progress`, `refused`.
+
+mod chains;
+mod far;
+mod reads_of_nothing;
+mod refused;
+mod sparse;
