@@ -84,6 +84,25 @@ fn clusters_have_a_size() {
     assert!(load::inspect(&file, "image").is_err(), "[open] inspected");
 }
 
+/// Byte of a header field of 32 bits, and a value that the rest of the image contradicts.
+#[test]
+fn fields_that_reach_too_far_are_refused() {
+    let fields = [(36, 4 * 8 + 1), (36, 100 * 8), (48, 24), (48, 1 << 20)];
+    for (field, value) in fields {
+        let file = Sparse::image(Picture {
+            cluster: 8,
+            entries: 4,
+            file: 16,
+            slots: &[],
+        });
+        file.put(field, &u32::to_le_bytes(value));
+        assert!(
+            load::load(&file, "image").is_err(),
+            "[open] byte {field} holds {value}, and it is an image"
+        );
+    }
+}
+
 /// A file that is gone.
 struct Gone;
 
