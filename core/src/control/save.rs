@@ -69,7 +69,10 @@ impl Device {
     }
 
     fn write_run(&self, plan: &Plan<'_>, io: &mut dyn ControlIo) -> Result<Sector, Failure> {
-        let first = self.alloc.end_without(&self.cbt.found);
+        let mut first = self.alloc.end_without(&self.cbt.found);
+        if !Plan::may_begin_at(self.alloc.sector(first)) {
+            first = DstClu(first.0 + 1);
+        }
         let start = self.alloc.sector(first);
         let at = plan.write(start, |at, piece| io.write(at.bytes(), piece))?;
         for &old in self.cbt.found.iter().filter(|old| **old < first) {

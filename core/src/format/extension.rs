@@ -95,6 +95,12 @@ enum Entry {
 }
 
 impl<'a> Plan<'a> {
+    /// Whether the run may begin there: a table's entry of 0 or 1 is no place, but "clean" or "dirty".
+    #[must_use]
+    pub fn may_begin_at(at: Sector) -> bool {
+        at.0 > 1
+    }
+
     /// `None`: their tables do not fit into a cluster, or there are none or too many of them.
     #[must_use]
     pub fn new(bitmaps: &'a [DirtyBitmap], cluster_bytes: u64) -> Option<Plan<'a>> {

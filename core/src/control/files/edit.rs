@@ -100,7 +100,10 @@ impl<'a> Edit<'a> {
         };
         let end = self.image_end();
         let last = self.layout.hosts_touching(Sector(0), Sectors(end.0)).end;
-        let first = self.layout.first_host().0.max(last);
+        let mut first = self.layout.first_host().0.max(last);
+        if !Plan::may_begin_at(self.layout.host_sector(DstClu(first))) {
+            first += 1;
+        }
         let Some(behind) = first.checked_add(plan.clusters()) else {
             return Ok(false);
         };
