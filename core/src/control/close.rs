@@ -15,12 +15,14 @@ use crate::control::suspend::Quiesced;
 use crate::device::Device;
 use crate::request::action::Failure;
 use crate::request::table::Queue;
-use crate::units::{PageId, Sectors};
+use crate::units::{PageId, Sector, Sectors};
 
 /// Blocking I/O on the top file, for the control plane. The simulator's answers with a power cut at any call.
 pub trait ControlIo {
     /// Writes all of `bytes` at byte `at`.
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Failure>;
+    /// Gives the space of sectors back, which lie inside the file; does nothing where the file cannot do that.
+    fn punch(&mut self, at: Sector, len: Sectors) -> Result<(), Failure>;
     /// Sets the length of the file in sectors.
     fn set_len(&mut self, len: Sectors) -> Result<(), Failure>;
     /// Makes everything durable.

@@ -8,15 +8,15 @@
 //! * Until that header is written the image is in use, and nobody believes what stands in an extension: so the run may
 //!   be written over the old one, in any order. Pointer and mark are not changed in one write, though they share a sector:
 //!   so nothing hangs on how small a piece of a write may survive.
-//! * The run begins behind the last cluster that a guest has. What it does not cover of the old extension, before it, is
-//!   zeroed: free space.
+//! * The run begins behind the last cluster that a guest has. What it does not cover of the old extension, before it, is given
+//!   back: free space.
 
 use crate::control::close::ControlIo;
 use crate::device::Device;
 use crate::format::InUse;
 use crate::format::extension::Plan;
 use crate::request::action::Failure;
-use crate::units::{DstClu, Sector, Sectors};
+use crate::units::{Sector, Sectors};
 
 /// What the header is going to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Device {
         let start = self.alloc.sector(first);
         let at = plan.write(start, |at, piece| io.write(at.bytes(), piece))?;
         for &old in self.cbt.found.iter().filter(|old| **old < first) {
-            self.zero_cluster(old, io)?;
+            io.punch(self.alloc.sector(old), self.table.cluster())?;
         }
         // What was preallocated; or the old extension, which was longer.
         let end = Sectors(at.after(self.table.cluster()).0);
@@ -84,19 +84,5 @@ impl Device {
             io.set_len(end)?;
         }
         Ok(at)
-    }
-
-    fn zero_cluster(&self, host: DstClu, io: &mut dyn ControlIo) -> Result<(), Failure> {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        let (mut at, mut left) = (
-            self.alloc.sector(host).bytes(),
-            self.table.cluster().bytes(),
-        );
-        while left > 0 {
-            let len = left.min(ZEROS.len() as u64);
-            io.write(at, &ZEROS[..len as usize])?;
-            (at, left) = (at + len, left - len);
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,8 @@
 //!     └──drop──▶ as if the process had been killed
 //! ```
 
+use std::io;
+
 use crate::control::close::{CloseError, ControlIo};
 use crate::control::files::settle;
 use crate::delta::LoadedDelta;
@@ -237,6 +239,12 @@ impl ControlIo for Control<'_> {
             }
         }
         Ok(())
+    }
+    fn punch(&mut self, at: Sector, len: Sectors) -> Result<(), Failure> {
+        match self.0.zero_at(at.bytes(), len.bytes(), true) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            done => done.map_err(|error| failure(&error)),
+        }
     }
     fn set_len(&mut self, len: Sectors) -> Result<(), Failure> {
         self.0.set_len(len.bytes()).map_err(|error| failure(&error))

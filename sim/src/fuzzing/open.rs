@@ -434,3 +434,49 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ploop_core::control::files::{Change, change_bitmaps};
+    use ploop_core::format::Version as CoreVersion;
+
+    /// An image with a bitmap, some of it dirty.
+    fn with_bitmap(version: CoreVersion) -> Vec<u8> {
+        let file = Memory::new(Vec::new(), 1 << 20);
+        load::new_image(&file, version, Sectors(4), Sectors(200)).expect("an image");
+        let start = Change::Start {
+            id: [5; 16],
+            granularity: 1,
+        };
+        change_bitmaps(&file, "image", start).expect("starts");
+        let loaded = load::load(&file, "image").expect("loads");
+        let mut disk = Disk::open(
+            vec![loaded],
+            vec![Box::new(file.clone())],
+            Options::default(),
+        )
+        .expect("opens");
+        disk.write(Sector(150), &[1; 1536], false).expect("writes");
+        disk.close().expect("closes");
+        file.bytes()
+    }
+
+    #[test]
+    fn a_session_loads_and_saves_bitmaps() {
+        for version in [CoreVersion::V1, CoreVersion::V2] {
+            let bytes = with_bitmap(version);
+            let scene = Scene::of_file(&bytes);
+            run(&scene);
+            let files = Files::build(&scene);
+            let deltas = [judge(&files.top).expect("sound")];
+            let written = session::run(&scene, &files, &deltas, options(&scene, true, &deltas));
+            let written = written.expect("it may be written");
+            assert!(written.changed && written.closed);
+            let saved = judge(&written.top).expect("sound");
+            let image = saved.expanded().expect("an image");
+            assert_eq!(image.extension, ExtensionState::Valid);
+            assert!(image.bitmaps[0].is_dirty(Sector(150)) && image.bitmaps[0].is_dirty(Sector(0)));
+        }
+    }
+}

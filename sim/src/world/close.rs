@@ -2,7 +2,7 @@
 
 use model::disk::Model;
 use model::op::{End, Kind as OpKind, Op};
-use ploop_core::units::Sectors;
+use ploop_core::units::{Sector, Sectors};
 use ploop_core::{CloseError, ControlIo, Device, Failure as CoreFailure};
 
 use crate::check::bitmaps::Knows;
@@ -85,6 +85,12 @@ impl ControlIo for Control<'_> {
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), CoreFailure> {
         self.wrote |= !self.over;
         self.change(Change::Bytes { at, bytes })
+    }
+    fn punch(&mut self, at: Sector, len: Sectors) -> Result<(), CoreFailure> {
+        self.change(Change::Zero {
+            at: at.0,
+            len: len.0,
+        })
     }
     fn set_len(&mut self, len: Sectors) -> Result<(), CoreFailure> {
         self.change(Change::SetLen { bytes: len.bytes() })

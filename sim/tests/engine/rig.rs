@@ -355,6 +355,10 @@ impl ControlIo for Top<'_> {
         self.0.state().disk.control(Control::Write(at, bytes));
         Ok(())
     }
+    fn punch(&mut self, _: Sector, _: Sectors) -> Result<(), Failure> {
+        // This disk cannot.
+        Ok(())
+    }
     fn set_len(&mut self, len: Sectors) -> Result<(), Failure> {
         self.0.state().disk.control(Control::SetLen(len.0));
         Ok(())

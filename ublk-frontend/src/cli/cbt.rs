@@ -10,8 +10,10 @@ use crate::size::Size;
 /// Changed block tracking: dirty bitmaps, kept in the image, that say what was written since they were started.
 ///
 /// A bitmap counts as long as the image is always closed properly, by software that keeps it; after a crash or a kill there is
-/// none any more, and whoever relies on it starts over. Snapshots: it stays with the file that was written when it was
-/// started. `grow` and `resize` keep it, and what is new is dirty.
+/// none any more, and whoever relies on it starts over.
+///
+/// It stays with its file: the new file of a snapshot has none, nor has a copy. `grow` and `resize` keep it, and what is new
+/// is dirty; `compact`, `check --repair` and a merge keep it unless they change what the file by itself shows.
 ///
 /// A disk in use is named by its device; it waits for the moment that this takes.
 ///

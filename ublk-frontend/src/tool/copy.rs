@@ -9,7 +9,8 @@
 //! * What is written while a round copies is marked before it is acknowledged, and copied by a later one: a granule is right
 //!   when its last copy began behind its last change. In the last round nothing changes.
 //! * The bitmap is the image's own (`tool::cbt`): a server that is killed loses it, and the copy begins again.
-//! * The device is read past the page cache, which may hold what was there before a file system wrote.
+//! * The device is read past the page cache, which may hold what was there before a file system wrote. It may be shorter than
+//!   the image (whole blocks; or it has grown, and its kernel cannot show it): what is missing is copied in the last round.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ use crate::ublk::ctrl::disk_node;
 
 /// Bytes read from a device at a time.
 const STEP: usize = 4 << 20;
-/// Reads past the page cache begin at a multiple of this, in memory and on the disk.
-const ALIGNED: u64 = 4096;
+/// Reads past the page cache begin at a multiple of this, in memory and on the disk: no block is larger.
+const ALIGNED: u64 = 64 << 10;
 /// With so little left the disk may wait for it.
 const LITTLE: u64 = 64 << 20;
 
@@ -106,6 +107,8 @@ struct Live {
     bitmap: [u8; 16],
     sink: Sink,
     size: Sectors,
+    /// Nothing from here on was read from the device.
+    unread: Sector,
 }
 
 /// What a stop of the disk has led to.
@@ -132,6 +135,7 @@ impl Live {
             bitmap,
             sink,
             size,
+            unread: Sector(size.0),
         })
     }
 
@@ -195,7 +199,8 @@ impl Live {
             };
             let little = last || dirty.dirty().bytes() <= LITTLE;
             if little {
-                for (start, len) in dirty.ranges() {
+                let rest = (self.unread, Sector(self.size.0).since(self.unread));
+                for (start, len) in dirty.ranges().chain([rest]) {
                     from_files(&stack, &mut self.sink, start, len)?;
                 }
             }
@@ -234,7 +239,10 @@ impl Live {
                 let from = at / ALIGNED * ALIGNED;
                 let until = (at + here).next_multiple_of(ALIGNED);
                 let piece = &mut buf[..(until - from) as usize];
-                read_padded(&device, from, piece).map_err(&failed)?;
+                let there = read_padded(&device, from, piece).map_err(&failed)? as u64;
+                if from + there < until.min(self.size.bytes()) {
+                    self.unread = self.unread.min(Sector((from + there) / SECTOR_BYTES));
+                }
                 let piece = &piece[(at - from) as usize..][..here as usize];
                 self.sink.put(Sector(at / SECTOR_BYTES), piece)?;
                 at += here;

@@ -6,7 +6,7 @@ use ploop_core::control::files::grow;
 use serde::Serialize;
 
 use super::load::name_of;
-use super::output::Output;
+use super::output::{Output, complain};
 use super::{ToolError, change};
 use crate::bundle::{folder_of, resize};
 use crate::cli::Grow;
@@ -32,6 +32,15 @@ pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         refuse_lower(std::slice::from_ref(&asked.image))?;
         grow(&file, &name_of(&asked.image), asked.size.0)?
     };
+    if let Some(at) = grown.extension_dropped {
+        complain(
+            "note",
+            format_args!(
+                "the format extension at sector {} could not go along: its dirty bitmaps are gone",
+                at.0
+            ),
+        );
+    }
     if !asked.json {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ploop_core::drive::DeltaFile;
-use ploop_core::units::{QueueId, Sectors};
+use ploop_core::units::{QueueId, Sector, Sectors};
 use ploop_core::{Actions, CloseError, ControlIo, Failure};
 
 use crate::files::RealFile;
@@ -64,6 +64,13 @@ impl ControlIo for Closing<'_> {
         self.0
             .write_all_at(at, bytes)
             .map_err(|error| failed(&error))
+    }
+
+    fn punch(&mut self, at: Sector, len: Sectors) -> Result<(), Failure> {
+        match self.0.zero_at(at.bytes(), len.bytes(), true) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            done => done.map_err(|error| failed(&error)),
+        }
     }
 
     /// The close cuts what was preallocated. A file that is shorter was cut by somebody else: to make it longer would

@@ -8,6 +8,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bitmaps;
+
 use std::path::Path;
 
 use ploop_core::control::files::{Compact, Merge, Source, grow, repair};

@@ -2,8 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, bundle, errors, filesystems, harness, kill, loads, manners, planned, power,
-    scenario, service, space,
+    aside, blocks, bundle, copy, errors, filesystems, harness, kill, loads, manners, planned,
+    power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -74,6 +74,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("resize", BOTH, 60, planned::resize),
     step("snapshots-under-load", BOTH, 120, aside::under_load),
     step("snapshots-under-ext4", BOTH, 120, aside::under_ext4),
+    step("copy-under-ext4", BOTH, 120, copy::under_ext4),
     step("change-killed", BOTH, 120, aside::killed),
     step("bundle", BOTH, 120, bundle::served),
     step("service", OLD, 120, service::service),

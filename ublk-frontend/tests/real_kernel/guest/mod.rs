@@ -9,13 +9,14 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `aside` `blocks` `service` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `aside` `copy` `blocks` `service` `space` `errors` `planned` `power` | the steps |
 
 pub(crate) mod agent;
 pub(crate) mod aside;
 pub(crate) mod blocks;
 mod buffer;
 pub(crate) mod bundle;
+pub(crate) mod copy;
 pub(crate) mod disks;
 mod dm;
 pub(crate) mod errors;
