@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::format::InUse;
 use crate::format::extension::Plan;
 use crate::request::action::Failure;
-use crate::units::{Sector, Sectors};
+use crate::units::{DstClu, Sector, Sectors};
 
 /// What the header is going to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
