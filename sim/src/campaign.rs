@@ -116,7 +116,7 @@ pub fn run(plan: &Plan, mut beat: impl FnMut(Progress)) -> Summary {
         });
     }
     drop(send);
-    let started = Instant::now();
+    let started = shared.started();
     let mut summary = Summary {
         totals: Totals::default(),
         elapsed: Duration::ZERO,

@@ -80,6 +80,10 @@ impl Page {
         if due > cx.now {
             return Some(due);
         }
+        // Suspended: what has a date now has failed, and is not tried again beside whoever has the drained device (I35).
+        if cx.dirty.is_pushing() {
+            return None;
+        }
         mark!(DelayExpired);
         md.want = md.changes;
         md.step(Event::Due);

@@ -61,6 +61,11 @@ impl Shared {
         }
     }
 
+    /// When the first job could begin.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     pub(super) fn jobs(&self) -> usize {
         self.slots.len()
     }
