@@ -26,7 +26,7 @@ pub fn validate(chain: &[LoadedDelta], write: bool) -> Result<(), LoadError> {
         };
     };
     for (level, delta) in lower.iter().enumerate() {
-        check_lower(level, delta, image, write).map_err(|problem| problem.refuse(&delta.name))?;
+        check_lower(level, delta, image).map_err(|problem| problem.refuse(&delta.name))?;
     }
     if write {
         check_writable(image).map_err(|problem| problem.refuse(&top.name))?;
@@ -38,12 +38,7 @@ fn raw_at(delta: &LoadedDelta, level: usize, rule: Rule) -> LoadError {
     Problem::new(Field::Level, level as u64, rule).refuse(&delta.name)
 }
 
-fn check_lower(
-    level: usize,
-    delta: &LoadedDelta,
-    top: &Expanded,
-    write: bool,
-) -> Result<(), Problem> {
+fn check_lower(level: usize, delta: &LoadedDelta, top: &Expanded) -> Result<(), Problem> {
     let (field, entries) = match delta.expanded() {
         Some(image) if image.layout.cluster != top.layout.cluster => {
             return Err(Problem::new(
@@ -68,7 +63,7 @@ fn check_lower(
         return Err(Problem::new(field, value, Rule::LowerFitsTop));
     }
     // In sectors, too: a disk that grows has zeros behind its old end, and where only a lower delta has the last cluster
-    // nobody would write them. Who only reads sees nothing behind the end of the top.
+    // nobody would write them.
     let (field, value, size) = match delta.expanded() {
         Some(image) => (Field::VirtualSize, image.layout.size.0, image.layout.size),
         None => (
@@ -77,7 +72,7 @@ fn check_lower(
             Sectors::covering(delta.file_len),
         ),
     };
-    if write && size > top.layout.size {
+    if size > top.layout.size {
         return Err(Problem::new(field, value, Rule::LowerFitsTop));
     }
     Ok(())
