@@ -148,7 +148,7 @@ fn check_finds_corruption_and_convert_refuses_it() {
 fn what_cannot_be_checked() {
     let dir = dir();
     let dir = dir.path();
-    let cases: [(&str, Vec<u8>, &[&str]); 9] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 8] = [
         (
             "no image",
             noise(100_000, 1),
@@ -180,14 +180,6 @@ fn what_cannot_be_checked() {
             sample().but(|image| image.bat_entries = u32::MAX).bytes(),
             &["m_Size = 4294967295"],
         ),
-        // Would take 2 GiB if it were believed.
-        (
-            "large table",
-            sample()
-                .but(|image| image.bat_entries = 0x1fff_fff0)
-                .bytes(),
-            &["m_Size = 536870896", "inside the file"],
-        ),
         (
             "cut in the table",
             sample().bytes()[..70].to_vec(),
@@ -205,6 +197,13 @@ fn what_cannot_be_checked() {
         }
         assert_eq!(snapshot(dir).len(), 1, "{name}");
     }
+    // Would take 2 GiB if it were believed. Everything else in the header says what it must have been.
+    let large = sample().but(|image| image.bat_entries = 0x1fff_fff0);
+    std::fs::write(dir.join("a.hdd"), large.bytes()).expect("written");
+    let found = leaves_alone(dir, "check a.hdd");
+    assert_eq!(found.code, 2, "{found:?}");
+    assert!(found.out.contains("ERROR m_Size = 536870896"), "{found:?}");
+    leaves_alone(dir, "convert a.hdd out").refused(&["m_Size = 536870896"]);
     tool(dir, "check nowhere").refused(&["nowhere: cannot open"]);
     tool(dir, "check .").refused(&[".: cannot open: this is a directory"]);
     tool_words(dir, &["check", "no\nwhere"]).refused(&["no\\nwhere: cannot open"]);
