@@ -241,10 +241,14 @@ impl<'a> Play<'a> {
         if let Some(problem) = report.problems.first() {
             return Err(format!("model::fsck: {problem}").into());
         }
-        demand(
-            !self.changed || report.in_use() == Some(InUse::Closed),
-            || format!("closed, but marked {:?}", report.in_use()),
-        )?;
+        // "v2.1" vouches for dirty bitmaps that were kept right.
+        let closed = match report.in_use() {
+            Some(InUse::Closed21) => report.header.is_some_and(|header| header.ext_off != 0),
+            mark => mark == Some(InUse::Closed),
+        };
+        demand(!self.changed || closed, || {
+            format!("closed, but marked {:?}", report.in_use())
+        })?;
         if self.tally.kills == 0 {
             server::check(top)?;
         } else {
