@@ -57,7 +57,7 @@ impl Device {
         } else {
             Vec::new()
         };
-        let cbt = take_bitmaps(&mut chain, &options, recovering && !recovered.is_empty());
+        let cbt = take_bitmaps(&mut chain, &options, recovering);
         let Some(top) = chain.last() else {
             unreachable!("validated: not empty")
         };
@@ -137,7 +137,7 @@ impl Device {
     }
 }
 
-/// The dirty bitmaps of a top that is going to be written. `unseen`: some of its changes were made by a device that is
+/// The dirty bitmaps of a top that is going to be written. `unseen`: changes may have been made by a device that is
 /// gone, and nobody marked them.
 fn take_bitmaps(chain: &mut [LoadedDelta], options: &Options, unseen: bool) -> Cbt {
     let top = chain.last_mut().and_then(LoadedDelta::expanded_mut);
