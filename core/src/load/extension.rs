@@ -22,7 +22,7 @@ use crate::load::used::Used;
 use crate::units::{DstClu, Sector, Sectors};
 
 /// Bytes read at a time.
-const PIECE: usize = 4096;
+const PIECE: u64 = 4096;
 /// Bytes of a bitmap read at a time.
 const BITS_PIECE: u64 = 64 << 10;
 
@@ -63,6 +63,7 @@ pub(super) fn read(
         foreign: None,
         tables: Vec::new(),
         bits: 0,
+        buf: vec![0; layout.cluster_bytes().min(PIECE) as usize],
     };
     reader.cluster()?;
     let bitmaps = reader.bitmaps()?;
@@ -94,6 +95,8 @@ struct Reader<'a> {
     tables: Vec<(DirtyBitmap, Vec<u64>)>,
     /// Bits of all of them.
     bits: u64,
+    /// For a piece of the cluster: no longer than that.
+    buf: Vec<u8>,
 }
 
 impl Reader<'_> {
@@ -184,17 +187,18 @@ impl Reader<'_> {
     }
 
     /// Gives `piece` the bytes of the cluster from `pos` to its end, until it returns false.
-    fn pieces(&self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
-        let mut buf = [0; PIECE];
+    fn pieces(&mut self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
+        let mut buf = std::mem::take(&mut self.buf);
         let (mut pos, end) = (pos, self.layout.cluster_bytes());
         while pos < end {
-            let len = (end - pos).min(PIECE as u64) as usize;
+            let len = (end - pos).min(PIECE) as usize;
             self.bytes(pos, &mut buf[..len])?;
             if !piece(&buf[..len]) {
                 break;
             }
             pos += len as u64;
         }
+        self.buf = buf;
         Ok(())
     }
 
@@ -379,10 +383,10 @@ impl Reader<'_> {
     }
 
     fn l1_table(&mut self, pos: u64, entries: u32) -> Result<(), Stop> {
-        let mut buf = [0; PIECE];
+        let mut buf = std::mem::take(&mut self.buf);
         let mut index = 0;
         while index < entries {
-            let count = (entries - index).min(PIECE as u32 / 8);
+            let count = (entries - index).min(buf.len() as u32 / 8);
             let piece = &mut buf[..count as usize * 8];
             self.bytes(pos + u64::from(index) * 8, piece)?;
             for (offset, bytes) in (0u32..).zip(piece.as_chunks::<8>().0) {
@@ -396,6 +400,7 @@ impl Reader<'_> {
             }
             index += count;
         }
+        self.buf = buf;
         Ok(())
     }
 

@@ -61,11 +61,14 @@ impl SimFile {
     /// of the metadata area, `data` the first sectors behind it; zeros follow.
     pub fn reset(&mut self, geometry: Geometry, meta: &[u8], data: &[Value], len: u64) {
         self.clear(geometry, len);
-        let (whole, rest) = meta.split_at(meta.len() - meta.len() % self.layout.granule() as usize);
         assert!(
             meta.len() as u64 <= self.layout.meta_bytes(),
             "metadata beyond its area"
         );
+        // Much of it is zeros, at the end.
+        let used = meta.iter().rposition(|&byte| byte != 0);
+        let meta = &meta[..used.map_or(0, |last| last + 1)];
+        let (whole, rest) = meta.split_at(meta.len() - meta.len() % self.layout.granule() as usize);
         for bytes in whole.chunks_exact(self.layout.granule() as usize) {
             let content = self.contents.keep_granule(bytes, [Content::ZERO; 2]);
             self.cells.push(Cell::durable(content));

@@ -351,9 +351,10 @@ impl Run<'_> {
     }
 
     fn open_as(&mut self, kept: Kept) -> Result<Device, Failure> {
-        if !matches!(kept, Kept::Recovered(_)) {
-            self.settle_top(None)?;
-        }
+        let settled = match kept {
+            Kept::Recovered(_) => None,
+            _ => self.settle_top(None)?,
+        };
         let refused = |error: String| crate::check::failure("open", error);
         let mut chain = Vec::with_capacity(self.world.lowers.len() + 1);
         for (level, file) in self.world.lowers.iter().enumerate() {
@@ -363,11 +364,15 @@ impl Run<'_> {
             };
             chain.push(loaded.map_err(|error| refused(error.to_string()))?);
         }
-        let top = ploop_core::load::load(&self.world.top, "top");
-        let top = top.map_err(|error| refused(error.to_string()))?;
+        let top = match settled {
+            Some(top) => top,
+            None => ploop_core::load::load(&self.world.top, "top")
+                .map_err(|error| refused(error.to_string()))?
+                // It was settled when the killed server opened it.
+                .known_durable(),
+        };
         self.learn_extension(&top, matches!(kept, Kept::From(_)));
-        // It was settled, or is recovered.
-        chain.push(top.known_durable());
+        chain.push(top);
         self.world.flights.clear();
         self.copy = None;
         self.promoted = None;
