@@ -65,9 +65,6 @@ impl SimFile {
             meta.len() as u64 <= self.layout.meta_bytes(),
             "metadata beyond its area"
         );
-        // Much of it is zeros, at the end.
-        let used = meta.iter().rposition(|&byte| byte != 0);
-        let meta = &meta[..used.map_or(0, |last| last + 1)];
         let (whole, rest) = meta.split_at(meta.len() - meta.len() % self.layout.granule() as usize);
         for bytes in whole.chunks_exact(self.layout.granule() as usize) {
             let content = self.contents.keep_granule(bytes, [Content::ZERO; 2]);
