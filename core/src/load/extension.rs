@@ -4,8 +4,9 @@
 //!   that damage never turns a bitmap into free space; only a BAT entry for the same cluster is believed more.
 //! * It counts only in an image closed as "v2.1". Otherwise its clusters are found in the same way, but nothing about
 //!   them is a problem: software that did not know it may have written since.
-//! * The cluster is read in pieces, however large the image says it is, and so are the bitmaps: their tables have an entry
-//!   for thousands of BAT entries, and their bits take memory as far as they are not all alike.
+//! * The cluster is read in pieces, however large the image says it is, and no further than the file goes. So are the
+//!   bitmaps: their tables have an entry for thousands of BAT entries, and their bits take memory as far as they are not
+//!   all alike.
 //! * Bitmaps are taken only if all of the extension is sound.
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -152,7 +153,8 @@ impl Reader<'_> {
 
     fn cluster(&mut self) -> Result<(), Stop> {
         let at = self.header.ext_off;
-        if !self.plausible(at) || !inside(at, self.layout.cluster, self.file_len) {
+        let whole = self.plausible(at) && inside(at, self.layout.cluster, self.file_len);
+        if !whole {
             self.damaged(Field::ExtensionOffset, at.0, Rule::ExtensionInFile);
         }
         if !self.plausible(at) {
@@ -169,7 +171,7 @@ impl Reader<'_> {
             self.damaged(Field::ExtensionOffset, at.0, Rule::ExtensionUnmapped);
             return Ok(());
         }
-        if self.vouched() {
+        if self.vouched() && whole {
             self.check_head()?;
         }
         self.features()
@@ -186,10 +188,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Gives `piece` the bytes of the cluster from `pos` to its end, until it returns false.
+    /// Gives `piece` the bytes of the cluster from `pos` to its end, or to that of the file, until it returns false.
     fn pieces(&mut self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
         let mut buf = std::mem::take(&mut self.buf);
-        let (mut pos, end) = (pos, self.layout.cluster_bytes());
+        let there = self.file_len.saturating_sub(self.header.ext_off.bytes());
+        let (mut pos, end) = (pos, self.layout.cluster_bytes().min(there));
         while pos < end {
             let len = (end - pos).min(PIECE) as usize;
             self.bytes(pos, &mut buf[..len])?;
