@@ -250,7 +250,7 @@ rules! {
     RawIsBase: Chain, "a raw file can only be the lowest delta";
     RawIsNotTop: Chain, "a raw file cannot be written on its own";
     LowerNotEmpty: Chain, "a lower delta must not be empty";
-    LowerFitsTop: Chain, "a lower delta must not be larger than the top";
+    LowerFitsTop: Chain, "a lower delta must not be larger than one above it";
     EntriesMatchSize: ReadOnly, "for writing, the BAT must have exactly one entry for each cluster of the virtual size";
     OneGrid: ReadOnly, "for writing, all clusters must lie on one grid";
     NotConverting: ReadOnly, "a conversion of the format was interrupted";

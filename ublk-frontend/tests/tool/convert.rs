@@ -149,7 +149,7 @@ fn stacks_that_do_not_fit_are_refused() {
         ("small a", ["small: m_Sectors = 64", "same cluster size"]),
         ("a raw a", ["raw: ", "lowest"]),
         ("a raw", ["raw: ", "lowest"]),
-        ("long a", ["long: m_Size = 20", "larger than the top"]),
+        ("long a", ["long: m_Size = 20", "larger than one above"]),
     ] {
         leaves_alone(dir, &format!("map {stack}")).refused(&words);
         leaves_alone(dir, &format!("convert {stack} out")).refused(&words);

@@ -187,7 +187,7 @@ fn deltas_that_do_not_fit_are_not_merged() {
     let ragged = Image::new(Version::V2, 4, 23, 0).file();
     assert_eq!(
         refuse(&one, &ragged),
-        "test.hds: m_SizeInSectors = 24: a lower delta must not be larger than the top"
+        "test.hds: m_SizeInSectors = 24: the disk above it ends at 23, and the rest would become part of the disk"
     );
 }
 
