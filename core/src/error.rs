@@ -222,7 +222,6 @@ rules! {
     EntriesCoverSize: Corrupt, "the BAT must have an entry for every cluster of the virtual size";
     BatInFile: Corrupt, "the BAT must lie inside the file";
     DataOffsetNotZero: Corrupt, "data must start behind the BAT (only version 1 may say 0)";
-    DataOffsetAligned: ReadOnly, "for writing, data must start at a multiple of the cluster size (version 2)";
     DataBehindBat: Corrupt, "data must not start inside the header or the BAT";
     DataOffsetInFile: Corrupt, "data must not start beyond the end of the file";
     EntryNotReserved: Corrupt, "0xffffffff is not a cluster";

@@ -8,8 +8,7 @@
 
 use crate::delta::{Expanded, ExtensionState, LoadedDelta};
 use crate::error::{Field, LoadError, Problem, Rule};
-use crate::format::Version;
-use crate::units::{Sector, Sectors};
+use crate::units::Sectors;
 
 /// Most deltas of a chain.
 pub const MAX_LEVELS: usize = 253;
@@ -109,15 +108,6 @@ pub fn check_writable(image: &Expanded) -> Result<(), Problem> {
             Field::Extension("feature"),
             feature,
             Rule::ExtensionKnown,
-        ));
-    }
-    if layout.version == Version::V2
-        && Sector(u64::from(image.header.data_off)) != layout.data_start
-    {
-        return Err(Problem::new(
-            Field::DataOffset,
-            image.header.data_off,
-            Rule::DataOffsetAligned,
         ));
     }
     if u64::from(layout.entries) != layout.clusters_of_size() {
