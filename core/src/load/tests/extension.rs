@@ -20,7 +20,7 @@ const DIRTY_BITMAP: u64 = 0x2038_5FAE_252C_B34A;
 
 /// The content of an extension's cluster; the checksum is put in at the end.
 #[derive(Clone)]
-struct Extension {
+pub(super) struct Extension {
     bytes: Vec<u8>,
     end: usize,
 }
@@ -51,7 +51,7 @@ impl Extension {
         self.feature(DIRTY_BITMAP, 0, &data)
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let sum = md5::compute(&self.bytes[24..]).0;
         self.bytes[8..24].copy_from_slice(&sum);
         self.bytes
@@ -59,7 +59,7 @@ impl Extension {
 }
 
 /// The sample with 8 host clusters (1..=8; 1, 2, 3 mapped), closed as "v2.1", and these bytes as extension in host 6.
-fn image(version: Version, cluster: Vec<u8>) -> Image {
+pub(super) fn image(version: Version, cluster: Vec<u8>) -> Image {
     let mut image = Image::sample(version);
     image.len = 9 * CLUSTER as u64;
     image.header.in_use = InUse::ClosedV21;
@@ -67,7 +67,7 @@ fn image(version: Version, cluster: Vec<u8>) -> Image {
     image.patch(6 * CLUSTER as u64, cluster)
 }
 
-fn one_bitmap() -> Extension {
+pub(super) fn one_bitmap() -> Extension {
     Extension::new().bitmap(24, 1, &[20])
 }
 
