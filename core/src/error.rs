@@ -218,7 +218,7 @@ rules! {
     ClusterNotZero: Corrupt, "the cluster size must not be zero";
     ClusterLimit: Corrupt, "the cluster size must be at most 4185922 sectors";
     EntriesLimit: Corrupt, "the BAT must have at most 536870911 entries";
-    SizeLimit: Corrupt, "the virtual size must be less than 2^32 sectors in a version 1 image";
+    SizeLimit: Corrupt, "header, BAT and virtual size must fit 2^32 sectors in a version 1 image";
     EntriesCoverSize: Corrupt, "the BAT must have an entry for every cluster of the virtual size";
     BatInFile: Corrupt, "the BAT must lie inside the file";
     DataOffsetNotZero: Corrupt, "data must start behind the BAT (only version 1 may say 0)";

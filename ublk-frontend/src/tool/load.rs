@@ -50,10 +50,16 @@ pub fn check_growing(images: &[PathBuf], raw_base: bool, size: Sectors) -> Resul
 
 fn load_stack(asked: &Files, trust: Trust) -> Result<Stack, ToolError> {
     let Files { images, raw_base } = asked;
-    let mut files = Vec::new();
+    let mut files: Vec<RealFile> = Vec::new();
     let mut deltas = Vec::new();
     for (index, path) in images.iter().enumerate() {
         let file = RealFile::open_read(path)?;
+        if let Some(same) = files.iter().find(|other| other.id() == file.id()) {
+            let (again, first) = (path.display(), same.path().display());
+            return Err(ToolError::Refused(format!(
+                "{again}: is the same file as {first}, and has one place in a stack"
+            )));
+        }
         let raw = (index == 0 && *raw_base) || is_raw(&file)?;
         deltas.push(if raw {
             load_raw(&file, &name_of(path))?

@@ -75,6 +75,9 @@ fn what_cannot_be_created_is_refused_and_nothing_is_written() {
         (V2, 1, 0x2000_0000, Rule::EntriesLimit),
         (V2, 1, u64::MAX, Rule::EntriesLimit),
         (V1, 2048, 1 << 32, Rule::SizeLimit),
+        // The last clusters would have no sector that an entry can name.
+        (V1, 2048, (1 << 32) - 1, Rule::SizeLimit),
+        (V1, 8, (1 << 32) - 8, Rule::SizeLimit),
     ];
     for (version, cluster, size, rule) in cases {
         let file = MemFile::default();
@@ -84,6 +87,7 @@ fn what_cannot_be_created_is_refused_and_nothing_is_written() {
         }
         assert_eq!(*file.len.borrow(), 0);
     }
+    assert!(Header::create(V1, Sectors(2048), Sectors((1 << 32) - 20_480)).is_ok());
     let file = MemFile::new(vec![7; 10]);
     assert!(matches!(
         new_image(&file, V2, Sectors(8), Sectors(8)),
