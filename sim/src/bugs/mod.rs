@@ -14,6 +14,7 @@
 mod cache;
 mod engine;
 mod expected;
+mod explore;
 mod explorer;
 mod fuzzer;
 mod matrix;
@@ -315,6 +316,9 @@ impl Judge<'_> {
             | Engine::Core
             | Engine::Bundle => {
                 explorer::run(&self.tree, engine, &patch.tests(engine), expected, options)
+            }
+            Engine::Explore => {
+                explore::run(&self.tree, &patch.tests(engine), expected, options)
             }
             Engine::BatOps | Engine::OpenImage => {
                 fuzzer::run(&self.tree, engine, expected, options)
