@@ -317,9 +317,7 @@ impl Judge<'_> {
             | Engine::Bundle => {
                 explorer::run(&self.tree, engine, &patch.tests(engine), expected, options)
             }
-            Engine::Explore => {
-                explore::run(&self.tree, &patch.tests(engine), expected, options)
-            }
+            Engine::Explore => explore::run(&self.tree, &patch.tests(engine), expected, options),
             Engine::BatOps | Engine::OpenImage => {
                 fuzzer::run(&self.tree, engine, expected, options)
             }
