@@ -12,8 +12,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,15 +150,7 @@ pub fn with_server_aside_after<T>(
     let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
     let record = writable(folder, id)?;
     // From here on the disk waits: a key that is pressed must not leave it so.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
-        let kept = signal_hook::flag::register(signal, Arc::clone(&interrupted));
-        kept.map_err(|error| refused(format!("signals: {error}")))?;
-    }
+    let interrupted = interrupts()?;
     // Whoever starts its next server is not raced, whatever becomes of this one.
     let supervised = matches!(question(folder, id, Question::Info),
         Ok(Some(Answer::Info(now))) if now.supervised);
@@ -217,6 +209,24 @@ pub fn with_server_aside_after<T>(
             "{first}; and device {id} has no server: {error} (`ploop-ublk recover {id}`)"
         ))),
     }
+}
+
+/// Set when somebody wants this command to end, from the first call on.
+fn interrupts() -> Result<Arc<AtomicBool>, ToolError> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(Arc::clone(flag));
+    }
+    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
+        let kept = signal_hook::flag::register(signal, Arc::clone(&flag));
+        kept.map_err(|error| refused(format!("signals: {error}")))?;
+    }
+    Ok(flag)
 }
 
 /// Why nothing is done to a device.

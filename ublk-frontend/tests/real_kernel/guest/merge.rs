@@ -92,6 +92,12 @@ fn killed(words: &str, device: &Device, running: &Running<'_>) -> Result<(bool, 
     Ok((was_copying, was_copying_too))
 }
 
+fn must_have_hit((command, server): (bool, bool)) -> Result<(), Trouble> {
+    demand(command || server, || {
+        "neither the command nor the server was killed while it copied".to_owned()
+    })
+}
+
 fn bring_back(device: &Device) -> Result<(), Trouble> {
     if call(&format!("info {}", device.id))?.code == Some(0) {
         return Ok(());
@@ -128,21 +134,19 @@ pub(crate) fn list() -> Outcome {
     let folder = image.parent().unwrap_or(Path::new("/")).to_owned();
     let id = device.id;
     fill(&judge, &target, 0..SECTORS)?;
-    for (number, part) in [(1, SECTORS / 4..SECTORS), (2, 0..SECTORS / 2)] {
+    for (number, part) in [
+        (1, SECTORS / 4..SECTORS),
+        (2, 0..SECTORS / 2),
+        (3, SECTORS / 2..SECTORS / 4 * 3),
+        (4, 0..SECTORS / 4),
+        (5, 0..SECTORS / 8 * 3),
+    ] {
         let file = folder.join(format!("s{number}.hdd"));
         ok(&format!(
             "snapshot create --id {id} --file {}",
             file.display()
         ))?;
         fill(&judge, &target, part)?;
-    }
-    for number in 3..=5 {
-        let file = folder.join(format!("s{number}.hdd"));
-        ok(&format!(
-            "snapshot create --id {id} --file {}",
-            file.display()
-        ))?;
-        fill(&judge, &target, 0..SECTORS / 8 * (number - 2))?;
     }
     // disk s1 s2 s3 s4 s5
     let file = |name: &str| format!("--id {id} --file {}", folder.join(name).display());
@@ -170,6 +174,7 @@ pub(crate) fn list() -> Outcome {
         running.for_a_while(Duration::from_millis(300));
         Ok([first, up, top])
     })?;
+    must_have_hit(seen)?;
     judge.read_everything(&target, SECTORS)?;
     drop(target);
     let left = images_of(&device)?;
@@ -240,6 +245,7 @@ pub(crate) fn bundle() -> Outcome {
         running.for_a_while(Duration::from_millis(300));
         Ok([down, up])
     })?;
+    must_have_hit(seen)?;
     judge.read_everything(&target, SECTORS)?;
     drop(target);
     device.del()?;
