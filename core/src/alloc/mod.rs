@@ -46,6 +46,8 @@ pub(crate) struct Alloc {
     layout: Layout,
     /// Clusters by which the file is extended, at least 1.
     step: u32,
+    /// Clusters of the format extension: used, and no slot names them.
+    pub(crate) extension: u32,
 }
 
 /// What `reserve` answers.
@@ -62,16 +64,17 @@ pub(crate) enum Reserve {
 }
 
 impl Alloc {
-    /// For a top file of `file_len` bytes whose clusters `used` (mapped or reserved by the extension) are taken.
+    /// For a top file of `file_len` bytes whose clusters `used` (mapped) and `extension` are taken.
     pub(crate) fn new(
         layout: Layout,
         file_len: u64,
         used: impl Iterator<Item = DstClu>,
+        extension: &[DstClu],
         prealloc: Sectors,
     ) -> Alloc {
         let hosts = layout.hosts_in(file_len);
         let mut bitmap = Bitmap::new(layout.first_host().0);
-        for host in used {
+        for host in used.chain(extension.iter().copied()) {
             bitmap.set(host.0);
         }
         let ragged = (layout.host_sector(DstClu(hosts)).bytes() < file_len)
@@ -96,6 +99,7 @@ impl Alloc {
             state: Mutex::new(Rank::Holes, "host clusters", state),
             layout,
             step,
+            extension: extension.len() as u32,
         }
     }
 
@@ -147,6 +151,11 @@ impl Alloc {
             }
         }
         low.max(1)
+    }
+
+    /// First host cluster.
+    pub(crate) fn first_host(&self) -> DstClu {
+        self.layout.first_host()
     }
 
     /// Length of the file that holds `hosts` whole clusters.
@@ -288,7 +297,8 @@ impl Alloc {
         state.tail.extending.is_none() && !state.life.values().any(|life| *life == Life::Punching)
     }
 
-    /// Host clusters in the file, and (host, life) of all that are not simply mapped or used by the format, in order.
+    /// Behind the last host cluster of the file (one that its end cuts counts if it has a life), and (host, life) of all that
+    /// are not simply mapped or used by the format, in order.
     pub(crate) fn inspect(&self, synced: u64) -> (u32, Vec<(u32, Life)>) {
         let state = self.state.lock();
         let hosts = state.tail.hosts;
@@ -297,7 +307,7 @@ impl Alloc {
         let life =
             (self.layout.first_host().0..end).map(|host| (host, state.life_of(host, synced)));
         (
-            hosts,
+            end,
             life.filter(|(_, life)| *life != Life::Mapped).collect(),
         )
     }

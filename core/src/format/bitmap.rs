@@ -3,7 +3,7 @@
 //! * Bits are numbered as in the file: bit `n` is granule `n`, in byte `n / 8`, lowest bit first. No bit behind the end of
 //!   the disk is ever set.
 //! * It is kept in pieces, and a piece of which nothing or everything is dirty takes no space: memory follows what is
-//!   written in the file, not what its header claims.
+//!   written in the file, not what its header claims. A mixed piece ends with the byte of the last granule.
 //! * It only grows dirtier, until somebody clears it: what is marked stays marked.
 
 use crate::units::{Sector, Sectors};
@@ -98,12 +98,22 @@ impl DirtyBitmap {
         }
         let old = std::mem::replace(&mut self.size, size);
         // The last piece was whole as far as its bits went.
-        if let Some(last) = self.pieces.last_mut()
-            && *last == Piece::Dirty
-        {
-            *last = Piece::Mixed(vec![u8::MAX; PIECE_BYTES as usize].into());
-            let first = (self.pieces.len() as u64 - 1) * PIECE;
-            self.unset(bits_of(old, self.granularity), first + PIECE);
+        if let Some(index) = self.pieces.len().checked_sub(1) {
+            let last = &mut self.pieces[index];
+            let old_bits = bits_of(old, self.granularity) - index as u64 * PIECE;
+            let mut bytes = match last {
+                Piece::Clean => Vec::new(),
+                Piece::Dirty => {
+                    let mut bytes = vec![0; old_bits.div_ceil(8) as usize];
+                    set_bits(&mut bytes, 0, old_bits);
+                    bytes
+                }
+                Piece::Mixed(bytes) => std::mem::take(bytes).into_vec(),
+            };
+            if *last != Piece::Clean {
+                bytes.resize(piece_bytes(bits, index), 0);
+                *last = Piece::Mixed(bytes.into());
+            }
         }
         self.pieces
             .resize(bits.div_ceil(PIECE) as usize, Piece::Clean);
@@ -152,7 +162,10 @@ impl DirtyBitmap {
                     let there = bits.saturating_sub(byte * 8).min(8);
                     ((1_u16 << there) - 1) as u8
                 }
-                Some(Piece::Mixed(bytes)) => bytes[(byte % PIECE_BYTES) as usize],
+                Some(Piece::Mixed(bytes)) => {
+                    let byte = (byte % PIECE_BYTES) as usize;
+                    bytes.get(byte).copied().unwrap_or(0)
+                }
             };
         }
     }
@@ -168,8 +181,8 @@ impl DirtyBitmap {
             if u16::from(value) >> there != 0 {
                 return false;
             }
-            let piece = &mut self.pieces[(byte / PIECE_BYTES) as usize];
-            if let Some(bytes) = piece.mixed() {
+            let index = (byte / PIECE_BYTES) as usize;
+            if let Some(bytes) = self.pieces[index].mixed(piece_bytes(bits, index)) {
                 bytes[(byte % PIECE_BYTES) as usize] |= value;
             }
         }
@@ -186,19 +199,10 @@ impl DirtyBitmap {
             let piece = &mut self.pieces[index as usize];
             if bit == index * PIECE && until == ((index + 1) * PIECE).min(all) {
                 *piece = Piece::Dirty;
-            } else if let Some(bytes) = piece.mixed() {
+            } else if let Some(bytes) = piece.mixed(piece_bytes(all, index as usize)) {
                 set_bits(bytes, bit % PIECE, until - index * PIECE);
             }
             bit = until;
-        }
-    }
-
-    /// Clears bits of one mixed piece.
-    fn unset(&mut self, first: u64, end: u64) {
-        for bit in first..end {
-            if let Some(Piece::Mixed(bytes)) = self.pieces.get_mut((bit / PIECE) as usize) {
-                bytes[(bit % PIECE / 8) as usize] &= !(1 << (bit % 8));
-            }
         }
     }
 
@@ -245,10 +249,10 @@ impl DirtyBitmap {
 }
 
 impl Piece {
-    /// Its bytes; `None` if everything is dirty.
-    fn mixed(&mut self) -> Option<&mut [u8]> {
+    /// Its bytes, so many of them; `None` if everything is dirty.
+    fn mixed(&mut self, len: usize) -> Option<&mut [u8]> {
         if *self == Piece::Clean {
-            *self = Piece::Mixed(vec![0; PIECE_BYTES as usize].into());
+            *self = Piece::Mixed(vec![0; len].into());
         }
         match self {
             Piece::Mixed(bytes) => Some(bytes),
@@ -261,6 +265,12 @@ impl Piece {
 #[must_use]
 pub fn bits_of(size: Sectors, granularity: u32) -> u64 {
     size.0.div_ceil(u64::from(granularity))
+}
+
+/// Bytes of a mixed piece of a bitmap of so many bits.
+fn piece_bytes(bits: u64, index: usize) -> usize {
+    let before = index as u64 * PIECE_BYTES;
+    bits.div_ceil(8).saturating_sub(before).min(PIECE_BYTES) as usize
 }
 
 fn set_bits(bytes: &mut [u8], first: u64, end: u64) {

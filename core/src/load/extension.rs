@@ -6,7 +6,7 @@
 //!   them is a problem: software that did not know it may have written since.
 //! * The cluster is read in pieces, however large the image says it is, and so are the bitmaps: their tables have an entry
 //!   for thousands of BAT entries, and their bits take memory as far as they are not all alike.
-//! * Bitmaps are taken only if all of the extension is sound.
+//! * Bitmaps are taken only if all of the extension is sound. A necessary feature is obeyed if magic and checksum are right.
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -22,7 +22,7 @@ use crate::load::used::Used;
 use crate::units::{DstClu, Sector, Sectors};
 
 /// Bytes read at a time.
-const PIECE: usize = 4096;
+const PIECE: u64 = 4096;
 /// Bytes of a bitmap read at a time.
 const BITS_PIECE: u64 = 64 << 10;
 
@@ -59,10 +59,12 @@ pub(super) fn read(
         reserved: Vec::new(),
         damage: None,
         astray: false,
+        summed: false,
         unknown: None,
         foreign: None,
         tables: Vec::new(),
         bits: 0,
+        buf: vec![0; layout.cluster_bytes().min(PIECE) as usize],
     };
     reader.cluster()?;
     let bitmaps = reader.bitmaps()?;
@@ -87,6 +89,8 @@ struct Reader<'a> {
     reserved: Vec<DstClu>,
     damage: Option<Problem>,
     astray: bool,
+    /// Magic and checksum are right: somebody meant what stands there.
+    summed: bool,
     /// An unknown feature that is necessary, and one that is not.
     unknown: Option<u64>,
     foreign: Option<u64>,
@@ -94,6 +98,8 @@ struct Reader<'a> {
     tables: Vec<(DirtyBitmap, Vec<u64>)>,
     /// Bits of all of them.
     bits: u64,
+    /// For a piece of the cluster: no longer than that.
+    buf: Vec<u8>,
 }
 
 impl Reader<'_> {
@@ -109,6 +115,8 @@ impl Reader<'_> {
         );
         match (self.vouched(), self.damage, self.unknown) {
             (false, _, _) => ExtensionState::Ignored { why: mark },
+            // Whatever else is wrong.
+            (true, _, Some(feature)) if self.summed => ExtensionState::ReadOnly { feature },
             (true, Some(why), _) => ExtensionState::Damaged { why },
             (true, None, Some(feature)) => ExtensionState::ReadOnly { feature },
             (true, None, None) => match self.foreign {
@@ -184,17 +192,18 @@ impl Reader<'_> {
     }
 
     /// Gives `piece` the bytes of the cluster from `pos` to its end, until it returns false.
-    fn pieces(&self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
-        let mut buf = [0; PIECE];
+    fn pieces(&mut self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
+        let mut buf = std::mem::take(&mut self.buf);
         let (mut pos, end) = (pos, self.layout.cluster_bytes());
         while pos < end {
-            let len = (end - pos).min(PIECE as u64) as usize;
+            let len = (end - pos).min(PIECE) as usize;
             self.bytes(pos, &mut buf[..len])?;
             if !piece(&buf[..len]) {
                 break;
             }
             pos += len as u64;
         }
+        self.buf = buf;
         Ok(())
     }
 
@@ -213,7 +222,9 @@ impl Reader<'_> {
             sum.consume(piece);
             true
         })?;
-        if sum.finalize().0 != head.md5 {
+        let sound = sum.finalize().0 == head.md5;
+        self.summed = sound && head.magic.get() == ext::MAGIC;
+        if !sound {
             self.damaged_by(Problem {
                 field: Field::Extension("checksum"),
                 value: Value::Bytes(head.md5),
@@ -379,10 +390,10 @@ impl Reader<'_> {
     }
 
     fn l1_table(&mut self, pos: u64, entries: u32) -> Result<(), Stop> {
-        let mut buf = [0; PIECE];
+        let mut buf = std::mem::take(&mut self.buf);
         let mut index = 0;
         while index < entries {
-            let count = (entries - index).min(PIECE as u32 / 8);
+            let count = (entries - index).min(buf.len() as u32 / 8);
             let piece = &mut buf[..count as usize * 8];
             self.bytes(pos + u64::from(index) * 8, piece)?;
             for (offset, bytes) in (0u32..).zip(piece.as_chunks::<8>().0) {
@@ -396,6 +407,7 @@ impl Reader<'_> {
             }
             index += count;
         }
+        self.buf = buf;
         Ok(())
     }
 

@@ -205,7 +205,7 @@ impl Contents {
     pub(super) fn keep_granule(&mut self, bytes: &[u8], known: [Content; 2]) -> Content {
         debug_assert_eq!(bytes.len(), self.granule);
         // Most are zeros, and zeros are never in the table.
-        if bytes.iter().fold(0, |all, byte| all | byte) == 0 {
+        if bytes.as_chunks::<8>().0.iter().all(|word| *word == [0; 8]) {
             return Content::ZERO;
         }
         if let Some(&same) = known

@@ -95,9 +95,9 @@ impl SimFile {
                     .saturating_sub(at)
                     .min(values.len() as u64);
                 let (meta, data) = values.split_at(in_meta as usize);
-                let mut bytes = [0; SECTOR];
                 let mut unit = units.0;
                 for &value in meta {
+                    let mut bytes = [0; SECTOR];
                     fill_pattern(value, 0, &mut bytes);
                     for granule in bytes.chunks_exact(self.layout.granule() as usize) {
                         self.push_granule(unit, granule);
@@ -166,23 +166,24 @@ impl SimFile {
     /// Pushes the content of one unit of a write of `bytes` at byte `at`.
     fn push_bytes(&mut self, unit: usize, at: u64, bytes: &[u8]) {
         let (start, size) = (self.layout.start(unit), self.layout.size(unit) as usize);
+        if let Some(skip) = start.checked_sub(at)
+            && let Some(whole) = bytes.get(skip as usize..skip as usize + size)
+        {
+            return self.push_unit(unit, whole);
+        }
         let mut whole = [0; SECTOR];
-        let part = match start.checked_sub(at) {
-            Some(skip) if bytes.len() - skip as usize >= size => {
-                &bytes[skip as usize..skip as usize + size]
-            }
-            _ => {
-                self.view().read_bytes(start, &mut whole[..size]);
-                let from = at.max(start);
-                let to = (at + bytes.len() as u64).min(start + size as u64);
-                whole[(from - start) as usize..(to - start) as usize]
-                    .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
-                &whole[..size]
-            }
-        };
+        self.view().read_bytes(start, &mut whole[..size]);
+        let from = at.max(start);
+        let to = (at + bytes.len() as u64).min(start + size as u64);
+        whole[(from - start) as usize..(to - start) as usize]
+            .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
+        self.push_unit(unit, &whole[..size]);
+    }
+
+    fn push_unit(&mut self, unit: usize, bytes: &[u8]) {
         if self.layout.is_meta(unit) {
-            self.push_granule(unit, part);
-        } else if let Some((sector, _)) = part.split_first_chunk::<SECTOR>() {
+            self.push_granule(unit, bytes);
+        } else if let Some((sector, _)) = bytes.split_first_chunk::<SECTOR>() {
             let content = self.contents.keep_sector(sector);
             self.cache.push_content(content);
         }

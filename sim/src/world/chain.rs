@@ -3,7 +3,7 @@
 
 use model::op::Value;
 use ploop_core::format::{Header, InUse, Layout, Version};
-use ploop_core::units::{DstClu, Sector, Sectors};
+use ploop_core::units::{DstClu, Sector};
 
 use crate::check::bitmaps::Since;
 use crate::check::extension::Kept;
@@ -308,7 +308,7 @@ fn build_image(
     file.reset(geometry, &meta, &data, end * 512);
 }
 
-/// Header and BAT.
+/// Header and BAT; zeros follow.
 fn metadata(layout: &Layout, bat: &[u32], in_use: InUse, ext_off: Sector) -> Vec<u8> {
     let header = Header {
         version: layout.version,
@@ -323,9 +323,10 @@ fn metadata(layout: &Layout, bat: &[u32], in_use: InUse, ext_off: Sector) -> Vec
         flags: 1,
         ext_off,
     };
-    let mut meta = header.to_bytes().to_vec();
+    let header = header.to_bytes();
+    let mut meta = Vec::with_capacity(header.len() + 4 * bat.len());
+    meta.extend_from_slice(&header);
     meta.extend(bat.iter().flat_map(|entry| entry.to_le_bytes()));
-    meta.resize(Sectors(layout.data_start.0).bytes() as usize, 0);
     meta
 }
 

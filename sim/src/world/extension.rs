@@ -79,11 +79,9 @@ impl Extension {
 /// A cluster of bits, one a sector.
 fn bits(shape: &Shape) -> Vec<u8> {
     let mut bytes = vec![0; shape.layout().cluster_bytes() as usize];
-    for (index, byte) in (0u64..).zip(&mut bytes) {
-        let sectors = (8 * index..8 * index + 8).filter(|&sector| sector < shape.size);
-        for sector in sectors.filter(|sector| sector % 3 == 0) {
-            *byte |= 1 << (sector % 8);
-        }
+    let there = shape.size.min(8 * bytes.len() as u64);
+    for sector in (0..there).step_by(3) {
+        bytes[(sector / 8) as usize] |= 1 << (sector % 8);
     }
     bytes
 }

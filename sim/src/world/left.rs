@@ -9,6 +9,7 @@
 //!   cannot make durable what a failed sync gave up. The table it can.
 
 use ploop_core::control::files::settle;
+use ploop_core::delta::LoadedDelta;
 use ploop_core::load;
 
 use crate::check::failure;
@@ -31,8 +32,9 @@ impl Run<'_> {
             3 => Some(self.tape.choose(Kind::Crash, 6)),
             _ => None,
         };
-        if self.settle_top(calls)? {
+        if self.settle_top(calls)?.is_none() {
             self.say(|_| "the power is cut while it is settled".to_owned());
+            self.stats.recovery_crashes += 1;
             self.world.top.crash(self.tape);
         }
         self.judge(Left::Either)?;
@@ -49,8 +51,11 @@ impl Run<'_> {
         judged
     }
 
-    /// Settles the top, as whoever opens it does; true if the power was lost.
-    pub(super) fn settle_top(&mut self, calls: Option<u32>) -> Result<bool, Failure> {
+    /// Settles the top, as whoever opens it does; `None` if the power was lost.
+    pub(super) fn settle_top(
+        &mut self,
+        calls: Option<u32>,
+    ) -> Result<Option<LoadedDelta>, Failure> {
         let refused = |error: String| failure("open", error);
         let mut loaded =
             load::load(&self.world.top, "top").map_err(|error| refused(error.to_string()))?;
@@ -63,9 +68,9 @@ impl Run<'_> {
         match settled {
             Ok(_) => {
                 self.world.top.forget_lost();
-                Ok(false)
+                Ok(Some(loaded))
             }
-            Err(_) if supply.is_lost() => Ok(true),
+            Err(_) if supply.is_lost() => Ok(None),
             Err(error) => Err(refused(format!("cannot be settled: {error}"))),
         }
     }
