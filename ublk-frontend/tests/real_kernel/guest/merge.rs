@@ -13,6 +13,7 @@ use super::disks;
 use super::judge::Judge;
 use super::load::{Load, Running, during};
 use super::loads::Judged;
+use super::random::Random;
 use super::server::{self, Device, add, call, ok};
 use super::target::{SECTOR, Target};
 use super::trouble::{During, Outcome, Trouble, demand};
@@ -92,6 +93,27 @@ fn killed(words: &str, device: &Device, running: &Running<'_>) -> Result<(bool, 
     Ok((was_copying, was_copying_too))
 }
 
+/// A merge of the top is killed at any moment, some times, until it is over.
+fn kill_at_random(device: &Device, running: &Running<'_>) -> Result<(), Trouble> {
+    let mut random = Random::new(53);
+    for _ in 0..4 {
+        if images_of(device)?.len() == 2 {
+            break;
+        }
+        let mut command = Command::new("/bin/ploop-ublk")
+            .args(["snapshot", "merge", "--id", &device.id.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        running.for_a_while(Duration::from_millis(random.below(2000)));
+        command.kill()?;
+        command.wait()?;
+        running.for_a_while(Duration::from_millis(300));
+        bring_back(device)?;
+    }
+    Ok(())
+}
+
 fn must_have_hit((command, server): (bool, bool)) -> Result<(), Trouble> {
     demand(command || server, || {
         "neither the command nor the server was killed while it copied".to_owned()
@@ -146,6 +168,10 @@ pub(crate) fn list() -> Outcome {
             "snapshot create --id {id} --file {}",
             file.display()
         ))?;
+        if number == 1 {
+            // What goes into the oldest makes it grow, so that clusters under its table move: that is done while the disk waits.
+            ok(&format!("resize {id} 2G"))?;
+        }
         fill(&judge, &target, part)?;
     }
     // disk s1 s2 s3 s4 s5
@@ -170,6 +196,18 @@ pub(crate) fn list() -> Outcome {
         }
         expect(&["disk.hdd", "s4.hdd", "s5.hdd"])?;
         let top = merge(&format!("--id {id}")).during("the top")?;
+        expect(&["disk.hdd", "s4.hdd"])?;
+        let new = folder.join("s6.hdd");
+        ok(&format!(
+            "snapshot create --id {id} --file {}",
+            new.display()
+        ))?;
+        fill(&judge, &target, SECTORS / 4..SECTORS / 4 * 3)?;
+        kill_at_random(&device, running)?;
+        // Wherever that was: once more ends it.
+        if images_of(&device)?.len() > 2 {
+            ok(&format!("snapshot merge --id {id}")).during("after kills")?;
+        }
         expect(&["disk.hdd", "s4.hdd"])?;
         running.for_a_while(Duration::from_millis(300));
         Ok([first, up, top])
