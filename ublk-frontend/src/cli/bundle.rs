@@ -140,13 +140,13 @@ pub struct SnapshotMerge {
     )]
     pub upper: Option<Guid>,
     /// The upper one of the two, of any disk in use: its file.
-    #[arg(long, value_name = "IMAGE", requires = "id")]
+    #[arg(long, value_name = "IMAGE", requires = "id", conflicts_with = "bundle")]
     pub file: Option<PathBuf>,
     /// The lower one goes up into the upper one.
-    #[arg(long, requires = "id")]
+    #[arg(long, requires = "id", conflicts_with = "bundle")]
     pub up: bool,
     /// The upper one goes down into the lower one, even if that copies more.
-    #[arg(long, requires = "id", conflicts_with = "up")]
+    #[arg(long, requires = "id", conflicts_with_all = ["up", "bundle"])]
     pub down: bool,
     /// Print JSON.
     #[arg(long)]
