@@ -7,7 +7,7 @@
 //! * The cluster is read in pieces, however large the image says it is, and no further than the file goes. So are the
 //!   bitmaps: their tables have an entry for thousands of BAT entries, and their bits take memory as far as they are not
 //!   all alike.
-//! * Bitmaps are taken only if all of the extension is sound.
+//! * Bitmaps are taken only if all of the extension is sound. A necessary feature is obeyed if magic and checksum are right.
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -24,6 +24,8 @@ use crate::units::{DstClu, Sector, Sectors};
 
 /// Bytes read at a time.
 const PIECE: u64 = 4096;
+/// Bytes that the file may lack of the cluster for its sum to be looked at.
+const MOST_MISSING: u64 = 64 << 20;
 /// Bytes of a bitmap read at a time.
 const BITS_PIECE: u64 = 64 << 10;
 
@@ -60,6 +62,7 @@ pub(super) fn read(
         reserved: Vec::new(),
         damage: None,
         astray: false,
+        summed: false,
         unknown: None,
         foreign: None,
         tables: Vec::new(),
@@ -89,6 +92,8 @@ struct Reader<'a> {
     reserved: Vec<DstClu>,
     damage: Option<Problem>,
     astray: bool,
+    /// Magic and checksum are right: somebody meant what stands there.
+    summed: bool,
     /// An unknown feature that is necessary, and one that is not.
     unknown: Option<u64>,
     foreign: Option<u64>,
@@ -113,6 +118,8 @@ impl Reader<'_> {
         );
         match (self.vouched(), self.damage, self.unknown) {
             (false, _, _) => ExtensionState::Ignored { why: mark },
+            // Whatever else is wrong.
+            (true, _, Some(feature)) if self.summed => ExtensionState::ReadOnly { feature },
             (true, Some(why), _) => ExtensionState::Damaged { why },
             (true, None, Some(feature)) => ExtensionState::ReadOnly { feature },
             (true, None, None) => match self.foreign {
@@ -153,8 +160,7 @@ impl Reader<'_> {
 
     fn cluster(&mut self) -> Result<(), Stop> {
         let at = self.header.ext_off;
-        let whole = self.plausible(at) && inside(at, self.layout.cluster, self.file_len);
-        if !whole {
+        if !self.plausible(at) || !inside(at, self.layout.cluster, self.file_len) {
             self.damaged(Field::ExtensionOffset, at.0, Rule::ExtensionInFile);
         }
         if !self.plausible(at) {
@@ -171,7 +177,7 @@ impl Reader<'_> {
             self.damaged(Field::ExtensionOffset, at.0, Rule::ExtensionUnmapped);
             return Ok(());
         }
-        if self.vouched() && whole {
+        if self.vouched() {
             self.check_head()?;
         }
         self.features()
@@ -188,11 +194,16 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Bytes of the cluster that are in the file.
+    fn there(&self) -> u64 {
+        let behind = self.file_len.saturating_sub(self.header.ext_off.bytes());
+        self.layout.cluster_bytes().min(behind)
+    }
+
     /// Gives `piece` the bytes of the cluster from `pos` to its end, or to that of the file, until it returns false.
     fn pieces(&mut self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
         let mut buf = std::mem::take(&mut self.buf);
-        let there = self.file_len.saturating_sub(self.header.ext_off.bytes());
-        let (mut pos, end) = (pos, self.layout.cluster_bytes().min(there));
+        let (mut pos, end) = (pos, self.there());
         while pos < end {
             let len = (end - pos).min(PIECE) as usize;
             self.bytes(pos, &mut buf[..len])?;
@@ -215,12 +226,24 @@ impl Reader<'_> {
                 Rule::ExtensionMagic,
             );
         }
+        // What the file does not have reads as zeros. That is damage already, and GiBs of them are not summed up for it.
+        let mut missing = self.layout.cluster_bytes() - self.there();
+        if missing > MOST_MISSING {
+            return Ok(());
+        }
         let mut sum = md5::Context::new();
         self.pieces(size_of::<ExtensionHead>() as u64, |piece| {
             sum.consume(piece);
             true
         })?;
-        if sum.finalize().0 != head.md5 {
+        while missing > 0 {
+            let len = missing.min(PIECE);
+            sum.consume(&[0; PIECE as usize][..len as usize]);
+            missing -= len;
+        }
+        let sound = sum.finalize().0 == head.md5;
+        self.summed = sound && head.magic.get() == ext::MAGIC;
+        if !sound {
             self.damaged_by(Problem {
                 field: Field::Extension("checksum"),
                 value: Value::Bytes(head.md5),

@@ -383,6 +383,27 @@ fn without_the_mark_nothing_is_trusted_and_all_is_kept() {
     }
 }
 
+/// A tool that changes an image without knowing the feature may destroy it, whatever else is wrong in the list.
+#[test]
+fn damage_elsewhere_does_not_hide_a_necessary_feature() {
+    let damaged = |feature: bool| {
+        let mut extension = Extension::new();
+        if feature {
+            extension = extension.feature(0x4242, 1, &[]);
+        }
+        image(V2, extension.bitmap(25, 1, &[20]).finish()).expanded()
+    };
+    let why = |loaded: &crate::delta::Expanded| loaded.extension.clone();
+    assert!(matches!(
+        why(&damaged(false)),
+        ExtensionState::Damaged { .. }
+    ));
+    let loaded = damaged(true);
+    assert_eq!(why(&loaded), ExtensionState::ReadOnly { feature: 0x4242 });
+    assert!(loaded.bitmaps.is_empty());
+    assert!(check_writable(&loaded).is_err());
+}
+
 #[test]
 fn an_unknown_necessary_feature_means_read_only() {
     let image = image(
@@ -447,4 +468,17 @@ fn an_extension_behind_the_end_of_the_file_takes_no_time() {
     };
     assert_eq!(why.rule, Rule::ExtensionInFile);
     assert!(file.1.get() < 1000, "{} reads", file.1.get());
+}
+
+/// Zeros that the end of the file cuts off are no reason to overlook what stands before them.
+#[test]
+fn a_necessary_feature_counts_also_if_the_file_ends_in_its_cluster() {
+    let mut bytes = Extension::new().feature(0x1234, 1, b"kept").finish();
+    bytes.truncate(CLUSTER - 512);
+    let mut image = image(V2, bytes);
+    image.len = 7 * CLUSTER as u64 - 512;
+    assert_eq!(
+        image.expanded().extension,
+        ExtensionState::ReadOnly { feature: 0x1234 }
+    );
 }
