@@ -393,7 +393,7 @@ fn damage_elsewhere_does_not_hide_a_necessary_feature() {
         }
         image(V2, extension.bitmap(25, 1, &[20]).finish()).expanded()
     };
-    let why = |loaded: &crate::delta::Expanded| loaded.extension.clone();
+    let why = |loaded: &crate::delta::Expanded| loaded.extension;
     assert!(matches!(
         why(&damaged(false)),
         ExtensionState::Damaged { .. }
