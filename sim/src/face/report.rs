@@ -12,6 +12,7 @@ use crate::face::OnFiles;
 use crate::face::harness::{Harness, make};
 use crate::profile::Profile;
 use crate::report::{Failure, RunStats};
+use crate::search::Engine;
 use crate::shrink::{Counts, Effort, shrink};
 use crate::tape::{Tape, TapeFile};
 
@@ -66,7 +67,9 @@ pub fn run<D: OnFiles>(seeds: Range<u64>) -> Report {
         },
         shard: Shard::WHOLE,
         mix: Mix::Only(Profile::Tiny),
+        engine: Engine::Swarm,
         time: None,
+        until_unseen: None,
         jobs: cores,
         patience: PATIENCE,
         make: make::<D>,
