@@ -48,6 +48,8 @@ pub(crate) struct Alloc {
     step: u32,
     /// Clusters of the format extension: used, and no slot names them.
     pub(crate) extension: u32,
+    /// Those of an extension that the header forgets, sorted: nobody's from the close on.
+    forgotten: Vec<DstClu>,
 }
 
 /// What `reserve` answers.
@@ -64,12 +66,14 @@ pub(crate) enum Reserve {
 }
 
 impl Alloc {
-    /// For a top file of `file_len` bytes whose clusters `used` (mapped) and `extension` are taken.
+    /// For a top file of `file_len` bytes whose clusters `used` (mapped) and `extension` (sorted) are taken. `forgotten`: the
+    /// next header names no extension.
     pub(crate) fn new(
         layout: Layout,
         file_len: u64,
         used: impl Iterator<Item = DstClu>,
         extension: &[DstClu],
+        forgotten: bool,
         prealloc: Sectors,
     ) -> Alloc {
         let hosts = layout.hosts_in(file_len);
@@ -100,6 +104,11 @@ impl Alloc {
             layout,
             step,
             extension: extension.len() as u32,
+            forgotten: if forgotten {
+                extension.to_vec()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -314,11 +323,12 @@ impl Alloc {
 
     /// The length to which the file can be cut: behind the highest cluster that is not free. `None`: as it is.
     pub(crate) fn keep(&self) -> Option<Sectors> {
+        let end = self.end_without(&self.forgotten);
         let state = self.state.lock();
         if let Some(len) = state.tail.ragged {
             return (state.tail.reached > state.tail.hosts).then_some(len);
         }
-        let keep = state.used.end().min(state.tail.hosts);
+        let keep = end.0.min(state.tail.hosts);
         (keep < state.tail.reached).then(|| self.len_of(keep))
     }
 

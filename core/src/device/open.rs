@@ -93,6 +93,7 @@ impl Device {
                 top.file_len,
                 mapped.chain(given_up),
                 extension,
+                image.is_some_and(|image| image.extension_astray),
                 options.prealloc,
             ),
             table,

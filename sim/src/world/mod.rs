@@ -347,7 +347,6 @@ impl Run<'_> {
         let tags = usize::from(self.shape.options.queues) * usize::from(self.shape.options.depth);
         self.world.tags.resize_with(tags, TagState::default);
         self.world.tags.iter_mut().for_each(|tag| tag.active = None);
-        self.poisoned = false;
         self.open_as(Kept::From(Box::new(Shared(self.world.slots.clone()))))
     }
 
@@ -359,7 +358,10 @@ impl Run<'_> {
     fn open_as(&mut self, kept: Kept) -> Result<Device, Failure> {
         let settled = match kept {
             Kept::Recovered(_) => None,
-            _ => self.settle_top(None)?,
+            _ => {
+                self.poisoned = false;
+                self.settle_top(None)?
+            }
         };
         let refused = |error: String| crate::check::failure("open", error);
         let mut chain = Vec::with_capacity(self.world.lowers.len() + 1);
