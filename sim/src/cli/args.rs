@@ -7,6 +7,7 @@ use crate::profile::Profile;
 use crate::search::Engine;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Time of a campaign that names neither a time nor seeds.
@@ -110,13 +111,34 @@ pub(super) struct ScenarioArguments {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
-    /// Plays them on a device that is there, not on the simulator: file:PATH (a file or a block device), nbd:SOCKET or
-    /// nbd:HOST:PORT
+    /// Plays them elsewhere than on the simulator. Their operations alone: drive:FOLDER (the core's blocking driver on
+    /// files of this folder), file:PATH (a file or a block device as it is), nbd:SOCKET or nbd:HOST:PORT (a server)
     #[arg(long, value_name = "WHERE")]
-    pub(super) on: Option<Place>,
-    /// What stands on that device may be destroyed
+    pub(super) on: Option<On>,
+    /// What stands there may be destroyed
     #[arg(long, requires = "on")]
     pub(super) overwrite: bool,
+}
+
+/// Where a scenario is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// The core's blocking driver on files of a folder.
+    Drive(PathBuf),
+    /// Something that is no disk of ours.
+    Place(Place),
+}
+
+impl FromStr for On {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<On, String> {
+        match text.strip_prefix("drive:") {
+            Some("") => Err("must be drive:FOLDER".to_owned()),
+            Some(folder) => Ok(On::Drive(folder.into())),
+            None => text.parse().map(On::Place),
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]

@@ -20,7 +20,7 @@ use crate::tape::{Tape, TapeFile};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much is spent on making a failing run small.
 const EFFORT: Effort = Effort {
-    runs: 20_000,
+    runs: 6000,
     time: Duration::from_secs(20),
 };
 

@@ -20,6 +20,7 @@ pub(crate) mod image;
 pub(crate) mod kept;
 pub(crate) mod ledger;
 pub(crate) mod rig;
+pub(crate) mod script;
 pub(crate) mod seen;
 pub(crate) mod trace;
 pub(crate) mod unseen;
