@@ -218,11 +218,10 @@ rules! {
     ClusterNotZero: Corrupt, "the cluster size must not be zero";
     ClusterLimit: Corrupt, "the cluster size must be at most 4185922 sectors";
     EntriesLimit: Corrupt, "the BAT must have at most 536870911 entries";
-    SizeLimit: Corrupt, "the virtual size must be less than 2^32 sectors in a version 1 image";
+    SizeLimit: Corrupt, "header, BAT and virtual size must fit 2^32 sectors in a version 1 image";
     EntriesCoverSize: Corrupt, "the BAT must have an entry for every cluster of the virtual size";
     BatInFile: Corrupt, "the BAT must lie inside the file";
     DataOffsetNotZero: Corrupt, "data must start behind the BAT (only version 1 may say 0)";
-    DataOffsetAligned: ReadOnly, "for writing, data must start at a multiple of the cluster size (version 2)";
     DataBehindBat: Corrupt, "data must not start inside the header or the BAT";
     DataOffsetInFile: Corrupt, "data must not start beyond the end of the file";
     EntryNotReserved: Corrupt, "0xffffffff is not a cluster";
@@ -250,7 +249,7 @@ rules! {
     RawIsBase: Chain, "a raw file can only be the lowest delta";
     RawIsNotTop: Chain, "a raw file cannot be written on its own";
     LowerNotEmpty: Chain, "a lower delta must not be empty";
-    LowerFitsTop: Chain, "a lower delta must not be larger than the top";
+    LowerFitsTop: Chain, "a lower delta must not be larger than one above it";
     EntriesMatchSize: ReadOnly, "for writing, the BAT must have exactly one entry for each cluster of the virtual size";
     OneGrid: ReadOnly, "for writing, all clusters must lie on one grid";
     NotConverting: ReadOnly, "a conversion of the format was interrupted";

@@ -264,15 +264,18 @@ pub enum Place {
 }
 
 /// Finds a guest sector in a stack, bottom to top: in the newest level that has its *cluster*. Levels are merged by cluster:
-/// one that has the cluster hides those below in all of it, and behind the end of its own disk it has zeros.
+/// one that has the cluster hides those below in all of it, and behind the end of its own disk it has zeros. So has every
+/// level below: what a level's disk does not reach is not to be seen through it.
 #[must_use]
 pub fn find_sector(levels: &[Level<'_>], guest_sector: u64) -> Place {
+    let mut end = u64::MAX;
     for (level, file) in levels.iter().enumerate().rev() {
-        let (sector, end) = match file {
+        let (sector, own_end) = match file {
             // The lowest: whatever it has not is nowhere.
             Level::Raw(bytes) => (Some(guest_sector), bytes.len().div_ceil(SECTOR)),
             Level::Image(image) => (image.place_of(guest_sector), image.header.size_sectors),
         };
+        end = end.min(own_end);
         if let Some(sector) = sector {
             return if guest_sector < end {
                 Place::At { level, sector }

@@ -1,7 +1,11 @@
 //! `sim explain --html` in a real browser: the script runs, and what is drawn is not empty, in light and in dark.
 //!
-//! Needs a Chromium that runs without a display: `apt-get install chromium-headless-shell`. Without one in `PATH` this
-//! says so and checks nothing.
+//! Needs a Chromium that runs without a display: this machine's, or Debian's, unpacked below the target folder. Where there
+//! is neither, it fails with a line that says what to install.
+
+#[path = "../../ublk-frontend/tests/real_kernel/host/apt.rs"]
+#[allow(dead_code, reason = "the guests of `real_kernel` need more of it")]
+mod apt;
 
 use sim::campaign::{Subject, world};
 use sim::explain::{explain, page};
@@ -17,7 +21,46 @@ const BROWSERS: [&str; 4] = [
     "google-chrome",
 ];
 
-fn browser() -> Option<PathBuf> {
+/// Why there is no package.
+#[derive(Debug)]
+struct Missing(String);
+
+impl From<std::io::Error> for Missing {
+    fn from(error: std::io::Error) -> Missing {
+        Missing(error.to_string())
+    }
+}
+
+/// A browser, and where its libraries are.
+struct Browser {
+    program: PathBuf,
+    libraries: Option<String>,
+}
+
+/// That of this machine, or Debian's.
+fn browser() -> Result<Browser, Missing> {
+    if let Some(program) = installed() {
+        let libraries = None;
+        return Ok(Browser { program, libraries });
+    }
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let root = cache.join(BROWSERS[0]);
+    if !root.exists() {
+        apt::with_apt(&cache.join("apt-chromium"), &["bookworm"], |apt| {
+            apt.unpack_with_missing("bookworm", &BROWSERS[..1], &root)
+        })?;
+    }
+    let folders = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+    let libraries = folders.map(|folder| root.join(folder).display().to_string());
+    // What `usr/bin` has is a script that wants the rest where it would be installed.
+    let program = root.join("usr/lib/chromium").join(BROWSERS[0]);
+    Ok(Browser {
+        program,
+        libraries: Some(libraries.join(":")),
+    })
+}
+
+fn installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     BROWSERS
@@ -48,8 +91,12 @@ fn story() -> (String, usize) {
     (page(&story, "sim replay x.tape"), story.rows.len())
 }
 
-fn visit(browser: &Path, folder: &Path, what: &[String], page: &Path) -> Vec<u8> {
-    let output = Command::new(browser)
+fn visit(browser: &Browser, folder: &Path, what: &[String], page: &Path) -> Vec<u8> {
+    let mut command = Command::new(&browser.program);
+    if let Some(libraries) = &browser.libraries {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
+    let output = command
         .args([
             "--headless",
             "--no-sandbox",
@@ -82,10 +129,12 @@ fn dimensions(png: &[u8]) -> (u32, u32) {
 
 #[test]
 fn the_page_is_drawn() {
-    let Some(browser) = browser() else {
-        println!("SKIPPED: none of {BROWSERS:?} is in PATH");
-        return;
-    };
+    let browser = browser().unwrap_or_else(|Missing(why)| {
+        panic!(
+            "this test needs {} (apt-get install it), and it could not be fetched: {why}",
+            BROWSERS[0]
+        )
+    });
     let folder = std::env::temp_dir().join(format!("sim-browser-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let (html, rows) = story();

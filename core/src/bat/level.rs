@@ -26,7 +26,8 @@ struct LevelInfo {
     unit: u64,
     /// Sectors of the file, rounded up; what lies behind reads as zeros. The top of an image is not cut: it grows.
     file: u64,
-    /// Virtual sectors of this delta; what lies behind reads as zeros where this delta maps the cluster.
+    /// Virtual sectors of this delta, as far as the disk goes; what lies behind reads as zeros where this delta maps the
+    /// cluster.
     size: u64,
 }
 
@@ -59,9 +60,12 @@ impl Levels {
                 },
             }
         };
-        Levels {
-            list: chain.iter().enumerate().map(info).collect(),
+        let mut list: Vec<_> = chain.iter().enumerate().map(info).collect();
+        let end = list.last().map_or(0, |top| top.size);
+        for level in &mut list {
+            level.size = level.size.min(end);
         }
+        Levels { list }
     }
 
     /// The top level.

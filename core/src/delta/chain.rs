@@ -1,9 +1,14 @@
 //! What a chain of deltas, bottom to top, must satisfy before a device is made of it.
+//!
+//! * Where the disk ends, the top says. In its last cluster a lower delta may reach further: a raw base has whole clusters,
+//!   if the kernel was to take it. Nobody sees that, as long as the disk does not become larger, and the delta is merged with
+//!   none above it: those who do that ask [`check_nested`](crate::control::files::check_nested) first.
+//! * Inside the disk no delta reaches further than the one above it. Of clusters behind the end of a shorter one in between
+//!   readers say different things: QEMU zeros, a look-up by clusters what the levels below have.
 
 use crate::delta::{Expanded, ExtensionState, LoadedDelta};
 use crate::error::{Field, LoadError, Problem, Rule};
-use crate::format::Version;
-use crate::units::{Sector, Sectors};
+use crate::units::Sectors;
 
 /// Most deltas of a chain.
 pub const MAX_LEVELS: usize = 253;
@@ -27,6 +32,10 @@ pub fn validate(chain: &[LoadedDelta], write: bool) -> Result<(), LoadError> {
     };
     for (level, delta) in lower.iter().enumerate() {
         check_lower(level, delta, image).map_err(|problem| problem.refuse(&delta.name))?;
+    }
+    for (lower, upper) in lower.iter().zip(&chain[1..]) {
+        check_order(lower, upper, image.layout.size)
+            .map_err(|problem| problem.refuse(&lower.name))?;
     }
     if write {
         check_writable(image).map_err(|problem| problem.refuse(&top.name))?;
@@ -62,20 +71,26 @@ fn check_lower(level: usize, delta: &LoadedDelta, top: &Expanded) -> Result<(), 
     if entries > u64::from(top.layout.entries) {
         return Err(Problem::new(field, value, Rule::LowerFitsTop));
     }
-    // In sectors, too: a disk that grows has zeros behind its old end, and where only a lower delta has the last cluster
-    // nobody would write them.
-    let (field, value, size) = match delta.expanded() {
-        Some(image) => (Field::VirtualSize, image.layout.size.0, image.layout.size),
-        None => (
-            Field::FileLength,
-            delta.file_len,
-            Sectors::covering(delta.file_len),
-        ),
-    };
-    if size > top.layout.size {
-        return Err(Problem::new(field, value, Rule::LowerFitsTop));
+    if delta.size().0.div_ceil(top.layout.cluster.0) > top.layout.clusters_of_size() {
+        return Err(too_large(delta));
     }
     Ok(())
+}
+
+/// What the disk shows of a delta does not end behind what it shows of the next one.
+fn check_order(lower: &LoadedDelta, upper: &LoadedDelta, end: Sectors) -> Result<(), Problem> {
+    if lower.size().min(end) > upper.size().min(end) {
+        return Err(too_large(lower));
+    }
+    Ok(())
+}
+
+fn too_large(delta: &LoadedDelta) -> Problem {
+    let (field, value) = match delta.expanded() {
+        Some(image) => (Field::VirtualSize, image.layout.size.0),
+        None => (Field::FileLength, delta.file_len),
+    };
+    Problem::new(field, value, Rule::LowerFitsTop)
 }
 
 /// What a sound image must satisfy beyond that before it is changed.
@@ -93,15 +108,6 @@ pub fn check_writable(image: &Expanded) -> Result<(), Problem> {
             Field::Extension("feature"),
             feature,
             Rule::ExtensionKnown,
-        ));
-    }
-    if layout.version == Version::V2
-        && Sector(u64::from(image.header.data_off)) != layout.data_start
-    {
-        return Err(Problem::new(
-            Field::DataOffset,
-            image.header.data_off,
-            Rule::DataOffsetAligned,
         ));
     }
     if u64::from(layout.entries) != layout.clusters_of_size() {

@@ -111,6 +111,15 @@ impl LoadedDelta {
         self
     }
 
+    /// Size of the disk that it holds.
+    #[must_use]
+    pub fn size(&self) -> Sectors {
+        match &self.body {
+            Body::Raw => Sectors::covering(self.file_len),
+            Body::Expanded(expanded) => expanded.layout.size,
+        }
+    }
+
     /// Number of guest clusters that the delta can hold, for a chain of this cluster size.
     #[must_use]
     pub fn entries(&self, cluster: Sectors) -> u64 {

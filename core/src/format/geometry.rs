@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use crate::error::{Field, Problem, Rule};
 use crate::units::{Clu, DstClu, SECTOR_BYTES, Sector, Sectors};
 
 /// Bytes of the header; the BAT follows directly.
@@ -59,6 +60,23 @@ impl Layout {
             Version::V1 => Sector(sectors),
             Version::V2 => Sector(sectors.div_ceil(cluster.0) * cluster.0),
         }
+    }
+
+    /// Checks that an image whose data starts there has room for all its clusters where entries can name them: in version 1
+    /// they are sectors.
+    pub fn check_reach(
+        version: Version,
+        cluster: Sectors,
+        entries: u32,
+        data_start: Sector,
+    ) -> Result<(), Problem> {
+        let clusters = u64::from(entries);
+        let last = data_start.0 + clusters.saturating_sub(1) * cluster.0;
+        if version == Version::V1 && last >= u64::from(ENTRY_RESERVED) {
+            let size = clusters * cluster.0;
+            return Err(Problem::new(Field::VirtualSize, size, Rule::SizeLimit));
+        }
+        Ok(())
     }
 
     /// Bytes in a cluster.

@@ -186,6 +186,12 @@ impl Header {
         header.check_limits()?;
         // Within the limits this is less than 2^32: at most 2^22 sectors of BAT, rounded up to less than 2^22 more.
         header.data_off = Layout::lowest_data_start(Version::V2, cluster, entries).0 as u32;
+        Layout::check_reach(
+            version,
+            cluster,
+            entries,
+            Sector(u64::from(header.data_off)),
+        )?;
         Ok(header)
     }
 

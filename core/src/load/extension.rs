@@ -4,8 +4,9 @@
 //!   that damage never turns a bitmap into free space; only a BAT entry for the same cluster is believed more.
 //! * It counts only in an image closed as "v2.1". Otherwise its clusters are found in the same way, but nothing about
 //!   them is a problem: software that did not know it may have written since.
-//! * The cluster is read in pieces, however large the image says it is, and so are the bitmaps: their tables have an entry
-//!   for thousands of BAT entries, and their bits take memory as far as they are not all alike.
+//! * The cluster is read in pieces, however large the image says it is, and no further than the file goes. So are the
+//!   bitmaps: their tables have an entry for thousands of BAT entries, and their bits take memory as far as they are not
+//!   all alike.
 //! * Bitmaps are taken only if all of the extension is sound. A necessary feature is obeyed if magic and checksum are right.
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -23,6 +24,8 @@ use crate::units::{DstClu, Sector, Sectors};
 
 /// Bytes read at a time.
 const PIECE: u64 = 4096;
+/// Bytes that the file may lack of the cluster for its sum to be looked at.
+const MOST_MISSING: u64 = 64 << 20;
 /// Bytes of a bitmap read at a time.
 const BITS_PIECE: u64 = 64 << 10;
 
@@ -191,10 +194,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Gives `piece` the bytes of the cluster from `pos` to its end, until it returns false.
+    /// Bytes of the cluster that are in the file.
+    fn there(&self) -> u64 {
+        let behind = self.file_len.saturating_sub(self.header.ext_off.bytes());
+        self.layout.cluster_bytes().min(behind)
+    }
+
+    /// Gives `piece` the bytes of the cluster from `pos` to its end, or to that of the file, until it returns false.
     fn pieces(&mut self, pos: u64, mut piece: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
         let mut buf = std::mem::take(&mut self.buf);
-        let (mut pos, end) = (pos, self.layout.cluster_bytes());
+        let (mut pos, end) = (pos, self.there());
         while pos < end {
             let len = (end - pos).min(PIECE) as usize;
             self.bytes(pos, &mut buf[..len])?;
@@ -217,11 +226,21 @@ impl Reader<'_> {
                 Rule::ExtensionMagic,
             );
         }
+        // What the file does not have reads as zeros. That is damage already, and GiBs of them are not summed up for it.
+        let mut missing = self.layout.cluster_bytes() - self.there();
+        if missing > MOST_MISSING {
+            return Ok(());
+        }
         let mut sum = md5::Context::new();
         self.pieces(size_of::<ExtensionHead>() as u64, |piece| {
             sum.consume(piece);
             true
         })?;
+        while missing > 0 {
+            let len = missing.min(PIECE);
+            sum.consume(&[0; PIECE as usize][..len as usize]);
+            missing -= len;
+        }
         let sound = sum.finalize().0 == head.md5;
         self.summed = sound && head.magic.get() == ext::MAGIC;
         if !sound {

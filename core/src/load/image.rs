@@ -86,8 +86,9 @@ fn read_header(file: &dyn DeltaFile, file_len: u64) -> Result<Header, Stop> {
 
 /// Where data starts, as the header says; `None` if it leaves that to the BAT (version 1).
 ///
-/// A version 2 image whose value is not a multiple of the cluster size can be read, since its entries are cluster
-/// numbers all the same: QEMU itself leaves such headers when the cluster size is not a power of two.
+/// In a version 2 image whose value is not a multiple of the cluster size, data starts at the multiple before it: its entries
+/// are cluster numbers all the same. QEMU 10.0 itself leaves such headers when the cluster size is not a power of two and the
+/// BAT is longer than a sector, and uses the cluster that the value lies in.
 pub(super) fn claimed_start(header: &Header) -> Option<Sector> {
     let claimed = u64::from(header.data_off);
     match header.version {

@@ -1,8 +1,9 @@
-//! A larger disk: the delta that is written grows, then the descriptor says so. What stands below stays as small as it is.
+//! A larger disk: the delta that is written grows, then the descriptor says so. What stands below stays as small as it is, and
+//! must not be larger: what it has behind the old end would be seen.
 //!
 //! A crash in between leaves a larger disk and a descriptor with the old number, which nobody believes; the same call ends it.
 
-use ploop_core::control::files::{Grown, grow as grow_image};
+use ploop_core::control::files::{Grown, check_nested, grow as grow_image};
 use ploop_core::units::Sectors;
 
 use super::folder::Folder;
@@ -23,6 +24,10 @@ pub fn grow(folder: &dyn Folder, size: Sectors) -> Result<Grown, ToolError> {
             "what is written is a raw disk, which is not changed here",
         ));
     };
+    let end = image.delta.size();
+    if size > end {
+        check_nested(held.iter().map(|held| &held.delta), end)?;
+    }
     let next = bundle
         .descriptor
         .with_top(top)

@@ -26,7 +26,7 @@ use crate::cli::Resize;
 use crate::files::{RealFile, child};
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
-use crate::tool::load::name_of;
+use crate::tool::load::{check_growing, name_of};
 use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::{Control, disk_node};
 use crate::ublk::socket::{Answer, Question};
@@ -350,6 +350,7 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
             change.commit_bundle()?;
             return Ok(change.record.clone());
         }
+        check_growing(change.images(), change.raw_base(), size)?;
         let top = RealFile::open_write(change.top()?)?;
         let grown = grow(&top, &name_of(top.path()), size);
         drop(top);

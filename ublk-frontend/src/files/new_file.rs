@@ -64,9 +64,10 @@ impl NewFile {
             return Err(os(io::ErrorKind::InvalidFilename.into()));
         }
         let (handle, temporary) = match unnamed(folder_of(target)) {
-            Some(handle) => (handle, None),
-            None => {
-                let (handle, path) = named(target).map_err(os)?.into_parts();
+            Ok(handle) => (handle, None),
+            Err(first) => {
+                let both = |error| os(plain(first, &error));
+                let (handle, path) = named(target).map_err(both)?.into_parts();
                 (handle, Some(path))
             }
         };
@@ -120,13 +121,21 @@ impl NewFile {
 }
 
 /// A file without a name in `folder`, if the file system has such a thing and it can be named later.
-fn unnamed(folder: &Path) -> Option<File> {
+fn unnamed(folder: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let handle = File::from(fs::open(folder, flags, Mode::from_raw_mode(NEW_MODE)).ok()?);
-    descriptor_path(&handle)
-        .symlink_metadata()
-        .is_ok()
-        .then_some(handle)
+    let handle = File::from(fs::open(folder, flags, Mode::from_raw_mode(NEW_MODE))?);
+    descriptor_path(&handle).symlink_metadata()?;
+    Ok(handle)
+}
+
+/// Why there is no file, without the temporary name that the second error has in its text. `first` is why there is none
+/// without a name: the same, as a rule.
+fn plain(first: io::Error, second: &io::Error) -> io::Error {
+    if first.kind() == second.kind() {
+        first
+    } else {
+        second.kind().into()
+    }
 }
 
 /// A file with a temporary name beside `target`; removed again when dropped.

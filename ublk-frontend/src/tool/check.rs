@@ -41,6 +41,9 @@ struct Report {
     allocated_clusters: u64,
     fragmented_clusters: u64,
     corruptions: u64,
+    /// Those of them that are about the format extension alone.
+    #[serde(skip)]
+    of_extension: u64,
     leaks: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     corruptions_fixed: Option<u64>,
@@ -155,6 +158,10 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
         }
         .push(problem.to_string());
     }
+    let of_extension = inspection.problems.iter();
+    let of_extension = of_extension
+        .filter(|problem| is_damage(problem) && problem.rule.kind() == Kind::Extension)
+        .count() as u64;
     let corruptions = damage_count(&inspection) + u64::from(is_dirty);
     let not_kept = corruptions - problems.len() as u64;
     if not_kept > 0 {
@@ -178,6 +185,7 @@ fn examine(file: &RealFile) -> Result<Report, ToolError> {
         allocated_clusters: u64::from(inspection.allocated),
         fragmented_clusters: u64::from(inspection.fragmented),
         corruptions,
+        of_extension,
         leaks,
         corruptions_fixed: None,
         leaks_fixed: None,
@@ -272,6 +280,9 @@ fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError>
         (0, 0) => out.line("No errors were found on the image.")?,
         (0, leaks) => out.line(format_args!(
             "{leaks} leaked clusters; data is not affected."
+        ))?,
+        (errors, leaks) if errors == report.of_extension => out.line(format_args!(
+            "{errors} errors in the format extension, {leaks} leaked clusters. Its dirty bitmaps are lost, data is not affected."
         ))?,
         (errors, leaks) => out.line(format_args!(
             "{errors} errors, {leaks} leaked clusters. Do not write to this image."

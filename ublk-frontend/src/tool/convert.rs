@@ -20,6 +20,11 @@ pub(super) const USUAL_CLUSTER: Sectors = Sectors(2048);
 /// Copies. OUT appears only when all of it is durable.
 pub fn run(asked: &Convert) -> Result<(), ToolError> {
     refuse_own_input(asked)?;
+    if let (Some(OutFormat::Raw), true) = (asked.to, is_shaped(asked)) {
+        return Err(ToolError::Refused(
+            "--cluster and --version are for images: a raw file has neither".into(),
+        ));
+    }
     let trust = if asked.salvage {
         Trust::Salvage
     } else {
@@ -65,12 +70,16 @@ fn refuse_own_input(asked: &Convert) -> Result<(), ToolError> {
 
 /// A raw file becomes an image, an image becomes a raw file; unless what only an image has is asked for.
 fn usual_format(asked: &Convert, stack: &Stack) -> OutFormat {
-    let is_shaped = asked.cluster.is_some() || asked.version.is_some();
-    if is_shaped || stack.cluster().is_none() {
+    if is_shaped(asked) || stack.cluster().is_none() {
         OutFormat::Ploop
     } else {
         OutFormat::Raw
     }
+}
+
+/// Something is asked for that only an image has.
+fn is_shaped(asked: &Convert) -> bool {
+    asked.cluster.is_some() || asked.version.is_some()
 }
 
 /// As many whole clusters as fit a step, or a step's worth of sectors of a cluster that is larger.

@@ -1,7 +1,8 @@
 //! Opening the inputs of a command: read-only, sniffed, checked, and as far as allowed in spite of damage.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ploop_core::control::files::check_nested;
 use ploop_core::delta::chain::{self, check_writable};
 use ploop_core::delta::{Body, Expanded, LoadedDelta};
 use ploop_core::drive::file::read_padded;
@@ -33,12 +34,33 @@ pub enum Trust {
 
 /// Opens the files of a disk and checks that they fit together.
 pub fn open_stack(asked: &cli::Stack, trust: Trust) -> Result<Stack, ToolError> {
-    let mut files = Vec::new();
+    load_stack(&files_asked(asked)?, trust)
+}
+
+/// Checks that a chain may grow to this size: nothing below its top lies behind its end now.
+pub fn check_growing(images: &[PathBuf], raw_base: bool, size: Sectors) -> Result<(), ToolError> {
+    let images = images.to_vec();
+    let stack = load_stack(&Files { images, raw_base }, Trust::Sound)?;
+    if stack.size() < size {
+        let lower = stack.levels().iter().map(|level| &level.delta);
+        check_nested(lower, stack.size())?;
+    }
+    Ok(())
+}
+
+fn load_stack(asked: &Files, trust: Trust) -> Result<Stack, ToolError> {
+    let Files { images, raw_base } = asked;
+    let mut files: Vec<RealFile> = Vec::new();
     let mut deltas = Vec::new();
-    let Files { images, raw_base } = files_asked(asked)?;
     for (index, path) in images.iter().enumerate() {
         let file = RealFile::open_read(path)?;
-        let raw = (index == 0 && raw_base) || is_raw(&file)?;
+        if let Some(same) = files.iter().find(|other| other.id() == file.id()) {
+            let (again, first) = (path.display(), same.path().display());
+            return Err(ToolError::Refused(format!(
+                "{again}: is the same file as {first}, and has one place in a stack"
+            )));
+        }
+        let raw = (index == 0 && *raw_base) || is_raw(&file)?;
         deltas.push(if raw {
             load_raw(&file, &name_of(path))?
         } else {

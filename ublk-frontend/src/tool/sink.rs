@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use ploop_core::drive::DeltaFile;
-use ploop_core::error::CreateError;
-use ploop_core::format::geometry::HEADER_BYTES;
+use ploop_core::error::{CreateError, Problem, Rule};
+use ploop_core::format::geometry::{HEADER_BYTES, MAX_CLUSTER, MAX_ENTRIES};
 use ploop_core::format::{Header, Layout, Version};
 use ploop_core::load::new_image;
 use ploop_core::units::{Sector, Sectors};
@@ -70,8 +70,13 @@ impl Sink {
         size: Sectors,
     ) -> Result<Sink, ToolError> {
         // A wrong geometry is refused before anything is made.
-        let refused =
-            |problem| ToolError::Refused(format!("{}: cannot create: {problem}", path.display()));
+        let refused = |problem| {
+            let hint = hint(problem, size);
+            ToolError::Refused(format!(
+                "{}: cannot create: {problem}{hint}",
+                path.display()
+            ))
+        };
         Header::create(version, cluster, size).map_err(refused)?;
         let new = NewFile::create(path)?;
         let header =
@@ -115,6 +120,25 @@ impl Sink {
             Sink::Image(image) => image.complete()?,
         };
         Ok(new.publish()?)
+    }
+}
+
+/// What would do, where the clusters are too many.
+fn hint(problem: Problem, size: Sectors) -> String {
+    if problem.rule != Rule::EntriesLimit {
+        return String::new();
+    }
+    let least = size.0.div_ceil(u64::from(MAX_ENTRIES)).next_power_of_two();
+    if least <= MAX_CLUSTER.0 {
+        let kib = Sectors(least).bytes() >> 10;
+        let larger = if kib < 1024 {
+            format!("{kib}K")
+        } else {
+            format!("{}M", kib >> 10)
+        };
+        format!("; it takes larger clusters (--cluster {larger})")
+    } else {
+        "; no image is that large, whatever its clusters".to_owned()
     }
 }
 

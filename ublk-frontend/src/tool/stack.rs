@@ -1,7 +1,9 @@
 //! A disk as it stands in one file or a stack of them, for reading: which sectors of which file hold what.
 //!
-//! Level 0 is the oldest file. A guest sector is looked for from the top down; where no level maps it, or the level
-//! that does is shorter, the disk reads as zeros. The files are open read-only as long as the stack lives.
+//! Level 0 is the oldest file. A guest sector is looked for from the top down, by clusters: the newest level whose BAT has
+//! the cluster has all of it, and hides the levels below also where its own disk ends inside the cluster. Where no level
+//! has it, or a level on the way down ends before it, the disk reads as zeros. The files are open read-only as long as the
+//! stack lives.
 
 use ploop_core::delta::{Body, LoadedDelta};
 use ploop_core::drive::file::read_padded;
@@ -90,7 +92,7 @@ impl Stack {
     #[must_use]
     pub fn new(levels: Vec<StackedFile>) -> Option<Stack> {
         let top = &levels.last()?.delta;
-        let size = size_of(top);
+        let size = top.size();
         let cluster = top.expanded().map(|image| image.layout.cluster);
         Some(Stack {
             levels,
@@ -179,53 +181,39 @@ impl Stack {
 
     /// What stands at `start`, up to `len` sectors; the range does not cross a cluster.
     fn locate(&self, start: Sector, len: Sectors) -> Extent {
-        let hit = self
-            .levels
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(level, stacked)| {
-                let (sector, there) = mapped(&stacked.delta, start)?;
-                Some((Place::At { level, sector }, there))
-            });
-        match hit {
-            Some((place, there)) => Extent {
+        let mut end = Sector(self.size.0);
+        for (level, stacked) in self.levels.iter().enumerate().rev() {
+            end = end.min(Sector(stacked.delta.size().0));
+            let Some(sector) = mapped(&stacked.delta, start) else {
+                continue;
+            };
+            if start >= end {
+                break;
+            }
+            return Extent {
                 start,
-                len: len.min(there),
-                place,
-            },
-            None => Extent {
-                start,
-                len,
-                place: Place::Hole,
-            },
+                len: len.min(end.since(start)),
+                place: Place::At { level, sector },
+            };
+        }
+        Extent {
+            start,
+            len,
+            place: Place::Hole,
         }
     }
 }
 
-/// Size of the disk that a file alone holds.
-fn size_of(delta: &LoadedDelta) -> Sectors {
+/// Where a file holds a guest sector, going by its BAT alone; a raw file has all of them.
+fn mapped(delta: &LoadedDelta, start: Sector) -> Option<Sector> {
     match &delta.body {
-        Body::Raw => Sectors::covering(delta.file_len),
-        Body::Expanded(image) => image.layout.size,
-    }
-}
-
-/// Where a file holds a guest sector, and for how many sectors from there at most (not 0). Nothing behind the file's
-/// own virtual size is guest data.
-fn mapped(delta: &LoadedDelta, start: Sector) -> Option<(Sector, Sectors)> {
-    let there = size_of(delta).minus(start.since(Sector(0)));
-    if there == Sectors::ZERO {
-        return None;
-    }
-    match &delta.body {
-        Body::Raw => Some((start, there)),
+        Body::Raw => Some(start),
         Body::Expanded(image) => {
             let cluster = image.layout.cluster;
             let index = usize::try_from(start.0 / cluster.0).ok()?;
             let entry = *image.bat.get(index).filter(|entry| **entry != 0)?;
             let inside = Sectors(start.0 % cluster.0);
-            Some((image.layout.entry_sector(entry).after(inside), there))
+            Some(image.layout.entry_sector(entry).after(inside))
         }
     }
 }

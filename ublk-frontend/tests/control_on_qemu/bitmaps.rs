@@ -1,7 +1,7 @@
 //! Dirty bitmaps: what QEMU reads of an image is what we say is dirty, and an image as Virtuozzo writes it is read.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use ploop_core::control::files::{Change, change_bitmaps, grow};
@@ -28,7 +28,7 @@ struct Nbd {
 impl Nbd {
     fn start(dir: &Path, name: &str) -> Nbd {
         let socket = dir.join("nbd.socket");
-        let child = Command::new("qemu-nbd")
+        let child = qemu::command("qemu-nbd")
             .current_dir(dir)
             .args(["-r", "-t", "-f", "parallels", "-B", NAME, "-k"])
             .arg(&socket)

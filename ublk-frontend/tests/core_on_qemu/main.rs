@@ -1,8 +1,8 @@
 //! The mapping core on real files, with QEMU as the witness: what our core wrote, `qemu-img` checks and compares with a
 //! raw file of the same operations; what `qemu-io` wrote, our core reads; and both go on with each other's images.
 //!
-//! Left out on purpose, since QEMU 10.0 is wrong there: clusters that are no power of two with a BAT of more than one
-//! sector (it moves the start of data), partial writes of QEMU over a backing file into a hole (it copies to the wrong
+//! Left out on purpose, since QEMU 10.0 is wrong there: `qemu-img check` for clusters that are no power of two with a BAT of
+//! more than one sector (it moves the start of data, and then finds damage in what it wrote itself), partial writes of QEMU over a backing file into a hole (it copies to the wrong
 //! place), and entries beyond the end of the file (it aborts).
 
 mod chain;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use ublk_frontend::files::{OpenError, RealFile};
@@ -18,7 +18,7 @@ struct Running(Child);
 impl Running {
     /// `qemu-io` that waits for commands.
     fn io(dir: &Path, arguments: &[&str]) -> Running {
-        let mut command = Command::new("qemu-io");
+        let mut command = qemu::command("qemu-io");
         command.current_dir(dir).args(arguments);
         Running(
             command
@@ -32,7 +32,7 @@ impl Running {
     /// `qemu-nbd` that serves it.
     fn nbd(dir: &Path, arguments: &[&str]) -> Running {
         let socket = dir.join("nbd");
-        let mut command = Command::new("qemu-nbd");
+        let mut command = qemu::command("qemu-nbd");
         command
             .current_dir(dir)
             .arg("-t")
@@ -78,7 +78,7 @@ fn becomes_locked(path: &Path, writing: bool) {
 }
 
 fn refused_by_qemu(dir: &Path, program: &str, arguments: &[&str]) {
-    let output = Command::new(program)
+    let output = qemu::command(program)
         .current_dir(dir)
         .args(arguments)
         .output()

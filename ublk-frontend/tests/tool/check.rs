@@ -279,3 +279,28 @@ fn clusters_of_the_extension_are_no_leak() {
     tool(dir, "convert a.hdd out.raw").fine();
     assert!(read(dir, "out.raw") == sample_disk());
 }
+
+/// Whoever writes to it does no harm: what is lost is lost.
+#[test]
+fn a_broken_extension_is_no_reason_not_to_write() {
+    let dir = dir();
+    let dir = dir.path();
+    let broken = sample().but(|image| {
+        image.in_use = 0x312E_3276;
+        image.ext_off = 4 * u64::from(TRACKS);
+    });
+    let mut image = broken.clone();
+    image.data.extend([0x55; CLUSTER]);
+    image.save(&dir.join("a.hdd"));
+    let ended = leaves_alone(dir, "check a.hdd");
+    assert_eq!((ended.code, ended.err.as_str()), (2, ""), "{ended:?}");
+    assert!(
+        ended.out.contains("errors in the format extension"),
+        "{ended:?}"
+    );
+    assert!(!ended.out.contains("Do not write"), "{ended:?}");
+    image.bat[3] = 1;
+    image.save(&dir.join("a.hdd"));
+    let ended = leaves_alone(dir, "check a.hdd");
+    assert!(ended.out.contains("Do not write"), "{ended:?}");
+}

@@ -58,9 +58,6 @@ fn from_image_to_image_of_another_version_and_cluster_size() {
             std::fs::remove_file(dir.join(name)).expect("removed");
         }
     }
-    // What OUT is to be counts more.
-    leaves_alone(dir, "convert a.hdd b.raw --to raw --cluster 4K").fine();
-    assert!(read(dir, "b.raw") == sample_disk());
 }
 
 #[test]
@@ -147,12 +144,29 @@ fn stacks_that_do_not_fit_are_refused() {
     std::fs::write(dir.join("raw"), noise(CLUSTER, 1)).expect("written");
     for (stack, words) in [
         ("small a", ["small: m_Sectors = 64", "same cluster size"]),
-        ("a raw a", ["raw: ", "lowest"]),
+        ("a raw long", ["raw: ", "lowest"]),
         ("a raw", ["raw: ", "lowest"]),
-        ("long a", ["long: m_Size = 20", "larger than the top"]),
+        ("long a", ["long: m_Size = 20", "larger than one above"]),
     ] {
         leaves_alone(dir, &format!("map {stack}")).refused(&words);
         leaves_alone(dir, &format!("convert {stack} out")).refused(&words);
+    }
+    assert!(!dir.join("out").exists());
+}
+
+#[test]
+fn what_makes_no_sense_together_is_refused() {
+    let dir = dir();
+    let dir = dir.path();
+    sample().save(&dir.join("a"));
+    for option in ["--cluster 64K", "--version 1"] {
+        leaves_alone(dir, &format!("convert a out --to raw {option}"))
+            .refused(&["--cluster and --version are for images"]);
+    }
+    std::fs::hard_link(dir.join("a"), dir.join("b")).expect("linked");
+    for again in ["a", "./a", "b"] {
+        leaves_alone(dir, &format!("map a {again}")).refused(&["is the same file as a"]);
+        leaves_alone(dir, &format!("convert a {again} out")).refused(&["is the same file as a"]);
     }
     assert!(!dir.join("out").exists());
 }

@@ -42,6 +42,8 @@ fn create_never_overwrites() {
     leaves_alone(dir, "create a --size 1M").refused(&["a: already exists"]);
     leaves_alone(dir, "create link --size 1M").refused(&["link: already exists"]);
     leaves_alone(dir, "create missing/a --size 1M").refused(&["missing/a", "No such file"]);
+    let ended = tool(dir, "create missing/a --size 1M");
+    assert!(!ended.err.contains(".part"), "a name of ours: {ended:?}");
     leaves_alone(dir, "create . --size 1M").refused(&[".: already exists"]);
     assert_eq!(snapshot(dir).len(), 2);
 }
@@ -61,9 +63,18 @@ fn create_tells_the_limits() {
         ),
         (
             "--size 1P --cluster 512",
-            ["m_Size = ", "at most 536870911 entries"],
+            ["at most 536870911 entries", "(--cluster 4M)"],
         ),
-        ("--size 15E", ["m_Size = ", "at most 536870911 entries"]),
+        ("--size 1T --cluster 512", ["m_Size = ", "(--cluster 4K)"]),
+        ("--size 1P", ["m_Size = ", "(--cluster 4M)"]),
+        (
+            "--size 15E",
+            ["at most 536870911 entries", "no image is that large"],
+        ),
+        (
+            "--size 2199023255040 --version 1",
+            ["m_SizeInSectors = 4294967", "2^32 sectors"],
+        ),
         (
             "--size 2T --version 1",
             ["m_SizeInSectors = 4294967296", "2^32 sectors"],

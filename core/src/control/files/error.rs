@@ -19,6 +19,18 @@ pub enum ControlError {
         /// Field, value, rule.
         refusal: Refusal,
     },
+    /// A raw base goes on behind the end of the disk above it, which would come to light. Nothing was written.
+    #[error(
+        "{file}: has {len} bytes, and the disk above it ends at {end}: the rest would become part of the disk (`truncate -s {end} {file}` cuts it off)"
+    )]
+    Padded {
+        /// Name of the file.
+        file: String,
+        /// Its length in bytes.
+        len: u64,
+        /// Bytes of the disk.
+        end: u64,
+    },
     /// The file failed on the way. The image is sound and reads as before; it may be marked as in use. The same
     /// operation may be tried again.
     #[error("{file}: {what}: {source}")]
@@ -68,6 +80,14 @@ pub enum Refusal {
         from: Sectors,
         /// The one asked for.
         to: Sectors,
+    },
+    /// A lower image goes on behind the end of the disk above it, which would come to light.
+    #[error("m_SizeInSectors = {}: the disk above it ends at {}, and the rest would become part of the disk", size.0, end.0)]
+    LowerIsLarger {
+        /// Its virtual size.
+        size: Sectors,
+        /// That of the one above it.
+        end: Sectors,
     },
     /// The data area would reach beyond what entries can name.
     #[error("sector {}: a cluster there cannot be named by a BAT entry", at.0)]

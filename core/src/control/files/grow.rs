@@ -254,6 +254,7 @@ pub(super) fn grown_layout(
             field.map_err(|_| too_large(Field::DataOffset, start.0, Rule::DataOffsetInFile))?;
         (start, field)
     };
+    Layout::check_reach(old.version, old.cluster, entries, data_start).map_err(Refusal::Format)?;
     let layout = Layout {
         entries,
         size,

@@ -22,6 +22,7 @@ use super::edit::Edit;
 use super::error::{ControlError, Refusal};
 use super::grow::{grow, space_after};
 use super::io::Io;
+use super::nested::check_nested;
 use super::space::Space;
 use super::steps::{Progress, Steps, Work};
 use crate::delta::{LoadedDelta, chain};
@@ -237,6 +238,7 @@ impl Pair {
     fn load(lower: Source<'_>, upper: Source<'_>) -> Result<Pair, ControlError> {
         let chain = [lower.load()?, upper.load()?];
         chain::validate(&chain, false)?;
+        check_nested(&chain[..1], chain[1].size())?;
         for (delta, source) in chain.iter().zip([lower, upper]) {
             let header = delta.expanded().map(|image| image.header);
             if let Some(header) = header.filter(|header| header.is_converting()) {

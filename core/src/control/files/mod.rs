@@ -34,6 +34,7 @@ mod grow;
 mod index;
 mod io;
 mod merge;
+mod nested;
 mod repair;
 mod space;
 mod steps;
@@ -47,6 +48,7 @@ pub use fix::{Fix, Repaired};
 pub use grow::{Grown, grow};
 pub use index::{SlotMove, update_index};
 pub use merge::{Merge, Source};
+pub use nested::check_nested;
 pub use repair::repair;
 pub use steps::Progress;
 

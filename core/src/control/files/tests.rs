@@ -116,6 +116,13 @@ fn limits_of_the_format_are_refused() {
         rule(Version::V1, 1 << 32),
         (Field::VirtualSize, Rule::SizeLimit)
     );
+    // Header and BAT stand before it, and entries are sectors.
+    let file = Image::new(Version::V1, 2048, 2048, 0).file();
+    let refused = grow(&file, NAME, Sectors((1 << 32) - 1)).expect_err("too large");
+    let Some(Refusal::Format(problem)) = refused.refusal() else {
+        panic!("{refused}");
+    };
+    assert_eq!(problem.rule, Rule::SizeLimit);
     for size in [1 << 29, 1 << 32, 1 << 62, u64::MAX] {
         assert_eq!(
             rule(Version::V2, size),
@@ -187,7 +194,7 @@ fn deltas_that_do_not_fit_are_not_merged() {
     let ragged = Image::new(Version::V2, 4, 23, 0).file();
     assert_eq!(
         refuse(&one, &ragged),
-        "test.hds: m_SizeInSectors = 24: a lower delta must not be larger than the top"
+        "test.hds: m_SizeInSectors = 24: the disk above it ends at 23, and the rest would become part of the disk"
     );
 }
 

@@ -1,11 +1,17 @@
 //! The format extension: damage costs the bitmap, never the data, and never the space it stands on.
 
-use super::Image;
+use std::cell::Cell;
+use std::io;
+
+use super::{Image, MemFile, expanded};
 use crate::delta::ExtensionState;
 use crate::delta::chain::check_writable;
+use crate::drive::DeltaFile;
 use crate::error::{Kind, Rule};
 use crate::format::Version::{V1, V2};
+use crate::format::geometry::MAX_CLUSTER;
 use crate::format::{InUse, Version};
+use crate::load::load;
 use crate::units::{DstClu, Sector};
 
 const CLUSTER: usize = 4 * 512;
@@ -14,7 +20,7 @@ const DIRTY_BITMAP: u64 = 0x2038_5FAE_252C_B34A;
 
 /// The content of an extension's cluster; the checksum is put in at the end.
 #[derive(Clone)]
-struct Extension {
+pub(super) struct Extension {
     bytes: Vec<u8>,
     end: usize,
 }
@@ -45,7 +51,7 @@ impl Extension {
         self.feature(DIRTY_BITMAP, 0, &data)
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let sum = md5::compute(&self.bytes[24..]).0;
         self.bytes[8..24].copy_from_slice(&sum);
         self.bytes
@@ -53,7 +59,7 @@ impl Extension {
 }
 
 /// The sample with 8 host clusters (1..=8; 1, 2, 3 mapped), closed as "v2.1", and these bytes as extension in host 6.
-fn image(version: Version, cluster: Vec<u8>) -> Image {
+pub(super) fn image(version: Version, cluster: Vec<u8>) -> Image {
     let mut image = Image::sample(version);
     image.len = 9 * CLUSTER as u64;
     image.header.in_use = InUse::ClosedV21;
@@ -61,7 +67,7 @@ fn image(version: Version, cluster: Vec<u8>) -> Image {
     image.patch(6 * CLUSTER as u64, cluster)
 }
 
-fn one_bitmap() -> Extension {
+pub(super) fn one_bitmap() -> Extension {
     Extension::new().bitmap(24, 1, &[20])
 }
 
@@ -418,4 +424,61 @@ fn an_unknown_necessary_feature_means_read_only() {
         Rule::ExtensionKnown
     );
     assert!(!image.inspect().expect("sound").is_corrupt());
+}
+
+/// Counts how often it is read.
+struct Counted(MemFile, Cell<u32>);
+
+impl DeltaFile for Counted {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.1.set(self.1.get() + 1);
+        self.0.read_at(at, buf)
+    }
+    fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize> {
+        self.0.write_at(at, buf)
+    }
+    fn zero_at(&self, at: u64, len: u64, unmap: bool) -> io::Result<()> {
+        self.0.zero_at(at, len, unmap)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+/// The largest clusters there are, an extension that begins in the last sector of a short file, and nothing behind it.
+#[test]
+fn an_extension_behind_the_end_of_the_file_takes_no_time() {
+    let cluster = MAX_CLUSTER.0;
+    let mut image = Image::new(V1, cluster, cluster, 0);
+    image.header.data_off = 1;
+    image.header.in_use = InUse::ClosedV21;
+    image.header.ext_off = Sector(3);
+    image.len = 5 * 512;
+    let image = image.patch(3 * 512, [0; 512]);
+    let file = Counted(image.file(), Cell::new(0));
+    let loaded = expanded(load(&file, "test.hds").expect("sound data"));
+    let ExtensionState::Damaged { why } = loaded.extension else {
+        panic!("{:?}", loaded.extension);
+    };
+    assert_eq!(why.rule, Rule::ExtensionInFile);
+    assert!(file.1.get() < 1000, "{} reads", file.1.get());
+}
+
+/// Zeros that the end of the file cuts off are no reason to overlook what stands before them.
+#[test]
+fn a_necessary_feature_counts_also_if_the_file_ends_in_its_cluster() {
+    let mut bytes = Extension::new().feature(0x1234, 1, b"kept").finish();
+    bytes.truncate(CLUSTER - 512);
+    let mut image = image(V2, bytes);
+    image.len = 7 * CLUSTER as u64 - 512;
+    assert_eq!(
+        image.expanded().extension,
+        ExtensionState::ReadOnly { feature: 0x1234 }
+    );
 }

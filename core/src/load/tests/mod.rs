@@ -5,6 +5,7 @@ mod chain;
 mod extension;
 mod forms;
 mod hostile;
+mod layouts;
 mod rules;
 
 use std::cell::RefCell;

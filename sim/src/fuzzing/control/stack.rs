@@ -1,6 +1,7 @@
 //! Stacks of any sizes: what core and model make of where a level's disk ends.
 //!
-//! Checkers: `chain` (refused exactly if a lower delta is larger than the top), `refused` (what is refused is not written),
+//! Checkers: `chain` (refused exactly if a lower delta reaches further than one above it, but for what lies behind the end of
+//! the disk in its last cluster; and that is found by who would bring it to light), `refused` (what is refused is not written),
 //! `content` (core and model read the same; behind the old end of a disk that has grown there are zeros).
 
 use super::draw::{self, Wish};
@@ -16,7 +17,7 @@ use crate::tape::{Kind, Tape};
 use model::image::{Image, Level, read_sector};
 use model::op::Value;
 use ploop_core::Options;
-use ploop_core::control::files::{Merge, Source, grow};
+use ploop_core::control::files::{Merge, Source, check_nested, grow};
 use ploop_core::delta::{LoadedDelta, chain};
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::load;
@@ -40,7 +41,11 @@ pub fn run(tape: &mut Tape) -> Result<Stats, Failure> {
     let mut stack = Stack::draw(tape);
     let deltas = stack.load()?;
     let (top, lowers) = stack.sizes.split_last().expect("a top");
-    let fits = lowers.iter().all(|size| size <= top);
+    let clusters = |size: &u64| size.div_ceil(stack.cluster);
+    let in_order = |pair: &[u64]| pair[0].min(*top) <= pair[1].min(*top);
+    let fits = lowers.iter().all(|size| clusters(size) <= clusters(top))
+        && stack.sizes.windows(2).all(in_order);
+    let nested = lowers.iter().all(|size| size <= top);
     for write in [false, true] {
         let valid = chain::validate(&deltas, write);
         if valid.is_ok() != fits {
@@ -48,13 +53,15 @@ pub fn run(tape: &mut Tape) -> Result<Stats, Failure> {
             return Err(failure("chain", message));
         }
     }
+    if check_nested(&deltas[..lowers.len()], Sectors(*top)).is_ok() != nested {
+        return Err(failure("chain", format!("{:?}: would grow", stack.sizes)));
+    }
     if fits {
         stack.read(deltas)?;
-    } else {
+    }
+    if !fits || !nested {
         stack.merge_nothing(tape)?;
-        if chain::validate(&stack.load()?, true).is_err() {
-            return Ok(Stats::default());
-        }
+        return Ok(Stats::default());
     }
     stack.grow(tape)?;
     Ok(Stats {
