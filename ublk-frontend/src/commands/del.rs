@@ -13,6 +13,7 @@ use crate::tool::ToolError;
 use crate::tool::output::complain;
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::farewell;
+use crate::ublk::link::Link;
 use crate::ublk::server::busy;
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::Folder;
@@ -96,11 +97,8 @@ fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
         false => control.del(id),
     };
     gone.map_err(driver)?;
-    if let Some(link) = &record.symlink {
-        // It may be gone, or somebody else's: then it is left.
-        if std::fs::read_link(link).is_ok_and(|to| to == disk_node(id)) {
-            let _ = std::fs::remove_file(link);
-        }
+    if let Some(Ok(link)) = record.symlink.as_deref().map(|path| Link::at(path, id)) {
+        link.remove();
     }
     folder.forget(id);
     Ok(())

@@ -29,6 +29,7 @@ use crate::tool::output::complain;
 use crate::ublk::begin::Ready;
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::front::Alarm;
+use crate::ublk::link::Link;
 use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
 use crate::ublk::shape::Shape;
@@ -39,6 +40,9 @@ use crate::ublk::{closing, namespace, notify, setup};
 
 /// How long requests in flight may take when the disk is quiesced, in milliseconds.
 const QUIESCE_MS: u64 = 30_000;
+
+/// What is done to a link.
+const MAKE_LINK: &str = "make the link";
 
 /// Whether the guest's own pages are read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -80,7 +84,7 @@ pub fn serve(
     }
     let is_new = matches!(task, Task::Add(..));
     let mut server = Server::start(folder, task, &allowed, signals)?;
-    let announced = server.remember().and_then(|()| {
+    let announced = server.remember(is_new).and_then(|()| {
         if let Err(error) = namespace::let_go() {
             complain("warning", format!("mounts stay in use: {error}"));
         }
@@ -157,7 +161,7 @@ struct Server<'a> {
     signals: UnixStream,
     listener: UnixListener,
     systemd: notify::Listener,
-    symlink_folder: Option<File>,
+    link: Option<Link>,
     _lock: Lock,
 }
 
@@ -218,6 +222,10 @@ impl<'a> Server<'a> {
         if is_new {
             record.request_bytes = shape.request_bytes();
             record.block = shape.block;
+            if let Some(link) = &record.symlink {
+                // The disk is not to appear, and go again.
+                Link::can_be_made(link, record.id).map_err(ToolError::io(link, MAKE_LINK))?;
+            }
             let by_hand = wish == ZeroCopy::ByHand;
             setup::add(&mut control, &mut record, features, by_hand)?;
         } else {
@@ -260,24 +268,24 @@ impl<'a> Server<'a> {
                 complain("warning", format!("NOTIFY_SOCKET: {error}"));
                 notify::Listener::nobody()
             }),
-            symlink_folder: None,
+            link: None,
             _lock: parts.lock,
         })
     }
 
     /// Writes down what it serves, and gives the disk its other name.
-    fn remember(&mut self) -> Result<(), ToolError> {
+    fn remember(&mut self, is_new: bool) -> Result<(), ToolError> {
         self.folder.save(&self.record)?;
-        if let Some(link) = &self.record.symlink {
-            let failed = ToolError::io(link, "make the link");
-            let folder = crate::files::folder_of(link);
-            self.symlink_folder = Some(File::open(folder).map_err(&failed)?);
-            let disk = disk_node(self.record.id);
-            if std::fs::read_link(link).is_ok_and(|to| to.starts_with("/dev/")) {
-                // Left by a server that was killed.
-                std::fs::remove_file(link).map_err(&failed)?;
-            }
-            std::os::unix::fs::symlink(disk, link).map_err(&failed)?;
+        let Some(path) = &self.record.symlink else {
+            return Ok(());
+        };
+        match Link::make(path, self.record.id) {
+            Ok(link) => self.link = Some(link),
+            Err(error) if is_new => return Err(ToolError::io(path, MAKE_LINK)(error)),
+            // Whoever uses the disk has waited long enough.
+            Err(error) => self
+                .notes
+                .push(format!("{}: cannot {MAKE_LINK}: {error}", path.display())),
         }
         Ok(())
     }
@@ -434,10 +442,8 @@ impl<'a> Server<'a> {
                 Err(error) if error.errno() == Some(libc::ENODEV) => {}
                 other => other.map_err(driver)?,
             }
-            if let (Some(folder), Some(link)) = (&self.symlink_folder, &self.record.symlink)
-                && let Some(name) = link.file_name()
-            {
-                let _ = rustix::fs::unlinkat(folder, name, rustix::fs::AtFlags::empty());
+            if let Some(link) = &self.link {
+                link.remove();
             }
             self.folder.forget(id);
         }
