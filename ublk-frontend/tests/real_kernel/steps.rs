@@ -2,8 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, bundle, copy, errors, filesystems, harness, kill, loads, manners, planned,
-    power, scenario, service, space,
+    aside, blocks, bundle, copy, errors, filesystems, harness, kill, leftovers, loads, manners,
+    planned, power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -43,6 +43,10 @@ pub(crate) const STEPS: &[Step] = &[
     step("harness-finds-a-lie", OLD, 60, harness::lie),
     step("power-cut-on-kernel-loop", NEW, 120, power::sound),
     step("manners", BOTH, 60, manners::manners),
+    step("links", BOTH, 60, leftovers::links),
+    step("killed-at-start", BOTH, 60, leftovers::killed_at_start),
+    step("damaged-record", BOTH, 60, leftovers::damaged),
+    step("number-of-another", BOTH, 60, leftovers::foreign),
     step("parameters", BOTH, 60, manners::parameters),
     step("ext4", BOTH, 120, filesystems::ext4),
     step(
