@@ -141,7 +141,19 @@ macro_rules! maybe {
 pub(crate) use maybe;
 
 /// Marks that are noted both ways; the others only when they happen.
-const BOTH_WAYS: &[Mark] = &[Mark::FreshZeroDurable, Mark::HoleReused, Mark::FlushPages];
+const BOTH_WAYS: &[Mark] = &[
+    Mark::FreshZeroDurable,
+    Mark::HoleReused,
+    Mark::FlushPages,
+    Mark::Promoted,
+];
+
+/// Forgets what was seen until now.
+pub fn forget() {
+    for cell in &SEEN {
+        cell.store(0, Ordering::Relaxed);
+    }
+}
 
 /// The marks that this process has not seen yet (for a `maybe!`: not both ways), by name.
 #[must_use]

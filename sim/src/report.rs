@@ -24,8 +24,10 @@ pub struct RunStats {
     pub promoted_merges: u64,
     /// Changes of the chain, per sort (`world::switch`).
     pub switches: [u64; crate::world::switch::Switch::SORTS],
-    /// Power cuts while an image was being recovered or closed.
+    /// Power cuts after a power cut, before the image was marked in use again, or while it was settled.
     pub recovery_crashes: u64,
+    /// Power cuts inside a close.
+    pub close_crashes: u64,
     /// Power cuts of which every distinct crash image was examined.
     pub complete_cuts: u64,
     /// Crash images opened, checked and compared.

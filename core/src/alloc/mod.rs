@@ -46,6 +46,10 @@ pub(crate) struct Alloc {
     layout: Layout,
     /// Clusters by which the file is extended, at least 1.
     step: u32,
+    /// Clusters of the format extension: used, and no slot names them.
+    pub(crate) extension: u32,
+    /// Those of an extension that the header forgets, sorted: nobody's from the close on.
+    forgotten: Vec<DstClu>,
 }
 
 /// What `reserve` answers.
@@ -62,16 +66,19 @@ pub(crate) enum Reserve {
 }
 
 impl Alloc {
-    /// For a top file of `file_len` bytes whose clusters `used` (mapped or reserved by the extension) are taken.
+    /// For a top file of `file_len` bytes whose clusters `used` (mapped) and `extension` (sorted) are taken. `forgotten`: the
+    /// next header names no extension.
     pub(crate) fn new(
         layout: Layout,
         file_len: u64,
         used: impl Iterator<Item = DstClu>,
+        extension: &[DstClu],
+        forgotten: bool,
         prealloc: Sectors,
     ) -> Alloc {
         let hosts = layout.hosts_in(file_len);
         let mut bitmap = Bitmap::new(layout.first_host().0);
-        for host in used {
+        for host in used.chain(extension.iter().copied()) {
             bitmap.set(host.0);
         }
         let ragged = (layout.host_sector(DstClu(hosts)).bytes() < file_len)
@@ -96,6 +103,12 @@ impl Alloc {
             state: Mutex::new(Rank::Holes, "host clusters", state),
             layout,
             step,
+            extension: extension.len() as u32,
+            forgotten: if forgotten {
+                extension.to_vec()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -147,6 +160,11 @@ impl Alloc {
             }
         }
         low.max(1)
+    }
+
+    /// First host cluster.
+    pub(crate) fn first_host(&self) -> DstClu {
+        self.layout.first_host()
     }
 
     /// Length of the file that holds `hosts` whole clusters.
@@ -288,7 +306,8 @@ impl Alloc {
         state.tail.extending.is_none() && !state.life.values().any(|life| *life == Life::Punching)
     }
 
-    /// Host clusters in the file, and (host, life) of all that are not simply mapped or used by the format, in order.
+    /// Behind the last host cluster of the file (one that its end cuts counts if it has a life), and (host, life) of all that
+    /// are not simply mapped or used by the format, in order.
     pub(crate) fn inspect(&self, synced: u64) -> (u32, Vec<(u32, Life)>) {
         let state = self.state.lock();
         let hosts = state.tail.hosts;
@@ -297,18 +316,19 @@ impl Alloc {
         let life =
             (self.layout.first_host().0..end).map(|host| (host, state.life_of(host, synced)));
         (
-            hosts,
+            end,
             life.filter(|(_, life)| *life != Life::Mapped).collect(),
         )
     }
 
     /// The length to which the file can be cut: behind the highest cluster that is not free. `None`: as it is.
     pub(crate) fn keep(&self) -> Option<Sectors> {
+        let end = self.end_without(&self.forgotten);
         let state = self.state.lock();
         if let Some(len) = state.tail.ragged {
             return (state.tail.reached > state.tail.hosts).then_some(len);
         }
-        let keep = state.used.end().min(state.tail.hosts);
+        let keep = end.0.min(state.tail.hosts);
         (keep < state.tail.reached).then(|| self.len_of(keep))
     }
 

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use crate::alloc::life::Life;
 use crate::bat::level::{NO_LEVEL, Place};
 use crate::bat::page::MdPage;
-use crate::cluster::lock::{COUNT, HELD, OWES};
+use crate::cluster::lock::{COUNT, HELD, Hold, OWES};
 use crate::device::Device;
 use crate::units::{PageId, Sector, Sectors, Slot};
 use crate::verify::verify;
@@ -94,18 +94,20 @@ impl Device {
         stats
     }
 
-    /// Checks all structural invariants: I1, I3, I4, I7 and those of the module heads. O(clusters). Panics if one is
+    /// Checks all structural invariants: I1, I3 (no host cluster has two owners, none is lost), I4, I7 and those of the module heads. O(clusters). Panics if one is
     /// broken. Meant for a device whose other threads are at rest.
     pub fn verify(&self) {
         let top = self.levels.top();
         let (hosts, life) = self.alloc.inspect(self.gate.synced());
         let life: BTreeMap<u32, Life> = life.into_iter().collect();
         let mut owner: BTreeMap<u32, PageId> = BTreeMap::new();
-        let mut condemned = 0;
+        let (mut condemned, mut making) = (0, 0);
         let dirty = self.dirty.snapshot();
         for page in &self.pages {
             let md = page.lock();
             md.verify(dirty.contains(&md.id));
+            let makers = md.locks.iter().map(|lock| &lock.hold);
+            making += makers.filter(|hold| matches!(hold, Hold::Making)).count();
             for slot in 0..md.map.len() {
                 verify!(
                     md.level[slot] == NO_LEVEL || md.level[slot] <= top.0,
@@ -139,14 +141,27 @@ impl Device {
                 condemned += 1;
             }
         }
-        let all = life
-            .values()
-            .filter(|life| **life == Life::Condemned)
-            .count();
+        let count = |what| life.values().filter(|life| **life == what).count();
+        let all = count(Life::Condemned);
         verify!(
             all == condemned,
             "{all} condemned host clusters, but records name {condemned} of {hosts}"
         );
+        let reserved = count(Life::Reserved);
+        verify!(
+            reserved <= making,
+            "{reserved} host clusters are reserved, and {making} mappings are being made"
+        );
+        if self.options.write {
+            // Lost: neither free, nor named by a slot, nor anywhere else in its life.
+            let hosts = hosts.saturating_sub(self.alloc.first_host().0);
+            let taken = u64::from(hosts) - life.len() as u64;
+            let named = owner.len() as u64 + u64::from(self.alloc.extension);
+            verify!(
+                taken == named,
+                "{taken} host clusters are taken for good, but {named} are named"
+            );
+        }
     }
 
     /// The whole state.

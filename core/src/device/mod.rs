@@ -157,6 +157,9 @@ impl Device {
                 };
                 self.start_flush(origin, Some(write), out);
             }
+            Op::Write { fua: true, .. } | Op::WriteZeroes { fua: true, .. } if len.0 == 0 => {
+                self.end_part(origin, self.nothing_is_wrong(), out);
+            }
             _ if len.0 == 0 => self.end_part(origin, Ok(()), out),
             _ if modifies && !self.mark.is_set() => self.wait_for_mark(origin, request, out),
             Op::Read => self.split(origin, SegmentKind::Read, false, start, len, out),

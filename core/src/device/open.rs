@@ -79,9 +79,7 @@ impl Device {
         let mapped = image
             .into_iter()
             .flat_map(|image| image.bat.iter().filter_map(|&entry| layout.host_of(entry)));
-        let reserved = image
-            .into_iter()
-            .flat_map(|image| image.reserved.iter().copied());
+        let extension = image.map_or(&[][..], |image| &image.reserved);
         let delay = match options.write_back {
             WriteBack::Immediate => None,
             WriteBack::Delayed(delay) => Some(delay),
@@ -93,7 +91,9 @@ impl Device {
             alloc: Alloc::new(
                 layout,
                 top.file_len,
-                mapped.chain(reserved).chain(given_up),
+                mapped.chain(given_up),
+                extension,
+                image.is_some_and(|image| image.extension_astray),
                 options.prealloc,
             ),
             table,

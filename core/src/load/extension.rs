@@ -6,7 +6,7 @@
 //!   them is a problem: software that did not know it may have written since.
 //! * The cluster is read in pieces, however large the image says it is, and so are the bitmaps: their tables have an entry
 //!   for thousands of BAT entries, and their bits take memory as far as they are not all alike.
-//! * Bitmaps are taken only if all of the extension is sound.
+//! * Bitmaps are taken only if all of the extension is sound. A necessary feature is obeyed if magic and checksum are right.
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -59,6 +59,7 @@ pub(super) fn read(
         reserved: Vec::new(),
         damage: None,
         astray: false,
+        summed: false,
         unknown: None,
         foreign: None,
         tables: Vec::new(),
@@ -88,6 +89,8 @@ struct Reader<'a> {
     reserved: Vec<DstClu>,
     damage: Option<Problem>,
     astray: bool,
+    /// Magic and checksum are right: somebody meant what stands there.
+    summed: bool,
     /// An unknown feature that is necessary, and one that is not.
     unknown: Option<u64>,
     foreign: Option<u64>,
@@ -112,6 +115,8 @@ impl Reader<'_> {
         );
         match (self.vouched(), self.damage, self.unknown) {
             (false, _, _) => ExtensionState::Ignored { why: mark },
+            // Whatever else is wrong.
+            (true, _, Some(feature)) if self.summed => ExtensionState::ReadOnly { feature },
             (true, Some(why), _) => ExtensionState::Damaged { why },
             (true, None, Some(feature)) => ExtensionState::ReadOnly { feature },
             (true, None, None) => match self.foreign {
@@ -217,7 +222,9 @@ impl Reader<'_> {
             sum.consume(piece);
             true
         })?;
-        if sum.finalize().0 != head.md5 {
+        let sound = sum.finalize().0 == head.md5;
+        self.summed = sound && head.magic.get() == ext::MAGIC;
+        if !sound {
             self.damaged_by(Problem {
                 field: Field::Extension("checksum"),
                 value: Value::Bytes(head.md5),

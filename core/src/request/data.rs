@@ -113,9 +113,6 @@ impl Device {
             0
         };
         self.end_io(&segment, out);
-        if direct && self.gate.is_poisoned() {
-            return self.end(segment, Err(Failure::Io), out);
-        }
         self.acknowledge(segment, change, sync, out);
     }
 
@@ -161,8 +158,12 @@ impl Device {
         }
     }
 
-    /// A segment has ended.
+    /// A segment has ended. Of a poisoned file nobody is told that anything is durable, whatever it took.
     pub(crate) fn end(&self, segment: Segment, result: Result<(), Failure>, out: &mut Actions) {
+        let result = match result {
+            Ok(()) if segment.fua => self.nothing_is_wrong(),
+            other => other,
+        };
         if segment.kind.changes_content() {
             self.tracking.mark(segment.clu);
             let start = self.table.start(segment.clu);
@@ -170,6 +171,15 @@ impl Device {
             self.cbt.mark(start, Sectors(u64::from(segment.len)));
         }
         self.end_part(segment.origin, result, out);
+    }
+
+    /// Whether a promise of durability can be given at all.
+    pub(crate) fn nothing_is_wrong(&self) -> Result<(), Failure> {
+        if self.gate.is_poisoned() {
+            Err(Failure::Io)
+        } else {
+            Ok(())
+        }
     }
 
     /// A part of a request has ended; the last one finishes it.

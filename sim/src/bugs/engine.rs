@@ -12,6 +12,9 @@ pub enum Engine {
     Sim,
     /// Every interleaving of small models: `cargo test -p sim --test loom`.
     Loom,
+    /// Every inequivalent interleaving of these models, and small configurations with all their crash images:
+    /// `cargo test -p sim --test explore`, `sim explore`.
+    Explore,
     /// Random interleavings of whole devices: `cargo test -p sim --test shuttle`.
     Shuttle,
     /// The control plane's operations under power cuts and faults: `cargo test -p sim --test control`.
@@ -33,6 +36,7 @@ impl Engine {
     pub const ALL: &'static [Engine] = &[
         Engine::Sim,
         Engine::Loom,
+        Engine::Explore,
         Engine::Shuttle,
         Engine::Control,
         Engine::Rules,
@@ -48,6 +52,7 @@ impl Engine {
         match self {
             Engine::Sim => "sim",
             Engine::Loom => "loom",
+            Engine::Explore => "explore",
             Engine::Shuttle => "shuttle",
             Engine::Control => "control",
             Engine::Rules => "rules",
@@ -83,7 +88,7 @@ impl FromStr for Engine {
         let found = Engine::ALL.iter().find(|engine| engine.name() == name);
         found.copied().ok_or_else(|| {
             format!(
-                "engine {name:?}: must be sim, loom, shuttle, control, rules, core, bundle, bat_ops, open_image or fuzz"
+                "engine {name:?}: must be sim, loom, explore, shuttle, control, rules, core, bundle, bat_ops, open_image or fuzz"
             )
         })
     }

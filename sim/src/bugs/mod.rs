@@ -14,6 +14,7 @@
 mod cache;
 mod engine;
 mod expected;
+mod explore;
 mod explorer;
 mod fuzzer;
 mod matrix;
@@ -316,6 +317,7 @@ impl Judge<'_> {
             | Engine::Bundle => {
                 explorer::run(&self.tree, engine, &patch.tests(engine), expected, options)
             }
+            Engine::Explore => explore::run(&self.tree, &patch.tests(engine), expected, options),
             Engine::BatOps | Engine::OpenImage => {
                 fuzzer::run(&self.tree, engine, expected, options)
             }

@@ -49,6 +49,9 @@ impl Coverage {
             if stats.ops >= PROFILE_OPS && stats.torn_rounds == 0 {
                 others.push(format!("a round torn apart ({profile})"));
             }
+            if stats.ops >= PROFILE_OPS && stats.close_crashes == 0 {
+                others.push(format!("a crash inside a close ({profile})"));
+            }
             if stats.ops >= PROFILE_OPS && stats.recovery_crashes == 0 {
                 others.push(format!("a crash inside a recovery ({profile})"));
             }

@@ -80,6 +80,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         copies,
         promoted_merges,
         recovery_crashes,
+        close_crashes,
         complete_cuts,
         crash_images,
         sectors_compared,
@@ -99,6 +100,7 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         *all += some;
     }
     sum.recovery_crashes += recovery_crashes;
+    sum.close_crashes += close_crashes;
     sum.complete_cuts += complete_cuts;
     sum.crash_images += crash_images;
     sum.sectors_compared += sectors_compared;

@@ -4,6 +4,7 @@ pub mod bitmaps;
 pub mod clusters;
 pub mod extension;
 pub mod image;
+pub mod immediate;
 pub mod in_use;
 pub mod outcome;
 pub mod tickets;

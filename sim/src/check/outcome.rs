@@ -1,8 +1,9 @@
 //! Checker `outcome`: a request fails only for a reason that there was: EIO only after an I/O that failed with EIO, did
 //! nothing at all, or met a file that cannot do it; ENOSPC only after space ran out. What was done in part is finished, and
-//! what found no space is not told as an I/O error (I33, I39).
+//! what found no space is not told as an I/O error (I33, I39). And the other way: after a sync that failed no flush and no FUA
+//! write succeeds, until the image is opened anew.
 
-use model::op::End;
+use model::op::{End, Kind};
 
 use crate::check::failure;
 use crate::disk::fault::{FaultCounts, FaultKind};
@@ -25,4 +26,22 @@ pub fn check(end: End, faults: &FaultCounts) -> Result<(), Failure> {
         "outcome",
         format!("a request ended with {end:?}, but there was no reason for that"),
     ))
+}
+
+/// Judges a request that succeeded; `poisoned`: a sync had failed before it was submitted.
+pub fn check_promise(kind: Kind, poisoned: bool) -> Result<(), Failure> {
+    let promises = matches!(
+        kind,
+        Kind::Flush
+            | Kind::Write { preflush: true, .. }
+            | Kind::Write { fua: true, .. }
+            | Kind::WriteZeroes { fua: true, .. }
+    );
+    if poisoned && promises {
+        return Err(failure(
+            "outcome",
+            format!("a sync has failed, and {kind:?} says that something is durable"),
+        ));
+    }
+    Ok(())
 }

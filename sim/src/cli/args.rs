@@ -185,12 +185,12 @@ pub(super) struct BugsArguments {
     /// Time for each bug and engine, builds not counted
     #[arg(long, value_parser = duration, default_value = "60s")]
     budget: Duration,
-    /// sim, loom, shuttle, control, rules, core, bundle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
+    /// sim, loom, explore, shuttle, control, rules, core, bundle, bat_ops, open_image, or fuzz for both fuzz targets (needs cargo-fuzz)
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "sim,loom,shuttle,control,rules,core,bundle"
+        default_value = "sim,loom,explore,shuttle,control,rules,core,bundle"
     )]
     engines: Vec<String>,
     /// Threads of the simulator and of builds [default: one a core]

@@ -36,6 +36,7 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         ("steps", sum.steps, String::new()),
         ("crashes", sum.crashes, String::new()),
         ("  inside a recovery", sum.recovery_crashes, String::new()),
+        ("  inside a close", sum.close_crashes, String::new()),
         ("servers killed", sum.kills, String::new()),
         ("images left, not durable", sum.left, String::new()),
         ("live copies compared", sum.copies, String::new()),

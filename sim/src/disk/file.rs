@@ -7,6 +7,7 @@ use super::view::{Cell, Units, View};
 use crate::tape::{Kind, Tape};
 use model::op::Value;
 use ploop_core::drive::DeltaFile;
+use ploop_core::format::geometry::HEADER_BYTES;
 use std::io;
 
 /// Shape of a file.
@@ -158,6 +159,21 @@ impl SimFile {
             units: Units::Visible(&self.cells),
             len: self.length.visible,
         }
+    }
+
+    /// The BAT slot of a guest cluster, as it is on the medium.
+    #[must_use]
+    pub fn durable_slot(&self, clu: u32) -> u32 {
+        let at = HEADER_BYTES + 4 * u64::from(clu);
+        let unit = self.layout.of_byte(at);
+        let content = self
+            .cells
+            .get(unit)
+            .map_or(Content::ZERO, |cell| cell.durable);
+        let offset = (at - self.layout.start(unit)) as usize;
+        let granule = self.contents.granule(content);
+        let bytes = granule.get(offset..).and_then(<[u8]>::first_chunk::<4>);
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
     }
 
     /// Length in sectors, rounded up.

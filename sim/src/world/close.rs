@@ -165,7 +165,7 @@ impl Run<'_> {
                 return Ok(Over::Killed);
             }
             Err(CloseError::Failed { .. }) if over => {
-                self.stats.recovery_crashes += 1;
+                self.stats.close_crashes += 1;
                 let mut closed = self.world.model.clone();
                 flush(&mut closed)?;
                 self.world.closed = Some(closed);

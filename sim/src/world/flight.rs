@@ -254,6 +254,7 @@ impl Run<'_> {
             outcome,
         });
         self.take_effect(&op, doing, outcome, applied)?;
+        self.poisoned |= poisons(&op, outcome);
         device.complete(ticket, outcome, &mut self.world.out);
         self.carry_out()?;
         self.watch(device);
@@ -366,6 +367,15 @@ impl Run<'_> {
         };
         into.copy_from_slice(&world.values);
         Ok(())
+    }
+}
+
+/// After this nothing is durable any more: a sync, or a synchronous write, has failed.
+fn poisons(op: &IoOp, outcome: Outcome) -> bool {
+    match (op, outcome) {
+        (IoOp::Sync { .. }, Outcome::Failed(_)) => true,
+        (IoOp::Write { fua: true, .. }, Outcome::Failed(why)) => why != CoreFailure::NoSpace,
+        _ => false,
     }
 }
 

@@ -35,6 +35,12 @@ impl Slots {
             poisoned: AtomicBool::new(false),
         }
     }
+
+    /// What clients see of a cluster in the top.
+    pub(super) fn get(&self, clu: Clu) -> u32 {
+        let slot = self.entries.get(clu.0 as usize);
+        slot.map_or(0, |slot| slot.load(Ordering::Relaxed))
+    }
 }
 
 /// What a device is given.
@@ -49,8 +55,7 @@ impl VisibleMap for Shared {
     }
 
     fn get(&self, clu: Clu) -> u32 {
-        let slot = self.0.entries.get(clu.0 as usize);
-        slot.map_or(0, |slot| slot.load(Ordering::Relaxed))
+        self.0.get(clu)
     }
 
     fn set_poisoned(&self) {

@@ -34,6 +34,7 @@ impl Run<'_> {
         };
         if self.settle_top(calls)?.is_none() {
             self.say(|_| "the power is cut while it is settled".to_owned());
+            self.stats.recovery_crashes += 1;
             self.world.top.crash(self.tape);
         }
         self.judge(Left::Either)?;

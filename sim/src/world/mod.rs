@@ -96,6 +96,8 @@ struct TagState {
     active: Option<(OpId, Op)>,
     /// How the last one ended.
     ended: Option<End>,
+    /// A sync had failed before it was submitted.
+    poisoned: bool,
     /// Held back by a suspended device, or waiting: not ended at the power cut.
     buffer: Vec<Value>,
 }
@@ -148,6 +150,8 @@ struct Run<'a> {
     /// The whole disk was promoted from this level on since the device was opened.
     promoted: Option<u8>,
     mark: Mark,
+    /// A sync has failed since the image was opened: nothing is ever durable.
+    poisoned: bool,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
     /// that retries can do better, and no client that knows disks relies on more.
@@ -289,6 +293,7 @@ impl<'a> Run<'a> {
             copy: None,
             promoted: None,
             mark: Mark::Unmarked,
+            poisoned: false,
             overlaps: true,
             suspended: false,
             owes_turn: false,
@@ -353,7 +358,10 @@ impl Run<'_> {
     fn open_as(&mut self, kept: Kept) -> Result<Device, Failure> {
         let settled = match kept {
             Kept::Recovered(_) => None,
-            _ => self.settle_top(None)?,
+            _ => {
+                self.poisoned = false;
+                self.settle_top(None)?
+            }
         };
         let refused = |error: String| crate::check::failure("open", error);
         let mut chain = Vec::with_capacity(self.world.lowers.len() + 1);

@@ -2,9 +2,9 @@
 
 use model::op::{End, Kind as OpKind, Op, Value};
 use ploop_core::units::{Level, QueueId, Sector, Sectors, Tag};
-use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request};
+use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request, WriteBack};
 
-use crate::check::{failure, outcome, tickets};
+use crate::check::{failure, immediate, outcome, tickets};
 use crate::report::Failure;
 use crate::tape::{Event, Kind, Label, Object};
 use crate::world::Run;
@@ -146,7 +146,9 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let mut write = 0;
         let index = self.tag_index(origin);
+        let poisoned = self.poisoned;
         let tag = &mut self.world.tags[index];
+        tag.poisoned = poisoned;
         tag.buffer.clear();
         match op.kind {
             OpKind::Write { .. } => {
@@ -223,6 +225,10 @@ impl Run<'_> {
         };
         self.world.tags[index].ended = Some(end);
         outcome::check(end, self.world.faults.injected())?;
+        if end == End::Ok {
+            outcome::check_promise(op.kind, self.world.tags[index].poisoned)?;
+            self.check_slot(op)?;
+        }
         if let OpKind::Promote { lowest } = op.kind
             && end == End::Ok
             && op.len == self.shape.size
@@ -252,6 +258,32 @@ impl Run<'_> {
             },
         });
         judged.map_err(|violation| failure("linear", violation.to_string()))
+    }
+}
+
+impl Run<'_> {
+    /// Without delayed write-back: the slot that a request has changed is durable now.
+    fn check_slot(&self, op: Op) -> Result<(), Failure> {
+        if self.shape.options.write_back != WriteBack::Immediate {
+            return Ok(());
+        }
+        let Some(clu) = immediate::promised(op, self.shape.cluster) else {
+            return Ok(());
+        };
+        let cluster = self.shape.cluster;
+        let meets = |other: Op| {
+            let (first, end) = (
+                other.start / cluster,
+                (other.start + other.len).div_ceil(cluster),
+            );
+            (first..end).contains(&u64::from(clu.0))
+        };
+        let mut others = self.world.tags.iter().filter_map(|tag| tag.active);
+        if others.any(|(_, other)| meets(other)) {
+            return Ok(());
+        }
+        let visible = self.world.slots.get(clu);
+        immediate::check(clu, visible, &self.world.top)
     }
 }
 

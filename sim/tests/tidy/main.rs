@@ -110,6 +110,43 @@ fn locks_have_rank_and_label() {
     none(shape::locks(&sources().iter().collect::<Vec<_>>()));
 }
 
+/// A mark that is noted as true or false must be asked for both ways, or one of them is never missed.
+#[test]
+fn marks_noted_both_ways_are_asked_for_both_ways() {
+    let sources = sources();
+    let mut noted: Vec<&str> = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| source.path.starts_with("core/src/"))
+    {
+        for (at, what) in source.code.match_indices("maybe!(") {
+            if !source.is_test(at) {
+                let rest = source.code[at + what.len()..].trim_start();
+                let end = rest.find(',').unwrap_or(rest.len());
+                noted.push(rest[..end].trim());
+            }
+        }
+    }
+    let verify = sources
+        .iter()
+        .find(|source| source.path == "core/src/verify.rs")
+        .expect("the core has marks");
+    let (_, list) = verify
+        .code
+        .split_once("BOTH_WAYS: &[Mark] = &[")
+        .expect("a list");
+    let (list, _) = list.split_once(']').expect("its end");
+    let mut asked: Vec<&str> = list
+        .split(',')
+        .filter_map(|mark| mark.trim().strip_prefix("Mark::"))
+        .collect();
+    noted.sort_unstable();
+    noted.dedup();
+    asked.sort_unstable();
+    assert_eq!(noted, asked);
+    assert!(noted.contains(&"FlushPages"), "{noted:?}");
+}
+
 #[test]
 fn packages_know_only_whom_they_may() {
     none(

@@ -377,6 +377,27 @@ fn without_the_mark_nothing_is_trusted_and_all_is_kept() {
     }
 }
 
+/// A tool that changes an image without knowing the feature may destroy it, whatever else is wrong in the list.
+#[test]
+fn damage_elsewhere_does_not_hide_a_necessary_feature() {
+    let damaged = |feature: bool| {
+        let mut extension = Extension::new();
+        if feature {
+            extension = extension.feature(0x4242, 1, &[]);
+        }
+        image(V2, extension.bitmap(25, 1, &[20]).finish()).expanded()
+    };
+    let why = |loaded: &crate::delta::Expanded| loaded.extension.clone();
+    assert!(matches!(
+        why(&damaged(false)),
+        ExtensionState::Damaged { .. }
+    ));
+    let loaded = damaged(true);
+    assert_eq!(why(&loaded), ExtensionState::ReadOnly { feature: 0x4242 });
+    assert!(loaded.bitmaps.is_empty());
+    assert!(check_writable(&loaded).is_err());
+}
+
 #[test]
 fn an_unknown_necessary_feature_means_read_only() {
     let image = image(

@@ -172,6 +172,11 @@ fn a_sync_that_fails_for_lack_of_space_poisons_the_file() {
     assert_eq!(disk.write(Sector(0), &[2; 512], true), Err(Failure::Io));
     plan.set(&[]);
     assert_eq!(disk.flush(), Err(Failure::Io));
+    // Nothing has to be written for these, and they promise all the same.
+    let zeros = disk.write_zeroes(Sector(8), Sectors(2), true, false);
+    assert_eq!(zeros, Err(Failure::Io));
+    assert_eq!(disk.write(Sector(0), &[], true), Err(Failure::Io));
+    assert_eq!(disk.write(Sector(0), &[], false), Ok(()));
     let result = disk.close();
     assert!(
         matches!(result, Err(CloseError::NotDurable { poisoned: true, .. })),
