@@ -75,7 +75,6 @@ pub fn serve(
     allowed: impl Fn(&Record) -> Result<(), ToolError>,
     ready: impl FnOnce(u32, &[String]) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
-    end_on_panic();
     let signals = signals().map_err(|error| refused(format!("signals: {error}")))?;
     // The queues say whether this works; it is theirs and the last sync's.
     let _ = rustix::process::configure_io_flusher_behavior(true);
@@ -101,15 +100,6 @@ pub fn serve(
     let ready = format!("READY=1\nSTATUS=serving {}", node.display());
     server.systemd.tell(&ready);
     server.attend()
-}
-
-/// A panic in any thread ends the process, as an error that the kernel and systemd see.
-fn end_on_panic() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        before(info);
-        std::process::abort();
-    }));
 }
 
 /// Becomes readable when the process is told to end.
