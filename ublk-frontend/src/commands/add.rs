@@ -165,6 +165,11 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
             sys::MAX_QUEUE_DEPTH
         )));
     }
+    if let Some(limit) = &asked.no_space_limit
+        && (limit.0.subsec_nanos() != 0 || limit.0.is_zero())
+    {
+        return Err(refused("--no-space-limit: whole seconds, one at least"));
+    }
     let link = asked.symlink.as_deref().map(absolute).transpose()?;
     for path in source.iter().chain(&images).chain(&bundle).chain(&link) {
         if path.to_str().is_none() {
@@ -184,7 +189,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         bundle,
         raw_base,
         read_only: asked.read_only,
-        queues: asked.queues.max(1),
+        queues: asked.queues,
         depth: asked.depth,
         request_bytes: 0,
         flags: 0,
@@ -195,7 +200,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         no_space: match asked.no_space {
             crate::cli::NoSpaceArg::Fail => NoSpace::Fail,
             crate::cli::NoSpaceArg::Wait => NoSpace::Wait {
-                seconds: asked.no_space_limit.map(|limit| limit.0.as_secs().max(1)),
+                seconds: asked.no_space_limit.map(|limit| limit.0.as_secs()),
             },
         },
         symlink: link,

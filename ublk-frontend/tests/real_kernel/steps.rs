@@ -72,6 +72,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("direct-4096", NEW, 60, blocks::direct),
     step("load-lent-by-hand", NEW, 60, loads::lent_by_hand),
     step("no-space-waits", BOTH, 120, space::waits),
+    step("no-space-limit", BOTH, 60, space::limited),
     step("no-space-fails", OLD, 120, space::fails),
     step("io-error", OLD, 60, errors::io_error),
     step("lower-lost", NEW, 60, errors::lower_lost),
