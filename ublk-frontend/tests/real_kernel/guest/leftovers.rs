@@ -256,10 +256,32 @@ pub(crate) fn damaged() -> Outcome {
         "a disk under a loop device was removed".to_owned()
     })?;
     one.del()?;
+    let winners = std::thread::scope(|scope| {
+        let adds = [&a, &a, &b]
+            .map(|image| scope.spawn(|| call(&format!("add --id 33 {}", image.display()))));
+        let called = adds.map(|add| add.join().map_err(|_| "an add panicked")?);
+        called
+            .into_iter()
+            .map(|called| called.map(|called| called.code == Some(0)))
+            .collect::<Result<Vec<_>, Trouble>>()
+    })?;
+    demand(winners.iter().filter(|&&won| won).count() == 1, || {
+        format!("three adds at once: {winners:?}")
+    })?;
+    add("", &[&c])?;
     ok("del --all")?;
     no_devices()?;
-    server::check(&a)?;
-    Ok("damaged record, loop device".to_owned())
+    let lends_pages = ok("features")?.contains("AUTO_BUF_REG");
+    let called = call(&format!("add --zero-copy on {}", a.display()))?;
+    demand((called.code == Some(0)) == lends_pages, || {
+        format!("--zero-copy on: {called:?}")
+    })?;
+    ok("del --all --force")?;
+    no_devices()?;
+    [&a, &b, &c]
+        .into_iter()
+        .try_for_each(|image| server::check(image))?;
+    Ok("damaged record, loop device, three adds at once, --zero-copy on".to_owned())
 }
 
 /// A stale record, and a device of somebody else that has its number.
