@@ -300,9 +300,8 @@ pub(crate) fn is_alive(info: &DevInfo) -> bool {
 }
 
 fn process_lives(pid: i32) -> bool {
-    // The kernel says -1 of a device that was quiesced.
-    let pid = rustix::process::Pid::from_raw(pid.max(0));
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+    // The kernel says -1 of a device that was quiesced. Of a process that is dead and not yet buried there is no program.
+    pid > 0 && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 pub(crate) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
