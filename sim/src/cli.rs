@@ -53,7 +53,7 @@ pub fn execute(
         Command::Shrink(arguments) => shrink::shrink(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
         Command::Explore(arguments) => explore::run(&arguments, out),
-        Command::Scenario { files } => scenario::play(&files, out),
+        Command::Scenario(arguments) => scenario::play(&arguments, out),
         Command::Bugs(arguments) => bugs::run(&arguments, out),
         Command::Bench { json, seconds } => bench::run(meter, seconds, json, out),
     };

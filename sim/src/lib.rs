@@ -9,6 +9,7 @@ pub mod cli;
 pub mod disk;
 pub mod explain;
 pub mod explorer;
+pub mod face;
 pub mod fuzzing;
 pub mod profile;
 pub mod replay;

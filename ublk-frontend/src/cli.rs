@@ -410,6 +410,36 @@ mod tests {
     }
 
     #[test]
+    fn two_images_of_a_device_are_named_one_way() {
+        const GUID: &str = "{11111111-1111-1111-1111-111111111111}";
+        let parses = |words: &str| {
+            let line = format!("ploop-ublk snapshot merge {words}").replace("GUID", GUID);
+            Cli::try_parse_from(line.split(' ')).is_ok()
+        };
+        for fine in [
+            "b",
+            "b GUID",
+            "--id 0",
+            "--id 0 --up --json",
+            "--id 0 --guid GUID --down",
+            "--id 0 --file f --up",
+        ] {
+            assert!(parses(fine), "{fine}");
+        }
+        for not in [
+            "--id 0 b",
+            "--id 0 GUID",
+            "b --up",
+            "b --guid GUID",
+            "b --file f",
+            "--id 0 --up --down",
+            "--id 0 --guid GUID --file f",
+        ] {
+            assert!(!parses(not), "{not}");
+        }
+    }
+
+    #[test]
     fn devices_are_named_by_number_or_all() {
         let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
         for line in [

@@ -21,6 +21,7 @@ use rustix::fs::{self, FallocateFlags, FileType, FlockOperation, Mode, OFlags, S
 use rustix::io::{Errno, retry_on_intr};
 
 pub mod child;
+mod lend;
 pub mod new_file;
 mod permissions;
 

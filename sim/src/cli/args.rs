@@ -2,6 +2,7 @@
 
 use crate::bugs;
 use crate::campaign::{Mix, Plan, Seeds, Shard, world};
+use crate::face::Place;
 use crate::profile::Profile;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -45,11 +46,7 @@ pub(super) enum Command {
     /// Explores small configurations: every inequivalent interleaving, every distinct crash image
     Explore(ExploreArguments),
     /// Plays runs written as texts (see corpus/scenarios)
-    Scenario {
-        /// The files
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
+    Scenario(ScenarioArguments),
     /// Puts historic bugs into a copy of the core, one by one, and sees whether each is found
     Bugs(BugsArguments),
     /// Measures the simulator and the mapping core
@@ -99,6 +96,20 @@ pub(super) struct RunArguments {
     /// Folder for the report of a shard, and its tape: see `sim merge`
     #[arg(long, value_name = "DIR", requires = "shard")]
     pub(super) report: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ScenarioArguments {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Plays them on a device that is there, not on the simulator: file:PATH (a file or a block device), nbd:SOCKET or
+    /// nbd:HOST:PORT
+    #[arg(long, value_name = "WHERE")]
+    pub(super) on: Option<Place>,
+    /// What stands on that device may be destroyed
+    #[arg(long, requires = "on")]
+    pub(super) overwrite: bool,
 }
 
 #[derive(Args, Clone, Debug)]

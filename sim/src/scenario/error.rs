@@ -18,6 +18,8 @@ pub enum ScenarioError {
         /// What must stand there.
         problem: String,
     },
+    /// It cannot be played where it was to be.
+    Unusable(String),
     /// A checker, the model or a line of the scenario itself found something wrong.
     Failed {
         /// The line being played, from 1; `None`: the end that follows the last line.
@@ -33,7 +35,9 @@ impl ScenarioError {
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             ScenarioError::Failed { failure, .. } => Some(failure),
-            ScenarioError::Io(_) | ScenarioError::Syntax { .. } => None,
+            ScenarioError::Io(_) | ScenarioError::Syntax { .. } | ScenarioError::Unusable(_) => {
+                None
+            }
         }
     }
 }
@@ -47,6 +51,7 @@ impl fmt::Display for ScenarioError {
                 token,
                 problem,
             } => write!(f, "line {line}, {token:?}: {problem}"),
+            ScenarioError::Unusable(problem) => f.write_str(problem),
             ScenarioError::Failed {
                 line: Some(line),
                 failure,
@@ -63,7 +68,9 @@ impl std::error::Error for ScenarioError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ScenarioError::Io(error) => Some(error),
-            ScenarioError::Syntax { .. } | ScenarioError::Failed { .. } => None,
+            ScenarioError::Syntax { .. }
+            | ScenarioError::Unusable(_)
+            | ScenarioError::Failed { .. } => None,
         }
     }
 }

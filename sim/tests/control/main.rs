@@ -4,6 +4,7 @@
 mod bitmaps;
 mod compact;
 mod grow;
+mod live;
 mod merge;
 mod refused;
 mod repair;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use super::descriptor::Temporary;
 use super::folder::Folder;
 use super::guid::Guid;
-use super::merge::{self, Report};
+use super::merge::{self, Report, Way};
 use super::snapshots::{drop_leaf, refused, removable, settle, sound};
 use super::store::Change;
 use super::tree::Tree;
@@ -70,7 +70,7 @@ pub fn merge_down(
             format_args!("{upper} is the oldest: there is nothing below to merge it with"),
         ));
     };
-    let left = merge::take_out(&mut change, lower, report)?;
+    let left = merge::take_out(&mut change, lower, Way::Cheaper, report)?;
     let left = left.into_iter().collect();
     Ok((
         lower,
@@ -115,7 +115,7 @@ fn take_out(
         .and_then(|node| node.children.first().copied());
     let left = match child {
         None => drop_leaf(change, guid)?,
-        Some(_) => merge::take_out(change, guid, report)?,
+        Some(_) => merge::take_out(change, guid, Way::Cheaper, report)?,
     };
     deleted.left.extend(left);
     Ok(())

@@ -21,7 +21,7 @@ use super::guid::Guid;
 use super::held::{HeldFile, hold};
 use super::snapshots::{file_of, refused, removable, settle, sound};
 use super::store::Change;
-use super::tree::plain_name;
+use super::tree::{Node, plain_name};
 use crate::tool::ToolError;
 
 /// Clusters between two reports.
@@ -30,23 +30,27 @@ const STEP: u32 = 64;
 /// Told how far a long work is.
 pub type Report<'r> = &'r mut dyn FnMut(Progress);
 
+/// How two snapshots become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The way that copies less.
+    Cheaper,
+    /// Everything was copied while the disk was in use (see `live`): one of the two leaves.
+    Copied {
+        /// Upwards.
+        forward: bool,
+    },
+}
+
 /// Merges a snapshot with the only one above it. Returns a file that was left, as it lies outside of the bundle.
 pub fn take_out(
     change: &mut Change<'_>,
     lower: Guid,
+    way: Way,
     report: Report<'_>,
 ) -> Result<Option<PathBuf>, ToolError> {
     let node = removable(change, lower)?;
-    let upper = match node.children.as_slice() {
-        [only] => *only,
-        children => {
-            let text = format!(
-                "the snapshot {lower} cannot be merged with the one above it: {} stand on it",
-                children.len()
-            );
-            return Err(refused(change, text));
-        }
-    };
+    let upper = only_child(change, node)?;
     let is_marked = node.temporary.is_some();
     let folder = change.folder();
     let bundle = change.bundle();
@@ -66,7 +70,10 @@ pub fn take_out(
     let (Some(low), Some(up)) = (find(&held, lower), find(&held, upper)) else {
         return Err(refused(change, format_args!("no snapshot {lower}")));
     };
-    let forward = is_forward(&low.delta, &up.delta, upper == top);
+    let forward = match way {
+        Way::Cheaper => is_forward(&low.delta, &up.delta, upper == top),
+        Way::Copied { forward } => forward,
+    };
     let (lower_file, upper_file) = (file_of(&bundle.tree, lower), file_of(&bundle.tree, upper));
     let next = bundle
         .descriptor
@@ -81,12 +88,30 @@ pub fn take_out(
     if !forward && !is_marked {
         mark(change, lower)?;
     }
-    copy(low, up, forward, report)?;
+    if way == Way::Cheaper || forward {
+        // Upwards, what was copied is seen.
+        copy(low, up, forward, report)?;
+    }
     change.note(&name.as_deref().into_iter().collect::<Vec<_>>())?;
     let done = change.commit(next);
     drop((held, written));
     settle(change, done)?;
     Ok(name.is_none().then(|| folder.path().join(&goes)))
+}
+
+/// The only snapshot that stands on this one.
+pub(super) fn only_child(change: &Change<'_>, node: &Node) -> Result<Guid, ToolError> {
+    match node.children.as_slice() {
+        [only] => Ok(*only),
+        children => {
+            let text = format!(
+                "the snapshot {} cannot be merged with the one above it: {} stand on it",
+                node.guid,
+                children.len()
+            );
+            Err(refused(change, text))
+        }
+    }
 }
 
 fn find(held: &[HeldFile], guid: Guid) -> Option<&HeldFile> {

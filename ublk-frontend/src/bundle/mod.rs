@@ -12,6 +12,7 @@ pub mod folder;
 pub mod fuzzing;
 pub mod guid;
 pub mod held;
+pub mod live;
 pub mod merge;
 pub mod refusal;
 pub mod resize;

@@ -43,6 +43,17 @@ pub struct Switched {
 
 /// Takes a snapshot: what was written until now is called `guid`, what is written from now on goes into a new file.
 pub fn create(folder: &dyn Folder, guid: Option<Guid>) -> Result<Created, ToolError> {
+    take(folder, guid, &[])
+}
+
+/// Takes a snapshot that is to go, together with the one below it: the beginning of a merge (see `live`).
+pub(super) fn create_going(folder: &dyn Folder, below: Guid) -> Result<Created, ToolError> {
+    let guid = Guid::random();
+    take(folder, Some(guid), &[guid, below])
+}
+
+/// `going`: snapshots that are marked as temporary in the same step, if they are not.
+fn take(folder: &dyn Folder, guid: Option<Guid>, going: &[Guid]) -> Result<Created, ToolError> {
     let mut change = Change::begin(folder)?;
     let guid = match guid {
         Some(guid) => free(&change, guid)?,
@@ -62,6 +73,9 @@ pub fn create(folder: &dyn Folder, guid: Option<Guid>) -> Result<Created, ToolEr
         .and_then(|next| next.with_image(&image(top, &file), Some(guid)))
         // `renamed` has renamed the top too.
         .and_then(|next| next.with_top_named(top));
+    let next = going.iter().fold(next, |next, going| {
+        next.and_then(|next| next.marked_temporary(*going))
+    });
     let next = sound(&change, next)?;
     change.note(&[&file])?;
     let done = write_new(&change, &file, like).and_then(|_locked| change.commit(next));

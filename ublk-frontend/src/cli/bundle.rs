@@ -110,12 +110,16 @@ pub struct SnapshotSwitch {
 ///
 /// Nothing else may stand on the one below. A merge that was cut can be asked for again, and goes on.
 ///
-/// A disk in use waits meanwhile, for as long as it takes to copy what the newest file holds. If it is a list of images, an
-/// interrupt gives it up, and the images that are left are printed.
+/// With --id, a disk in use goes on while clusters are copied, and waits for a moment at the end. --guid or --file names the
+/// upper one of any two that are merged; if neither does, it is what is written. An interrupt gives it up: the disk is as before,
+/// and another time copies again. Of a list of images, the upper one goes down into the lower one, and the images that are left
+/// are printed; of a bundle, the way that copies less is taken.
 ///
-/// With --up, a disk in use goes on: what only the file below has is copied into the newest one, and then the file below
-/// leaves the disk. An interrupt gives it up; what was copied stays, and another time goes on from there. Of a list of
-/// images, that file stays where it is.
+/// What is written goes down in rounds: a new file is put on top of it, it is copied, and what was written meanwhile is next, until
+/// there is so little that the disk can wait for it. If that is cut, the disk has one file more; the same command ends it.
+///
+/// With --up, what only the lower one has is copied into the upper one, and the lower one leaves the disk. Of a list of images, that
+/// file stays where it is.
 #[derive(Debug, clap::Args)]
 pub struct SnapshotMerge {
     /// The bundle.
@@ -125,10 +129,25 @@ pub struct SnapshotMerge {
     #[arg(long, value_name = "N")]
     pub id: Option<u32>,
     /// The upper one of the two. If not given, what is written is merged with the last snapshot.
+    #[arg(conflicts_with = "id")]
     pub guid: Option<Guid>,
-    /// The disk goes on meanwhile: the file below goes into the newest one.
-    #[arg(long, requires = "id", conflicts_with = "guid")]
+    /// The upper one of the two, of a bundle in use.
+    #[arg(
+        long = "guid",
+        value_name = "GUID",
+        requires = "id",
+        conflicts_with_all = ["file", "bundle"]
+    )]
+    pub upper: Option<Guid>,
+    /// The upper one of the two, of any disk in use: its file.
+    #[arg(long, value_name = "IMAGE", requires = "id", conflicts_with = "bundle")]
+    pub file: Option<PathBuf>,
+    /// The lower one goes up into the upper one.
+    #[arg(long, requires = "id", conflicts_with = "bundle")]
     pub up: bool,
+    /// The upper one goes down into the lower one, even if that copies more.
+    #[arg(long, requires = "id", conflicts_with_all = ["up", "bundle"])]
+    pub down: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

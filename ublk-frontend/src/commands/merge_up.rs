@@ -8,48 +8,48 @@
 //! * The content of the lower image is not changed. In a bundle it is removed; in a list of images it stays where it is: it may
 //!   be the base of others. It keeps its mark, and the top remembers it: neither it alone nor the old list is the disk.
 
-use std::io::Write;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ploop_core::control::files::{ControlError, Merge, Source};
 use ploop_core::load::sniff;
 
-use super::snapshot::stands_on;
+use super::merge::Merged;
+use super::merge_live::{Copied, drop_lower, ended};
+use super::refused;
 use super::tell::question;
-use super::topology::{Change, list, with_server_aside_after, writable};
-use super::{folder, refused};
+use super::topology::{with_server_aside_after, writable};
 use crate::bundle::descriptor::Temporary;
 use crate::bundle::{Bundle, RealFolder, delete};
 use crate::files::{RealFile, child};
 use crate::ring::promotion::State;
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
-use crate::tool::load::name_of;
-use crate::tool::output::{Output, complain};
+use crate::tool::output::complain;
 use crate::tool::progress;
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::{Folder, Record};
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(50);
-/// Clusters of a step.
-const STEP: u32 = 64;
 
 /// See the module.
-pub fn merge_up(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    let folder = folder()?;
-    if writable(&folder, id)?.images.len() < 2 {
+pub(super) fn merge_up(folder: &Folder, id: u32) -> Result<Merged, ToolError> {
+    if writable(folder, id)?.images.len() < 2 {
         return Err(refused(format!(
             "device {id} has one image: there is no snapshot to merge"
         )));
     }
-    let images = with_server_aside_after(
-        &folder,
+    let copied = Cell::new(Copied::default());
+    with_server_aside_after(
+        folder,
         id,
-        |record, interrupted| promote(&folder, record, interrupted),
+        |record, interrupted| {
+            copied.set(promote(folder, record, interrupted)?);
+            Ok(())
+        },
         |change| {
             match change.bundle() {
                 Some(bundle) => {
@@ -60,24 +60,27 @@ pub fn merge_up(id: u32, out: &mut Output<impl Write>) -> Result<(), ToolError> 
                     }
                     change.commit_bundle()?;
                 }
-                None => drop_lower(change)?,
+                None => {
+                    let lower = change.images().len().saturating_sub(2);
+                    drop_lower(change, lower)?;
+                }
             }
-            Ok(match change.bundle() {
-                Some(_) => None,
-                None => Some(change.images().to_vec()),
-            })
+            Ok((change.images().to_vec(), copied.get()))
         },
-    )?;
-    images.map_or(Ok(()), |images| list(&images, out))
+    )
 }
 
-fn tell_left(file: &Path) {
+pub(super) fn tell_left(file: &Path) {
     let text = "is not part of this disk any more, and stays where it is";
     complain("note", format_args!("{}: {text}", file.display()));
 }
 
 /// The server copies, and its users go on.
-fn promote(folder: &Folder, record: &Record, interrupted: &AtomicBool) -> Result<(), ToolError> {
+fn promote(
+    folder: &Folder,
+    record: &Record,
+    interrupted: &AtomicBool,
+) -> Result<Copied, ToolError> {
     let id = record.id;
     let Some(lowest) = record.images.len().checked_sub(2) else {
         return Err(refused(format!("device {id} has one image")));
@@ -93,10 +96,13 @@ fn promote(folder: &Folder, record: &Record, interrupted: &AtomicBool) -> Result
         None => return Err(no_server(id)),
     }
     let bar = progress::clusters();
+    let mut before = None;
     loop {
         let Some(Answer::Info(now)) = question(folder, id, Question::Info)? else {
             return Err(no_server(id));
         };
+        let requests = ended(&now);
+        let before = *before.get_or_insert(requests);
         let Some(now) = now.promotion else {
             return Err(refused(format!(
                 "device {id} has another server now: ask again, what was copied stays"
@@ -107,7 +113,10 @@ fn promote(folder: &Folder, record: &Record, interrupted: &AtomicBool) -> Result
         match now.state {
             State::Done => {
                 bar.finish_and_clear();
-                return Ok(());
+                return Ok(Copied {
+                    clusters: now.done,
+                    requests: requests.saturating_sub(before),
+                });
             }
             State::Running => {}
             State::Stopped => return Err(refused(format!("device {id}: it was stopped"))),
@@ -121,61 +130,16 @@ fn promote(folder: &Folder, record: &Record, interrupted: &AtomicBool) -> Result
     }
 }
 
-fn no_server(id: u32) -> ToolError {
+pub(super) fn no_server(id: u32) -> ToolError {
     refused(format!(
         "device {id} has no server (`ploop-ublk recover {id}` starts one)"
     ))
 }
 
-/// The chain without the image below the top, which shows nothing of it any more.
-fn drop_lower(change: &mut Change<'_>) -> Result<(), ToolError> {
-    let mut images = change.images().to_vec();
-    let (Some(top), Some(lower)) = (images.pop(), images.pop()) else {
-        return Err(refused("there is no snapshot to merge"));
-    };
-    let is_oldest = images.is_empty();
-    {
-        let (upper, below) = (RealFile::open_write(&top)?, RealFile::open_read(&lower)?);
-        let is_image = sniff(&below).map_err(ToolError::io(&lower, "read"))?;
-        let raw = !is_image || (is_oldest && change.raw_base());
-        let (upper_name, lower_name) = (name_of(&top), name_of(&lower));
-        let source = |file, name, raw| Source { file, name, raw };
-        let failed = |error: ControlError| refused(error.to_string());
-        // Nothing, or what a raw image has in clusters that were never used.
-        let mut merge = Merge::forward(
-            source(&below, &lower_name, raw),
-            source(&upper, &upper_name, false),
-        )
-        .map_err(failed)?;
-        let left = merge.progress().total;
-        if left > 0 {
-            complain(
-                "note",
-                format_args!("{left} clusters are copied while the disk waits"),
-            );
-        }
-        while !merge.step(STEP).map_err(failed)?.finished {}
-        drop(merge);
-        // All marks before the lower image leaves: so the disk cannot be taken for another one at any time.
-        child::remember_merged(&upper, &lower).map_err(ToolError::io(&top, "mark"))?;
-        let marked = child::of(&lower).map_err(ToolError::io(&lower, "read the attributes of"))?;
-        if marked.is_none() {
-            child::mark(&below, &top).map_err(ToolError::io(&lower, "mark"))?;
-        }
-    }
-    if let Some(base) = images.last() {
-        stands_on(base, &lower, &top)?;
-    }
-    images.push(top);
-    change.commit_without_base(images, is_oldest)?;
-    tell_left(&lower);
-    Ok(())
-}
-
 /// What would keep the merge from its end is found before anything is copied.
 fn must_be_possible(record: &Record, top: &Path, lower: &Path) -> Result<(), ToolError> {
     let is_oldest = record.images.len() == 2;
-    let is_image = sniff(&RealFile::open_read(lower)?).map_err(ToolError::io(lower, "read"))?;
+    let is_image = sniff(&RealFile::open_look(lower)?).map_err(ToolError::io(lower, "read"))?;
     if !is_image || (is_oldest && record.raw_base) {
         return Err(refused(format!(
             "{}: a raw disk would be copied whole, with all that was never written: --up is for images",

@@ -168,9 +168,8 @@ pub(crate) fn claims(folder: &Folder, new: &Record) -> Result<Option<String>, To
         if record.read_only || !record.images.iter().any(has) {
             continue;
         }
-        // A change is about the two newest; those below are read before and afterwards.
-        let newest = record.images.iter().rev().take(2);
-        if newest.clone().any(has) && folder.is_changing(id)? {
+        // Any of them may be written meanwhile.
+        if folder.is_changing(id)? {
             return Ok(Some(being_changed(id)));
         }
         let under = |image: &PathBuf| top.is_some() && id_of(image) == top;

@@ -68,6 +68,13 @@ fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError>
         let text = format!("{} of {} clusters are copied up", now.done, now.total);
         row("merge", text)?;
     }
+    if let Some(now) = &report.merge {
+        let text = format!(
+            "{} of {} clusters of a lower image are copied",
+            now.done, now.total
+        );
+        row("merge", text)?;
+    }
     if report.waits_for_space {
         row("state", "REQUESTS WAIT FOR SPACE in the file system".into())?;
     }

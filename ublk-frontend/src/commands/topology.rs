@@ -12,8 +12,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use ploop_core::control::files::grow;
 
 use super::tell::question;
 use super::{detach, folder, refused};
-use crate::bundle::{Guid, delete, snapshots};
+use crate::bundle::{Guid, snapshots};
 use crate::cli::Resize;
 use crate::files::{RealFile, child};
 use crate::tool::ToolError;
@@ -56,6 +56,12 @@ impl Change<'_> {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.record.id
+    }
+
+    /// What is recorded of it now.
+    #[must_use]
+    pub(super) fn record(&self) -> &Record {
+        &self.record
     }
 
     /// The first image is a raw disk, whatever it looks like.
@@ -144,15 +150,7 @@ pub fn with_server_aside_after<T>(
     let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
     let record = writable(folder, id)?;
     // From here on the disk waits: a key that is pressed must not leave it so.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
-        let kept = signal_hook::flag::register(signal, Arc::clone(&interrupted));
-        kept.map_err(|error| refused(format!("signals: {error}")))?;
-    }
+    let interrupted = interrupts()?;
     // Whoever starts its next server is not raced, whatever becomes of this one.
     let supervised = matches!(question(folder, id, Question::Info),
         Ok(Some(Answer::Info(now))) if now.supervised);
@@ -211,6 +209,24 @@ pub fn with_server_aside_after<T>(
             "{first}; and device {id} has no server: {error} (`ploop-ublk recover {id}`)"
         ))),
     }
+}
+
+/// Set when somebody wants this command to end, from the first call on.
+fn interrupts() -> Result<Arc<AtomicBool>, ToolError> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(Arc::clone(flag));
+    }
+    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
+        let kept = signal_hook::flag::register(signal, Arc::clone(&flag));
+        kept.map_err(|error| refused(format!("signals: {error}")))?;
+    }
+    Ok(flag)
 }
 
 /// Why nothing is done to a device.
@@ -311,44 +327,6 @@ pub(super) fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(
         .map(|path| path.display().to_string())
         .collect();
     out.line(images.join(" "))
-}
-
-/// `snapshot merge --id`: the newest file goes, its content is in the one below.
-pub fn snapshot_merge(
-    id: u32,
-    guid: Option<Guid>,
-    out: &mut Output<impl Write>,
-) -> Result<(), ToolError> {
-    let folder = folder()?;
-    let record = writable(&folder, id)?;
-    if let Some(bundle) = record.bundle.clone() {
-        return with_server_aside(&folder, id, |change| {
-            let (at, _lock) = bundle_of(&bundle, Some(id))?;
-            let (_, done) = delete::merge_down(&at, guid, &mut |_| {})?;
-            for file in &done.left {
-                complain(
-                    "note",
-                    format_args!("{}: could not be removed", file.display()),
-                );
-            }
-            change.commit_bundle()
-        });
-    }
-    if guid.is_some() {
-        return Err(refused(format!(
-            "device {id} is made of single images: their snapshots have no GUID"
-        )));
-    }
-    if record.images.len() < 2 {
-        return Err(refused(format!(
-            "device {id} has one image: there is no snapshot to merge"
-        )));
-    }
-    let images = with_server_aside(&folder, id, |change| {
-        super::snapshot::merge(change)?;
-        Ok(change.images().to_vec())
-    })?;
-    list(&images, out)
 }
 
 /// `resize`: the image grows while the server stands aside, then the kernel is told.

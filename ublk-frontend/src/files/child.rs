@@ -12,6 +12,9 @@
 //! An image that went up into the one above it (`snapshot merge --up`) stays where it is, marked as before, and the one above
 //! remembers it (`user.ploop.merged`): as soon as its clusters are given back, the old list would show what was below them.
 //!
+//! A top that is merged down while it is in use gets an empty file above it first: both are to go, and a merge that was cut is
+//! known again by `user.ploop.going` of the former, the path of the latter.
+//!
 //! So whenever there is something in the newer file there is a mark. A mark without that (a crash in between) costs a
 //! question only: the newer file is empty, and a stack with it is the same disk. A copy of the image has no mark.
 
@@ -28,6 +31,8 @@ use super::RealFile;
 
 const NAME: &str = "user.ploop.child";
 /// Sixteen bytes for each image that went up into this one: inode number, hash of the path.
+/// The file above, as long as this one is on its way down into the one below, and that one after it.
+const GOING: &str = "user.ploop.going";
 const MERGED: &str = "user.ploop.merged";
 /// Longest path, in bytes.
 const LONGEST: usize = 4096;
@@ -49,8 +54,17 @@ fn found(outcome: Result<usize, Errno>, buf: Vec<u8>) -> io::Result<Option<PathB
 
 /// The newer file, if this image has a mark.
 pub fn of(image: &Path) -> io::Result<Option<PathBuf>> {
+    read(image, NAME)
+}
+
+/// If this image is on its way down, the file above, which goes the same way.
+pub fn going(image: &Path) -> io::Result<Option<PathBuf>> {
+    read(image, GOING)
+}
+
+fn read(image: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     let mut buf = vec![0; LONGEST];
-    let outcome = getxattr(image, NAME, &mut buf[..]);
+    let outcome = getxattr(image, name, &mut buf[..]);
     found(outcome, buf)
 }
 
@@ -65,8 +79,17 @@ pub fn can_be_marked(image: &Path) -> bool {
 
 /// Marks an image, durably.
 pub fn mark(image: &RealFile, child: &Path) -> io::Result<()> {
+    set(image, NAME, child)
+}
+
+/// Marks an image as one that is on its way down into the one below, and `above` after it, durably.
+pub fn mark_going(image: &RealFile, above: &Path) -> io::Result<()> {
+    set(image, GOING, above)
+}
+
+fn set(image: &RealFile, name: &str, path: &Path) -> io::Result<()> {
     let fd = image.as_fd();
-    fsetxattr(fd, NAME, child.as_os_str().as_bytes(), XattrFlags::empty())?;
+    fsetxattr(fd, name, path.as_os_str().as_bytes(), XattrFlags::empty())?;
     Ok(fsync(fd)?)
 }
 

@@ -12,7 +12,7 @@ use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
-use crate::commands::{merge_up, topology};
+use crate::commands::{self, topology};
 use crate::files::id_of;
 
 /// Carries out one of them.
@@ -170,11 +170,8 @@ fn merge(asked: &SnapshotMerge, out: &mut Output<impl Write>) -> Result<(), Tool
     struct Report {
         merged: Guid,
     }
-    if let Some(id) = asked.id.filter(|_| asked.up) {
-        return merge_up::merge_up(id, out);
-    }
     if let Some(id) = asked.id {
-        return topology::snapshot_merge(id, asked.guid, out);
+        return commands::merge::merge(id, asked, out);
     }
     let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
     let bar = progress::clusters();

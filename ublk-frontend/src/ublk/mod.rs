@@ -10,6 +10,7 @@ pub(crate) mod closing;
 pub mod ctrl;
 pub mod farewell;
 pub mod front;
+pub(crate) mod lent;
 pub(crate) mod link;
 mod map;
 pub mod namespace;

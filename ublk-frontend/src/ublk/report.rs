@@ -8,6 +8,7 @@ use crate::ring::Summary;
 use crate::ring::promotion::Progress;
 use crate::ring::queue::Shared;
 use crate::ublk::ctrl::disk_node;
+use crate::ublk::lent::{Lent, Merging};
 use crate::ublk::shape::Shape;
 use crate::ublk::state::Record;
 use crate::ublk::sys;
@@ -60,6 +61,9 @@ pub struct Report {
     pub mapping_bytes: u64,
     /// Images that are being merged, or were.
     pub promotion: Option<Progress>,
+    /// An image below the top is being written by a command that merges it with its neighbour.
+    #[serde(default)]
+    pub merge: Option<Merging>,
     /// What it has done.
     pub counters: Summary,
 }
@@ -71,6 +75,7 @@ pub(super) fn of(
     direct: bool,
     supervised: bool,
     shared: &Shared,
+    lent: &Lent,
 ) -> Report {
     let device = &shared.device;
     let (geometry, stats) = (device.geometry(), device.stats());
@@ -98,6 +103,7 @@ pub(super) fn of(
         waits_for_space: device.is_starving(),
         mapping_bytes: stats.bytes,
         promotion: shared.promotion.progress(),
+        merge: lent.progress(),
         counters: crate::ring::Summary::of(shared.counters.iter()),
     }
 }

@@ -29,6 +29,7 @@ use crate::tool::output::complain;
 use crate::ublk::begin::Ready;
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::front::Alarm;
+use crate::ublk::lent::Lent;
 use crate::ublk::link::Link;
 use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
@@ -167,6 +168,7 @@ struct Server<'a> {
     listener: UnixListener,
     systemd: notify::Listener,
     link: Option<Link>,
+    lent: Lent,
     _lock: Lock,
 }
 
@@ -274,6 +276,7 @@ impl<'a> Server<'a> {
                 notify::Listener::nobody()
             }),
             link: None,
+            lent: Lent::default(),
             _lock: parts.lock,
         })
     }
@@ -390,6 +393,10 @@ impl<'a> Server<'a> {
                 self.shared.promotion.stop();
                 Err(Answer::Done)
             }
+            Question::Lend { .. } if self.record.read_only => no("it is read-only".into()),
+            Question::Lend { level } => Err(self.lent.lend(&self.shared.files, level)),
+            Question::Merged { done, total } => Err(self.lent.so_far(done, total)),
+            Question::GiveBack => Err(self.lent.give_back(&self.shared.files)),
             Question::StepAside => {
                 let device = &self.shared.device;
                 if device.is_starving() {
@@ -411,6 +418,7 @@ impl<'a> Server<'a> {
             self.direct,
             supervised,
             &self.shared,
+            &self.lent,
         )
     }
 

@@ -39,6 +39,20 @@ pub enum Question {
     },
     /// No further with that.
     StopPromoting,
+    /// Let me write an image below the top; 0 is the oldest. It stays mine until I give it back, or you leave.
+    Lend {
+        /// The image.
+        level: u8,
+    },
+    /// So far it is: for `Info`.
+    Merged {
+        /// Clusters copied.
+        done: u64,
+        /// Clusters to be copied.
+        total: u64,
+    },
+    /// I am done with the image.
+    GiveBack,
 }
 
 /// What it says.
@@ -56,6 +70,13 @@ pub enum Answer {
     },
     /// It had to leave, and could not close its image: the next server has to recover.
     NotClosed(String),
+    /// The image is yours: this file.
+    Lent {
+        /// Device of its file system.
+        dev: u64,
+        /// Number of its inode.
+        ino: u64,
+    },
     /// It is not, and why.
     Refused(String),
 }

@@ -3,7 +3,7 @@
 use crate::guest::trouble::Outcome;
 use crate::guest::{
     aside, blocks, bundle, copy, errors, filesystems, harness, kill, leftovers, loads, manners,
-    planned, power, scenario, service, space,
+    merge, planned, power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -82,6 +82,8 @@ pub(crate) const STEPS: &[Step] = &[
     step("copy-under-ext4", BOTH, 120, copy::under_ext4),
     step("change-killed", BOTH, 120, aside::killed),
     step("bundle", BOTH, 120, bundle::served),
+    step("merge-live", BOTH, 240, merge::list),
+    step("merge-live-bundle", BOTH, 240, merge::bundle),
     step("service", OLD, 120, service::service),
     step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 360, power::cuts),

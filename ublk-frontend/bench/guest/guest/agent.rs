@@ -93,7 +93,8 @@ fn everything() -> Result<(), Trouble> {
 fn say(name: &str, began: Instant, outcome: Outcome) {
     let (verdict, found) = match outcome {
         Ok(found) => (Verdict::Ok, found),
-        Err(Trouble::Failed(why) | Trouble::NotOffered(why)) => (Verdict::Failed, why),
+        Err(Trouble::Failed(why)) => (Verdict::Failed, why),
+        Err(Trouble::NotOffered(why)) => (Verdict::NotOffered, why),
     };
     let seconds = began.elapsed().as_secs_f64();
     println!("{}", Line::End(name.to_owned(), verdict, seconds, found));

@@ -31,5 +31,4 @@ mod sys;
 #[expect(dead_code, reason = "the tests use more of it")]
 mod target;
 #[path = "../../../tests/real_kernel/guest/trouble.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
 mod trouble;

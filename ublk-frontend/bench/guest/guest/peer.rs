@@ -67,7 +67,14 @@ impl Peer {
             Row::RublkLoopZeroCopy => rublk(&["loop", "--zero-copy"], &[&below])?,
             Row::RublkQcow2 => rublk(&["qcow2"], &[&below])?,
             Row::Ploop => ploop("off", &below)?,
-            Row::PloopZeroCopy => ploop("on", &below)?,
+            Row::PloopZeroCopy => {
+                // Never taken for a failure of ours, and a failure of ours never for this.
+                if !server::ok("features")?.contains("AUTO_BUF_REG") {
+                    let why = "this kernel lends no buffers (AUTO_BUF_REG)";
+                    return Err(Trouble::NotOffered(why.to_owned()));
+                }
+                ploop("on", &below)?
+            }
         };
         Ok(Peer {
             path,

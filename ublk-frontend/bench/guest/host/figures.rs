@@ -1,6 +1,6 @@
 //! What the guests have found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kernel::Kernel;
 use crate::line::{Line, Verdict};
@@ -16,6 +16,8 @@ pub(super) struct Figures {
     values: BTreeMap<(Quantity, String), Vec<f64>>,
     /// What was wrong, by row; or with a guest.
     wrong: BTreeMap<String, String>,
+    /// Rows that the kernel does not offer.
+    not_offered: BTreeSet<String>,
     /// What the meters found of themselves.
     pub(super) meters: Vec<String>,
 }
@@ -28,6 +30,7 @@ impl Figures {
             rounds,
             values: BTreeMap::new(),
             wrong: BTreeMap::new(),
+            not_offered: BTreeSet::new(),
             meters: Vec::new(),
         }
     }
@@ -44,7 +47,11 @@ impl Figures {
                     self.values.entry((quantity, name)).or_default().push(value);
                 }
             }
-            _ => self.wrong(&name, found),
+            Verdict::NotOffered => {
+                self.not_offered.insert(name.clone());
+                self.wrong(&name, found);
+            }
+            Verdict::Failed => self.wrong(&name, found),
         }
     }
 
@@ -65,10 +72,11 @@ impl Figures {
         names.map(|name| format!("{name}: {}", self.wrong[name]))
     }
 
-    /// True if nothing was wrong with our own rows and with the guests.
+    /// True if nothing was wrong with our own rows and with the guests. What this kernel does not offer is not wrong.
     pub(super) fn is_whole(&self) -> bool {
+        let fine = |row: &Row| self.why(*row).is_none() || self.not_offered.contains(row.name());
         let ours = [Row::Ploop, Row::PloopZeroCopy];
-        self.of_guests().next().is_none() && ours.iter().all(|row| self.why(*row).is_none())
+        self.of_guests().next().is_none() && ours.iter().all(fine)
     }
 
     /// The median of all rounds.

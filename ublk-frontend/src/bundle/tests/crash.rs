@@ -19,10 +19,10 @@ use crate::tool::ToolError;
 const CLUSTER: u64 = 8;
 const CLUSTERS: u64 = 6;
 /// The delta that is written, in all bundles here.
-const TOP: u128 = 9;
+pub(super) const TOP: u128 = 9;
 
 /// An image with these clusters, each filled with a byte.
-fn image(clusters: &[(u32, u8)]) -> Vec<u8> {
+pub(super) fn image(clusters: &[(u32, u8)]) -> Vec<u8> {
     let folder = MemFolder::default();
     let file = folder.create("image").expect("created");
     let size = Sectors(CLUSTER * CLUSTERS);
@@ -39,7 +39,7 @@ fn image(clusters: &[(u32, u8)]) -> Vec<u8> {
 }
 
 /// `1 <- 2 <- 9 (top)`, and `1 <- 4`.
-fn sample() -> MemFolder {
+pub(super) fn sample() -> MemFolder {
     let folder = MemFolder::default();
     let shots = [(1, 0), (2, 1), (4, 1), (TOP, 2)];
     folder.put(DESCRIPTOR, text(&shots, Some(TOP)).as_bytes());
@@ -91,7 +91,7 @@ fn shows(folder: &MemFolder, bundle: &Bundle, guid: Guid) -> Vec<u8> {
 }
 
 /// What every snapshot shows that can be opened.
-fn all(folder: &MemFolder, bundle: &Bundle) -> Vec<(Guid, Vec<u8>)> {
+pub(super) fn all(folder: &MemFolder, bundle: &Bundle) -> Vec<(Guid, Vec<u8>)> {
     let nodes = bundle.tree.nodes();
     let usable = nodes.iter().filter(|node| node.temporary.is_none());
     usable
@@ -99,15 +99,18 @@ fn all(folder: &MemFolder, bundle: &Bundle) -> Vec<(Guid, Vec<u8>)> {
         .collect()
 }
 
-struct Seen {
-    old: usize,
-    new: usize,
-    states: usize,
+pub(super) struct Seen {
+    pub(super) old: usize,
+    pub(super) new: usize,
+    pub(super) states: usize,
 }
 
 /// Runs a change, stops it after each step, crashes in many ways, and looks at what is left. `named`: the GUIDs that a change
 /// makes are the same in every run.
-fn every_crash(before: &MemFolder, change: impl Fn(&dyn Folder) -> Result<(), ToolError>) -> Seen {
+pub(super) fn every_crash(
+    before: &MemFolder,
+    change: impl Fn(&dyn Folder) -> Result<(), ToolError>,
+) -> Seen {
     let old = all(before, &Bundle::read(before).expect("sound"));
     let after = before.stopping_after(usize::MAX - 1);
     change(&after).expect("works if nothing stops it");
@@ -176,7 +179,7 @@ fn every_crash(before: &MemFolder, change: impl Fn(&dyn Folder) -> Result<(), To
 
 /// There are the files that the descriptor names, and no others.
 #[track_caller]
-fn must_be_tidy(folder: &MemFolder) {
+pub(super) fn must_be_tidy(folder: &MemFolder) {
     let bundle = Bundle::read(folder).expect("sound");
     let mut expected: BTreeSet<String> = bundle
         .tree

@@ -4,6 +4,7 @@ mod crash;
 mod double;
 mod edits;
 mod hostile;
+mod live;
 mod peers;
 
 use super::Guid;

@@ -211,3 +211,29 @@ fn any_writes_are_marked() {
         assert_eq!(found.problem_count, 0, "{:?}", found.problems);
     }
 }
+
+/// Its clusters were nobody's already when the device was opened, and keep no place behind the data.
+#[test]
+fn a_close_cuts_the_file_before_an_extension_that_is_forgotten() {
+    let file = image(Version::V2, 4, 400);
+    start(&file, ID, 1);
+    let mut disk = open(std::slice::from_ref(&file), Options::default());
+    disk.write(Sector(9), &[1; 1024], false).expect("writes");
+    disk.close().expect("closes");
+    let (_, at) = header(&file);
+    let entry = at as usize * 512 + 24 + 24 + 32;
+    file.0.borrow_mut()[entry..entry + 8].copy_from_slice(&0xFFFF_u64.to_le_bytes());
+    let mut disk = open(std::slice::from_ref(&file), Options::default());
+    disk.write(Sector(9), &[2; 512], false).expect("writes");
+    disk.close().expect("closes");
+    assert_eq!(header(&file), (InUse::Closed0.raw(), 0));
+    let loaded = load::load(&file, "memory").expect("loads");
+    let image = loaded.expanded().expect("an image");
+    let last = image
+        .bat
+        .iter()
+        .filter_map(|&entry| image.layout.host_of(entry));
+    let last = last.max().expect("something is mapped");
+    let end = image.layout.host_sector(last).after(image.layout.cluster);
+    assert_eq!(loaded.file_len, end.bytes());
+}

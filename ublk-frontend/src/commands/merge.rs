@@ -1,0 +1,189 @@
+//! `snapshot merge --id N`: two adjacent images of a disk in use become one. Which, and which way.
+//!
+//! | | up | down |
+//! |---|---|---|
+//! | two below the top | `merge_live` | `merge_live` |
+//! | the top and the one below | `merge_up`: the core copies | `merge_down`: `merge_live` in rounds |
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::path::PathBuf;
+
+use ploop_core::load::load;
+use serde::Serialize;
+
+use super::merge_live::{Copied, Held, Pair};
+use super::tell::question;
+use super::topology::{list, with_server_aside, with_server_aside_after, writable};
+use super::{folder, merge_down, merge_up, refused};
+use crate::bundle::{Bundle, RealFolder, live};
+use crate::cli::SnapshotMerge;
+use crate::files::{RealFile, id_of};
+use crate::tool::ToolError;
+use crate::tool::load::name_of;
+use crate::tool::output::Output;
+use crate::ublk::socket::{Answer, Question};
+use crate::ublk::state::{Folder, Record};
+
+/// The images that are left.
+pub(super) type Merged = (Vec<PathBuf>, Copied);
+
+fn work(folder: &Folder, record: &Record, asked: &SnapshotMerge) -> Result<Merged, ToolError> {
+    let id = record.id;
+    let upper = upper(record, asked)?;
+    let lower = upper.checked_sub(1).ok_or_else(|| {
+        refused(format!(
+            "device {id}: {} is its oldest image: there is no snapshot below to merge it with",
+            name_of(&record.images[upper])
+        ))
+    })?;
+    if upper + 1 < record.images.len() {
+        let up = asked.up || (!asked.down && is_up_cheaper(record, lower, None)?);
+        return below_the_top(folder, record, lower, up);
+    }
+    let up = asked.up
+        || (!asked.down && !is_pending(record)? && {
+            let Some(Answer::Info(now)) = question(folder, id, Question::Info)? else {
+                return Err(merge_up::no_server(id));
+            };
+            is_up_cheaper(record, lower, Some(now.mapped_clusters))?
+        });
+    match up {
+        true => merge_up::merge_up(folder, id),
+        false => merge_down::merge_down(folder, id),
+    }
+}
+
+/// What is left of the disk, and what was done meanwhile.
+#[derive(Serialize)]
+struct Report {
+    images: Vec<PathBuf>,
+    /// Clusters that were copied while the disk went on.
+    clusters: u64,
+    /// Requests of its users that ended meanwhile.
+    requests: u64,
+}
+
+/// See the module.
+pub fn merge(
+    id: u32,
+    asked: &SnapshotMerge,
+    out: &mut Output<impl Write>,
+) -> Result<(), ToolError> {
+    let folder = folder()?;
+    let record = writable(&folder, id)?;
+    let (images, copied) = work(&folder, &record, asked)?;
+    let Copied { clusters, requests } = copied;
+    match (asked.json, &record.bundle) {
+        (true, _) => out.json(&Report {
+            images,
+            clusters,
+            requests,
+        }),
+        (false, None) => list(&images, out),
+        // The descriptor says it.
+        (false, Some(_)) => Ok(()),
+    }
+}
+
+/// Number of the upper one of the two.
+fn upper(record: &Record, asked: &SnapshotMerge) -> Result<usize, ToolError> {
+    let id = record.id;
+    let found = match (&record.bundle, asked.upper, &asked.file) {
+        (None, Some(_), _) => {
+            return Err(refused(format!(
+                "device {id} is made of single images: their snapshots have no GUID; name one with --file"
+            )));
+        }
+        (Some(bundle), Some(guid), _) => {
+            let tree = Bundle::read(&RealFolder::new(bundle))?.tree;
+            let mut chain = tree.chain(tree.top()).into_iter();
+            let at = chain.position(|node| node.guid == guid);
+            at.ok_or_else(|| {
+                let bundle = bundle.display();
+                refused(format!(
+                    "{bundle}: no snapshot {guid} in the disk that is served"
+                ))
+            })?
+        }
+        (_, None, Some(file)) => {
+            let wanted = id_of(file);
+            let mut images = record.images.iter();
+            let at = images.position(|image| wanted.is_some() && id_of(image) == wanted);
+            at.ok_or_else(|| refused(format!("{}: no image of device {id}", file.display())))?
+        }
+        (_, None, None) if record.images.len() < 2 => {
+            return Err(refused(format!(
+                "device {id} has one image: there is no snapshot to merge"
+            )));
+        }
+        (_, None, None) => record.images.len() - 1,
+    };
+    match found < record.images.len() {
+        true => Ok(found),
+        false => Err(refused(format!("device {id}: its bundle was changed"))),
+    }
+}
+
+/// A merge of the top of a bundle was cut.
+fn is_pending(record: &Record) -> Result<bool, ToolError> {
+    Ok(match &record.bundle {
+        None => false,
+        Some(bundle) => live::pending(&Bundle::read(&RealFolder::new(bundle))?.tree).is_some(),
+    })
+}
+
+/// The way that copies less is taken in a bundle: there both come to the same. `top`: clusters that the upper one has, if
+/// it is the top.
+fn is_up_cheaper(record: &Record, lower: usize, top: Option<u64>) -> Result<bool, ToolError> {
+    if record.bundle.is_none() || (lower == 0 && record.raw_base) {
+        return Ok(false);
+    }
+    let mapped = |level: usize| -> Result<Option<u64>, ToolError> {
+        let image = &record.images[level];
+        let delta = load(&RealFile::open_look(image)?, &name_of(image))?;
+        let image = delta.expanded();
+        Ok(image.map(|image| image.bat.iter().filter(|entry| **entry != 0).count() as u64))
+    };
+    let upper = match top {
+        Some(clusters) => Some(clusters),
+        None => mapped(lower + 1)?,
+    };
+    // A raw disk has everything, and is copied whole.
+    Ok(mapped(lower)?.is_some_and(|lower| upper.is_some_and(|upper| lower <= upper)))
+}
+
+/// The two are below the top.
+fn below_the_top(
+    folder: &Folder,
+    record: &Record,
+    lower: usize,
+    up: bool,
+) -> Result<Merged, ToolError> {
+    let pair = Pair::of(record, lower, up)?;
+    let same = |record: &Record| match Pair::of(record, lower, up)? == pair {
+        true => Ok(()),
+        false => Err(refused("the images were changed by another command")),
+    };
+    if pair.must_grow()?.is_some() {
+        with_server_aside(folder, record.id, |change| {
+            same(change.record())?;
+            pair.grow(change)
+        })?;
+    }
+    let held: RefCell<Held> = RefCell::new(None);
+    let copied = Cell::new(Copied::default());
+    with_server_aside_after(
+        folder,
+        record.id,
+        |record, interrupted| {
+            same(record)?;
+            copied.set(pair.copy(folder, record, interrupted, &mut held.borrow_mut())?);
+            Ok(())
+        },
+        |change| {
+            pair.end(change, &mut held.borrow_mut())?;
+            Ok((change.images().to_vec(), copied.get()))
+        },
+    )
+}
