@@ -89,7 +89,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: our own mapping; every ring that could name it holds an `Arc` of it and is gone.
+        // SAFETY: our own mapping; every ring that could name it holds an `Rc` of it and is gone.
         let _ = unsafe { mm::munmap(self.map, self.map_len) };
     }
 }
