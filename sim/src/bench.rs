@@ -40,6 +40,8 @@ impl Meter {
 pub struct Figures {
     /// Runs of the profile `tiny`.
     pub runs_per_s: f64,
+    /// Time of such a run when a campaign watches what some of them look like, to the time when it does not.
+    pub watched_to_unwatched: f64,
     /// Events delivered to the core in them.
     pub steps_per_s: f64,
     /// Guest operations of such a run.

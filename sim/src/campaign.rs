@@ -1,6 +1,6 @@
 //! A campaign: many runs on all cores, until the time is up, the seeds are used up, or one fails.
 //!
-//! 1. Run `i` is determined by its seed alone, the seed by the plan and `i`: the number of jobs changes nothing but the
+//! 1. Run `i` is determined by its seed, the seed by the plan and `i` (with engines that hunt, by those of its hunt, too): the number of jobs changes nothing but the
 //!    number of runs that fit into the time.
 //! 2. The failure reported is the one of the lowest index: jobs that are ahead of it stop, those behind it go on to it.
 //! 3. A failing run is replayed once from its own tape, in a fresh world; so is one passing run of [`RECHECK`]. What is not
@@ -9,9 +9,11 @@
 //!    (checker `canary`).
 //! 5. A run that does not end in [`Plan::patience`] is a hang (checker `watchdog`); its thread is left behind.
 //!
-//! 6. A campaign may be one shard of several, on as many machines ([`Shard`]); [`outcome`] puts them together.
+//! 6. It is counted what the runs looked like ([`saturation`]); a campaign may stop when there is little new to see. Then the
+//!    number of runs depends on the jobs, as it does with a time.
+//! 7. A campaign may be one shard of several, on as many machines ([`Shard`]); [`outcome`] puts them together.
 //!
-//! Not decided here: what a run is (`world`), what counts as seen (`coverage`).
+//! Not decided here: what a run is (`world`), how it is chosen (`search`), what counts as seen (`coverage`).
 
 mod canary;
 mod catch;
@@ -21,8 +23,10 @@ mod found;
 mod job;
 pub mod outcome;
 mod runner;
+pub mod saturation;
 mod seeds;
 mod shard;
+mod sketch;
 mod totals;
 
 #[cfg(test)]
@@ -32,10 +36,13 @@ pub use canary::Canary;
 pub use catch::catch;
 pub use found::{Found, quoted};
 pub use runner::{Make, Runner, Subject, world};
+pub use saturation::Saturation;
 pub use seeds::{Mix, Seeds};
 pub use shard::Shard;
+pub use sketch::Sketch;
 pub use totals::Totals;
 
+use crate::search::Engine;
 use job::{Report, Shared};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -43,6 +50,9 @@ use std::time::{Duration, Instant};
 
 /// One run of so many is repeated although it passed. The first one is.
 pub const RECHECK: u64 = 1024;
+
+/// Runs of a job between two looks at what all jobs have seen.
+pub const EPOCH: u64 = 1024;
 
 /// How often the caller hears about the progress.
 const BEAT: Duration = Duration::from_millis(100);
@@ -56,8 +66,12 @@ pub struct Plan {
     pub shard: Shard,
     /// Their profiles.
     pub mix: Mix,
+    /// How runs are chosen.
+    pub engine: Engine,
     /// When to stop; never if `None` (then the seeds must end).
     pub time: Option<Duration>,
+    /// So few new patterns a run are not worth going on for: see [`Saturation::is_down_to`].
+    pub until_unseen: Option<f64>,
     /// Threads, at least 1.
     pub jobs: usize,
     /// A run that takes longer hangs.
@@ -93,6 +107,8 @@ pub struct Progress {
 pub struct Summary {
     /// What all runs add up to.
     pub totals: Totals,
+    /// How much there is left to see.
+    pub saturation: Saturation,
     /// Wall time of the runs.
     pub elapsed: Duration,
     /// Processor time of the runs, all jobs together. Without those of a campaign that hangs.
@@ -121,6 +137,7 @@ pub fn run(plan: &Plan, mut beat: impl FnMut(Progress)) -> Summary {
     let started = shared.started();
     let mut summary = Summary {
         totals: Totals::default(),
+        saturation: Saturation::default(),
         elapsed: Duration::ZERO,
         cpu: Duration::ZERO,
         canary,
@@ -140,6 +157,7 @@ pub fn run(plan: &Plan, mut beat: impl FnMut(Progress)) -> Summary {
         }
     }
     summary.elapsed = started.elapsed();
+    summary.saturation = shared.saturation();
     summary
 }
 

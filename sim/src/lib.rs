@@ -15,6 +15,7 @@ pub mod profile;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod search;
 pub mod shrink;
 pub mod tape;
 pub mod trace;

@@ -12,18 +12,24 @@
 //! 5. Where a run's events begin is noted on demand ([`Tape::note_spans`]). Noting changes no answer, and costs a
 //!    branch an event where nobody asked for it.
 
+mod events;
 mod file;
+mod guide;
 mod label;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use file::{TapeError, TapeFile};
+pub use guide::{Candidate, Guide, Policy};
 pub use label::{Event, Label, Object, Span};
 use rand_chacha::ChaCha8Core;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::rand_core::block::Generator;
 use reader::{Answer, Reader};
+pub use watch::Watch;
+pub(crate) use watch::mix;
 
 /// What a choice decides. A log whose kinds no longer match its questions was made by other code, or edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +119,7 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 enum Source {
     Seed,
+    Guided(Box<Guide>),
     Bytes { bytes: Vec<u8>, next: usize },
     Replay(Reader),
 }
@@ -131,6 +138,14 @@ pub struct Tape {
     /// Somebody wants to know where events begin, or replays a log that does.
     spanned: bool,
     spans: Vec<Span>,
+    /// Somebody wants to know what runs look like.
+    watch: Option<Box<Watch>>,
+    /// They want to know about this one.
+    watching: bool,
+    /// The world's states belong to that.
+    states: bool,
+    /// The world is to say more than it is asked: its state, or what could come next.
+    curious: bool,
 }
 
 impl Tape {
@@ -145,6 +160,10 @@ impl Tape {
             log: Vec::with_capacity(256),
             spanned: false,
             spans: Vec::new(),
+            watch: None,
+            watching: false,
+            states: false,
+            curious: false,
         }
     }
 
@@ -180,6 +199,13 @@ impl Tape {
         self.rewind();
     }
 
+    /// Becomes the tape of a seed whose schedule a guide decides, keeping its memory.
+    pub fn restart_guided(&mut self, seed: u64, policy: Policy) {
+        self.restart(seed);
+        self.source = Source::Guided(Box::new(Guide::new(policy, seed)));
+        self.curious = true;
+    }
+
     /// Becomes a replay of `recorded`, keeping its memory. Its stretches, if it has any, are noted again.
     pub fn restart_replay(&mut self, recorded: &[Choice], spans: &[Span]) {
         self.reload(recorded, spans, false);
@@ -194,7 +220,7 @@ impl Tape {
     fn reload(&mut self, recorded: &[Choice], spans: &[Span], chance: bool) {
         let mut reader = match std::mem::replace(&mut self.source, Source::Seed) {
             Source::Replay(reader) => reader,
-            Source::Seed | Source::Bytes { .. } => Reader::default(),
+            Source::Seed | Source::Guided(_) | Source::Bytes { .. } => Reader::default(),
         };
         reader.load(recorded, spans, chance);
         self.spanned = reader.has_spans();
@@ -206,78 +232,10 @@ impl Tape {
         self.used = WORDS;
         self.log.clear();
         self.spans.clear();
-    }
-
-    /// From now on notes where events begin; see [`Tape::spans`].
-    pub fn note_spans(&mut self) {
-        self.spanned = true;
-    }
-
-    /// An event begins.
-    #[inline]
-    pub fn begin(&mut self, event: Event) {
-        if self.spanned {
-            self.begin_noted(event);
+        self.curious = self.states;
+        if let (Some(watch), true) = (&mut self.watch, self.watching) {
+            watch.restart();
         }
-    }
-
-    #[inline(never)]
-    fn begin_noted(&mut self, event: Event) {
-        if let Source::Replay(reader) = &mut self.source {
-            reader.begin(event);
-        }
-        self.spans.push(Span {
-            at: self.log.len(),
-            label: Label {
-                event,
-                ..Label::default()
-            },
-        });
-    }
-
-    /// Names the event that has begun, unless it has a name.
-    #[inline]
-    pub fn name(&mut self, label: impl FnOnce() -> Label) {
-        if self.spanned
-            && let Some(span) = self.spans.last_mut()
-            && span.label.event == Event::Any
-        {
-            span.label = Label {
-                asked: span.label.asked,
-                nth: span.label.nth,
-                fault: span.label.fault,
-                ..label()
-            };
-        }
-    }
-
-    /// Notes that the event at hand brings a fault.
-    #[inline]
-    pub fn name_fault(&mut self) {
-        if self.spanned
-            && let Some(span) = self.spans.last_mut()
-        {
-            span.label.fault = true;
-        }
-    }
-
-    /// True if nothing more is to be submitted in this power cycle: a tape with stretches says so, or is at its end.
-    #[inline]
-    pub fn stops(&mut self) -> bool {
-        let Source::Replay(reader) = &mut self.source else {
-            return false;
-        };
-        let stops = reader.stops();
-        if stops {
-            self.spans.push(Span {
-                at: self.log.len(),
-                label: Label {
-                    event: Event::Stop,
-                    ..Label::default()
-                },
-            });
-        }
-        stops
     }
 
     /// One of `0..n`; 0 if `n` is 0 or 1, which is neither recorded nor taken from the source.
@@ -327,75 +285,6 @@ impl Tape {
         0
     }
 
-    /// As [`Tape::weighted`]: the answers are events. A replay with stretches looks for the event, not for the number.
-    #[inline]
-    pub fn weighted_event(&mut self, kind: Kind, weights: &[u32], events: &[Event]) -> usize {
-        if !self.spanned {
-            return self.weighted(kind, weights);
-        }
-        let picked = self.weighted_named(kind, weights, events);
-        if let Some(span) = self.spans.last_mut() {
-            span.label.asked = events[picked];
-        }
-        picked
-    }
-
-    #[inline(never)]
-    fn weighted_named(&mut self, kind: Kind, weights: &[u32], events: &[Event]) -> usize {
-        let total: u32 = weights.iter().sum();
-        if let Source::Replay(reader) = &mut self.source
-            && total > 1
-            && let Some(index) = reader.asked(weights, events)
-        {
-            let first: u32 = weights[..index].iter().sum();
-            let range = first..first + weights[index];
-            let k = match reader.peek(kind, total) {
-                Some(k) if range.contains(&k) => k,
-                _ => first,
-            };
-            reader.pass(kind, total);
-            self.log.push(Choice { kind, n: total, k });
-            return index;
-        }
-        self.weighted(kind, weights)
-    }
-
-    /// As [`Tape::index`]: the answers are I/Os with names. A replay with stretches looks for the name, not for the
-    /// number.
-    #[inline]
-    pub fn index_named(&mut self, kind: Kind, n: usize, object: impl Fn(usize) -> Object) -> usize {
-        if !self.spanned || n == 0 {
-            return self.index(kind, n);
-        }
-        let picked = self.find_named(kind, n, &object);
-        let like = |&other: &usize| object(other) == object(picked);
-        let nth = (0..picked).filter(like).count() as u16;
-        if let Some(span) = self.spans.last_mut() {
-            span.label.nth = nth;
-        }
-        picked
-    }
-
-    #[inline(never)]
-    fn find_named(&mut self, kind: Kind, n: usize, object: &dyn Fn(usize) -> Object) -> usize {
-        if let Source::Replay(reader) = &mut self.source
-            && let Some(label) = reader.label()
-            && label.event == Event::Deliver
-            && let Some(k) = (0..n)
-                .filter(|&index| object(index) == label.object)
-                .nth(usize::from(label.nth))
-        {
-            let range = u32::try_from(n).unwrap_or(u32::MAX);
-            if range > 1 {
-                reader.pass(kind, range);
-                let k = k as u32;
-                self.log.push(Choice { kind, n: range, k });
-            }
-            return k;
-        }
-        self.index(kind, n)
-    }
-
     /// The choices made so far.
     #[must_use]
     pub fn choices(&self) -> &[Choice] {
@@ -414,7 +303,7 @@ impl Tape {
     pub fn misaligned(&self) -> u64 {
         match &self.source {
             Source::Replay(reader) => reader.misaligned,
-            Source::Seed | Source::Bytes { .. } => 0,
+            Source::Seed | Source::Guided(_) | Source::Bytes { .. } => 0,
         }
     }
 
@@ -433,7 +322,7 @@ impl Tape {
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         match &self.source {
-            Source::Seed => false,
+            Source::Seed | Source::Guided(_) => false,
             Source::Bytes { bytes, next } => *next >= bytes.len(),
             Source::Replay(reader) => reader.is_exhausted(),
         }
@@ -455,6 +344,10 @@ impl Tape {
     fn read(&mut self, kind: Kind, n: u32) -> u32 {
         match &mut self.source {
             Source::Seed => 0,
+            Source::Guided(guide) => match guide.answer(kind, n) {
+                Some(k) => k,
+                None => self.draw(n),
+            },
             Source::Bytes { bytes, next } => {
                 let width = match n {
                     0..=0x100 => 1,

@@ -76,6 +76,27 @@ fn a_campaign_of_few_seeds_passes_and_says_so() {
 }
 
 #[test]
+fn an_engine_goes_a_way_of_its_own_and_the_same_again() {
+    let folder = Folder::new("engines");
+    let mut traces = Vec::new();
+    for engine in ["swarm", "urw", "pct", "fuzz", "portfolio"] {
+        let run = format!("run --engine {engine} --seeds 0..150 --profile tiny --json");
+        let (line, code) = folder.json(&run);
+        assert_eq!(code, 0, "{line}");
+        let (again, _) = folder.json(&format!("{run} --jobs 1"));
+        assert_eq!(line["trace"], again["trace"], "{engine}");
+        assert_eq!(line["saturation"], again["saturation"], "{engine}");
+        assert!(number(&line["saturation"], "traces") > 5.0, "{line}");
+        traces.push(line["trace"].to_string());
+    }
+    traces.sort();
+    traces.dedup();
+    assert_eq!(traces.len(), 5);
+    let output = folder.sim("run --engine dfs");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn the_same_seeds_go_the_same_way_whatever_the_jobs() {
     let folder = Folder::new("jobs");
     let (one, _) = folder.json("run --seeds 1000..1300 --jobs 1 --json");

@@ -86,10 +86,10 @@ pub struct Add {
     #[arg(long)]
     pub raw_base: bool,
     /// Number of the device: N of /dev/ublkbN. If not given, the first that is free.
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(..i64::from(u32::MAX)))]
     pub id: Option<u32>,
     /// Queues. One program that does I/O uses one queue; more help where several CPUs do.
-    #[arg(long, short, default_value_t = 1, value_name = "N")]
+    #[arg(long, short, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub queues: u16,
     /// Requests of a queue that can be under way at once.
     #[arg(long, short, default_value_t = 128, value_name = "D")]

@@ -27,6 +27,19 @@ const FAILED: u8 = 1;
 /// Exit status of a server under systemd that has stepped aside: it is to be started again.
 const AGAIN: u8 = 75;
 
+/// A panic in any thread ends the process at once, as an error that the kernel and systemd see: nothing that a broken thread
+/// has left half done is written by another one.
+///
+/// `panic = "abort"` for this program alone, before any command: cargo knows profiles of the whole workspace only, and the
+/// simulator catches panics.
+pub fn end_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        std::process::abort();
+    }));
+}
+
 /// The whole program: reads the command line, does what it says, reports a failure in one line.
 pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    ublk_frontend::end_on_panic();
     ublk_frontend::program(std::env::args_os())
 }

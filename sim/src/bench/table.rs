@@ -40,6 +40,7 @@ pub(super) fn write(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
             "100,000",
         ),
         rate("  steps/s", f.steps_per_s, None, ""),
+        ratio("  time with a watch", f.watched_to_unwatched, None, "1.0"),
         most("  operations a run", f.ops_per_run, None, ""),
         most("  crashes a run", f.crashes_per_run, None, ""),
         rate(

@@ -12,6 +12,7 @@
 //!   is quick. "Not found" is kept with its budget.
 
 mod cache;
+mod compare;
 mod engine;
 mod expected;
 mod explore;
@@ -49,6 +50,8 @@ pub struct Options {
     pub smoke: bool,
     /// Write what is found into `corpus/bugs`, as what is to be expected from now on, and the matrix.
     pub record: bool,
+    /// Compare the search engines of the simulator instead.
+    pub compare: bool,
     /// A page with the matrix.
     pub html: Option<PathBuf>,
     /// Time for each bug and engine, builds not counted.
@@ -143,6 +146,9 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
     let patches = patch::read_all(&folder)?;
     let chosen = options.choose(&patches)?;
     let tree = Tree::new(&root, options.jobs)?;
+    if options.compare {
+        return compare::run(options, tree, &chosen, &folder, out);
+    }
     let cache = Cache::new(
         &root.join("target/bugs/cache"),
         tree.source(),

@@ -5,6 +5,7 @@
 use super::patch::Expected;
 use super::tree::Tree;
 use super::{Options, Small, Trouble, Verdict, process};
+use crate::search::Engine;
 use serde::Deserialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,17 +19,17 @@ const BASES: u64 = 3;
 
 /// What we read of the line that `sim run --json` ends with.
 #[derive(Debug, Deserialize)]
-struct Line {
-    runs: u64,
-    cpu_seconds: f64,
-    failure: Option<Failed>,
+pub(super) struct Line {
+    pub(super) runs: u64,
+    pub(super) cpu_seconds: f64,
+    pub(super) failure: Option<Failed>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Failed {
-    checker: String,
-    message: String,
-    seed: u64,
+pub(super) struct Failed {
+    pub(super) checker: String,
+    pub(super) message: String,
+    pub(super) seed: u64,
     tape: Option<PathBuf>,
 }
 
@@ -93,7 +94,8 @@ impl Search<'_> {
                         return Ok(None);
                     }
                     let seeds = next[at]..end;
-                    let line = campaign(self.tree, self.simulator, profile, seeds, left)?;
+                    let (tree, simulator) = (self.tree, self.simulator);
+                    let line = campaign(tree, simulator, profile, Engine::Swarm, seeds, left)?;
                     self.verdict.cpu_seconds += line.cpu_seconds;
                     let Some(failed) = line.failure else {
                         self.runs += line.runs;
@@ -119,19 +121,21 @@ impl Search<'_> {
     }
 }
 
-fn campaign(
+/// Runs of these seeds until one fails or the time is up, by one thread: the first failing seed is the lowest.
+pub(super) fn campaign(
     tree: &Tree,
     simulator: &Path,
     profile: &str,
+    engine: Engine,
     seeds: Range<u64>,
     time: Duration,
 ) -> Result<Line, Trouble> {
     let mut command = Command::new(simulator);
     command
         .args(["run", "--json", "--profile", profile])
+        .args(["--engine", engine.name()])
         .args(["--seeds", &format!("{}..{}", seeds.start, seeds.end)])
         .args(["--time", &format!("{}ms", time.as_millis().max(1))])
-        // One thread: the first failing seed is the lowest.
         .args(["--jobs", "1"])
         .arg("--out")
         .arg(tree.scratch())

@@ -2,6 +2,7 @@
 
 use crate::profile::Profile;
 use crate::report::Failure;
+use crate::search::Engine;
 use crate::tape::{Choice, Span, TapeFile};
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -16,6 +17,8 @@ pub struct Found {
     pub profile: Profile,
     /// Its seed.
     pub seed: u64,
+    /// Who chose it.
+    pub engine: Engine,
     /// What is wrong.
     pub failure: Failure,
     /// Its choices; `None` if it hangs, and they cannot be had.
@@ -51,16 +54,20 @@ impl Found {
         Ok(Some(path))
     }
 
-    /// Arguments of the command line that run it again: the saved tape, or the seed.
+    /// Arguments of the command line that run it again: the saved tape, or the seed. (A run that hangs has no tape; one that
+    /// builds on others comes again only with all of its campaign.)
     #[must_use]
     pub fn replay_arguments(&self, tape: Option<&Path>) -> String {
         match tape {
             Some(path) => format!("replay {}", quoted(path)),
-            None => format!(
-                "run --profile {} --seeds {seed}..={seed} --jobs 1",
-                self.profile,
-                seed = self.seed
-            ),
+            None => {
+                let engine = match self.engine {
+                    Engine::Swarm => String::new(),
+                    engine => format!(" --engine {engine}"),
+                };
+                let (profile, seed) = (self.profile, self.seed);
+                format!("run --profile {profile} --seeds {seed}..={seed} --jobs 1{engine}")
+            }
         }
     }
 }

@@ -3,15 +3,15 @@
 use super::clock::thread_cpu;
 use super::found::Found;
 use super::runner::Runner;
+use super::saturation::is_watched;
 use super::totals::Totals;
-use super::{Plan, RECHECK};
+use super::{EPOCH, Plan, RECHECK, Saturation};
 use crate::report::{Class, Failure};
-use std::sync::atomic::AtomicU64;
+use crate::search::{Hunt, Way};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Runs that a job takes at once.
-const BATCH: u64 = 16;
 
 /// What the jobs share. All of it is counters: what a run is depends on its index alone.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(super) struct Shared {
     next: AtomicU64,
     /// Index of the first run that failed.
     failed: AtomicU64,
+    /// There is little new to see.
+    enough: AtomicBool,
+    saturation: Mutex<Saturation>,
     slots: Vec<Slot>,
 }
 
@@ -57,6 +60,8 @@ impl Shared {
             started: Instant::now(),
             next: AtomicU64::new(0),
             failed: AtomicU64::new(u64::MAX),
+            enough: AtomicBool::new(false),
+            saturation: Mutex::default(),
             slots: (0..plan.jobs.max(1)).map(|_| slot()).collect(),
         }
     }
@@ -90,6 +95,7 @@ impl Shared {
                 index,
                 profile: self.plan.mix.profile(seed),
                 seed,
+                engine: self.plan.engine,
                 failure: Failure {
                     class: Class::Hang,
                     checker: "watchdog",
@@ -113,10 +119,55 @@ impl Shared {
         index < self.plan.count()
             && index < self.failed.load(Relaxed)
             && (index == 0
-                || self
-                    .plan
-                    .time
-                    .is_none_or(|time| self.started.elapsed() < time))
+                || !self.enough.load(Relaxed)
+                    && self
+                        .plan
+                        .time
+                        .is_none_or(|time| self.started.elapsed() < time))
+    }
+
+    /// What all jobs have handed over.
+    pub(super) fn saturation(&self) -> Saturation {
+        let all = self.saturation.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a job carries from run to run.
+struct Worker {
+    runner: Runner,
+    totals: Totals,
+    /// Since it was handed over last.
+    own: Saturation,
+    scratch: Vec<u64>,
+    hunt: Hunt,
+}
+
+impl Worker {
+    fn new(plan: &Plan) -> Worker {
+        Worker {
+            runner: Runner::new(plan.make, false),
+            totals: Totals::default(),
+            own: Saturation::default(),
+            scratch: Vec::new(),
+            hunt: Hunt::default(),
+        }
+    }
+
+    /// Hands over what was seen.
+    fn hand_over(&mut self, shared: &Shared) {
+        // What one hunt knows is new to the next.
+        let seen = self
+            .runner
+            .watched()
+            .filter(|_| !shared.plan.engine.hunts());
+        let all = shared.saturation.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        self.own.hand_over(&mut all, seen);
+        let enough = |unseen| all.is_down_to(unseen);
+        if shared.plan.until_unseen.is_some_and(enough) {
+            shared.enough.store(true, Relaxed);
+        }
     }
 }
 
@@ -124,38 +175,52 @@ impl Shared {
 pub(super) fn work(shared: &Shared, job: usize) -> Report {
     let slot = &shared.slots[job];
     let before = thread_cpu();
-    let mut runner = Runner::new(shared.plan.make, false);
-    let mut totals = Totals::default();
+    let mut worker = Worker::new(&shared.plan);
     let mut found = None;
+    let batch = shared.plan.engine.batch();
     'all: loop {
-        let first = shared.next.fetch_add(BATCH, Relaxed);
-        for index in first..first.saturating_add(BATCH) {
+        let first = shared.next.fetch_add(batch, Relaxed);
+        worker.hunt.restart();
+        for index in first..first.saturating_add(batch) {
             if !shared.wants(index) {
                 break 'all;
             }
             slot.since
                 .store(shared.started.elapsed().as_millis() as u64, Relaxed);
             slot.index.store(index, Release);
-            if let Err(failed) = one(shared, index, &mut runner, &mut totals) {
+            if let Err(failed) = one(shared, index, &mut worker) {
                 shared.failed.fetch_min(index, Relaxed);
                 found = Found::earlier(found, Some(failed));
+            }
+            if worker.own.runs() >= EPOCH {
+                worker.hand_over(shared);
             }
             slot.runs.fetch_add(1, Relaxed);
         }
     }
     slot.index.store(NO_RUN, Release);
+    worker.hand_over(shared);
     Report {
-        totals,
+        totals: worker.totals,
         cpu: thread_cpu().saturating_sub(before),
         found,
     }
 }
 
 /// One run, checked for being repeatable.
-fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) -> Result<(), Found> {
-    let seed = shared.plan.seed(index);
+fn one(shared: &Shared, index: u64, worker: &mut Worker) -> Result<(), Found> {
+    let (seed, engine) = (shared.plan.seed(index), shared.plan.engine);
     let profile = shared.plan.mix.profile(seed);
-    let result = runner.run(profile, seed);
+    let runner = &mut worker.runner;
+    let watched = engine.hunts() || shared.plan.until_unseen.is_some() || is_watched(seed);
+    runner.watch(watched, engine.hunts());
+    let result = match engine.way(seed) {
+        Way::Chance if !engine.hunts() => runner.run(profile, seed),
+        way => {
+            let hunt = engine.hunts().then_some(&mut worker.hunt);
+            runner.run_way(profile, seed, way, hunt)
+        }
+    };
     let confirmed = if result.is_err() || index.is_multiple_of(RECHECK) {
         runner.confirm(profile, &result)
     } else {
@@ -163,7 +228,10 @@ fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) ->
     };
     let failure = match confirmed.and(result) {
         Ok(stats) => {
-            totals.add(profile, &stats);
+            worker.totals.add(profile, &stats);
+            if let Some(seen) = runner.seen() {
+                worker.own.add(seen, &mut worker.scratch);
+            }
             return Ok(());
         }
         Err(failure) => failure,
@@ -172,6 +240,7 @@ fn one(shared: &Shared, index: u64, runner: &mut Runner, totals: &mut Totals) ->
         index,
         profile,
         seed,
+        engine,
         failure,
         choices: Some(runner.choices().to_vec()),
         spans: runner.named(profile).into(),

@@ -6,7 +6,7 @@
 //! * Failures are one if class, checker and message are the same but for the numbers in it.
 
 use super::totals::Totals;
-use super::{Canary, Found, Seeds, Shard, Summary};
+use super::{Canary, Found, Saturation, Seeds, Shard, Summary};
 use crate::profile::Profile;
 use crate::report::{Class, RunStats};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 /// Of the file's form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What all shards of a campaign have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Campaign {
     seeds: String,
     /// `None`: a mix.
     profile: Option<String>,
+    /// How runs are chosen.
+    engine: String,
     /// Of each shard, in milliseconds.
     time_ms: Option<u64>,
     /// Shards.
@@ -58,6 +60,7 @@ pub struct Outcome {
     campaign: Campaign,
     shard: Shard,
     totals: Vec<(String, u64, RunStats)>,
+    saturation: Saturation,
     seconds: f64,
     cpu_seconds: f64,
     /// Who flagged a canary; `None`: nobody.
@@ -140,6 +143,8 @@ pub struct Sort {
 pub struct Merged {
     /// What all runs add up to.
     pub totals: Totals,
+    /// How much there is left to see.
+    pub saturation: Saturation,
     /// Of the slowest shard.
     pub elapsed: Duration,
     /// Of all together.
@@ -180,6 +185,7 @@ impl Campaign {
                 super::Mix::Only(profile) => Some(profile.to_string()),
                 super::Mix::All => None,
             },
+            engine: plan.engine.to_string(),
             time_ms: plan.time.map(|time| time.as_millis() as u64),
             shards: plan.shard.count,
         }
@@ -191,6 +197,7 @@ impl Campaign {
             program,
             seeds,
             profile,
+            engine,
             time_ms,
             shards,
         } = self;
@@ -199,6 +206,7 @@ impl Campaign {
             ("program", *program == other.program),
             ("seeds", *seeds == other.seeds),
             ("profile", *profile == other.profile),
+            ("engine", *engine == other.engine),
             ("time", *time_ms == other.time_ms),
             ("number of shards", *shards == other.shards),
         ]
@@ -239,6 +247,7 @@ impl Outcome {
             totals: totals
                 .map(|(profile, runs, stats)| (profile.to_string(), runs, *stats))
                 .collect(),
+            saturation: summary.saturation.clone(),
             seconds: summary.elapsed.as_secs_f64(),
             cpu_seconds: summary.cpu.as_secs_f64(),
             canary,
@@ -284,7 +293,7 @@ impl Outcome {
             campaign, shard, ..
         } = &outcome;
         if campaign.version != VERSION {
-            return wrong("version", campaign.version.to_string(), "must be 1");
+            return wrong("version", campaign.version.to_string(), "must be 2");
         }
         if shard.count != campaign.shards || shard.index >= shard.count {
             let rule = "must be one of the campaign's shards";
@@ -331,6 +340,7 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, MergeError> {
     let campaign = first.campaign.clone();
     let mut merged = Merged {
         totals: Totals::default(),
+        saturation: Saturation::default(),
         elapsed: Duration::ZERO,
         cpu: Duration::ZERO,
         unseen: first.unseen.clone(),
@@ -348,6 +358,7 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, MergeError> {
                 merged.totals.add_runs(profile, *runs, stats);
             }
         }
+        merged.saturation.merge(&outcome.saturation);
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         merged.elapsed = merged.elapsed.max(seconds(outcome.seconds));
         merged.cpu += seconds(outcome.cpu_seconds);

@@ -3,7 +3,8 @@
 use super::catch::catch;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
-use crate::tape::{Choice, Span, Tape};
+use crate::search::{Hunt, Way};
+use crate::tape::{Choice, Span, Tape, Watch};
 use crate::world::World;
 
 /// Something that runs on a tape: a [`World`], or in a test something that fails on demand.
@@ -53,6 +54,49 @@ impl Runner {
     pub fn run(&mut self, profile: Profile, seed: u64) -> Result<RunStats, Failure> {
         self.tape.restart(seed);
         self.run_this(profile)
+    }
+
+    /// From the next run on: notes what runs look like, or no longer does; with `states`, the states of their worlds, too.
+    pub fn watch(&mut self, on: bool, states: bool) {
+        self.tape.watch(on, states);
+    }
+
+    /// What the last run looked like, if anybody watched.
+    #[must_use]
+    pub fn seen(&self) -> Option<&Watch> {
+        self.tape.watch_of_run()
+    }
+
+    /// Who watches, or watched an earlier run: to be told what is known.
+    pub fn watched(&mut self) -> Option<&mut Watch> {
+        self.tape.watched()
+    }
+
+    /// The run of a seed, as an engine wants it to go: of a hunt, if there is one, which learns what the run shows.
+    pub fn run_way(
+        &mut self,
+        profile: Profile,
+        seed: u64,
+        way: Way,
+        mut hunt: Option<&mut Hunt>,
+    ) -> Result<RunStats, Failure> {
+        match way {
+            Way::Chance => self.tape.restart(seed),
+            Way::Guided(policy) => self.tape.restart_guided(seed, policy),
+            Way::Mutant => match hunt.as_mut().and_then(|hunt| hunt.mutant(profile, seed)) {
+                Some(kept) => self.tape.restart_prefix(&kept.choices, &kept.spans, seed),
+                None => self.tape.restart(seed),
+            },
+        }
+        let Some(hunt) = hunt else {
+            return self.run_this(profile);
+        };
+        self.tape.note_spans();
+        let stats = self.run_this(profile)?;
+        if let Some(seen) = self.tape.watch_of_run() {
+            hunt.learn(profile, seen, self.tape.choices(), self.tape.spans());
+        }
+        Ok(stats)
     }
 
     /// The run of a tape.

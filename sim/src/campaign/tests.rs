@@ -2,7 +2,7 @@ use super::*;
 use crate::profile::Profile;
 use crate::replay::{Agreement, replay};
 use crate::report::{Class, Failure, RunStats};
-use crate::tape::{Kind, Tape, TapeFile};
+use crate::tape::{Event, Kind, Label, Object, Tape, TapeFile};
 use std::io::BufReader;
 
 /// A subject made of a function. A canary is flagged by it unless the function says what else.
@@ -51,6 +51,29 @@ fn healthy(_: Profile, canary: bool) -> Box<dyn Subject> {
     }))
 }
 
+/// A few events on a few objects.
+fn busy(_: Profile, canary: bool) -> Box<dyn Subject> {
+    Box::new(Fake(move |tape: &mut Tape| {
+        tape.begin(Event::Shape);
+        let (first, stats) = walk(tape);
+        if canary {
+            return Err(wrong("fake", stats.trace));
+        }
+        for at in 0..first % 8 {
+            tape.begin(Event::Any);
+            let clu = tape.choose(Kind::Arg, 3);
+            let object = [Object::Write(clu), Object::Read(clu)][(at % 2) as usize];
+            let event = Event::Submit;
+            tape.name(|| Label {
+                event,
+                object,
+                ..Label::default()
+            });
+        }
+        Ok(stats)
+    }))
+}
+
 /// One run of about a hundred fails.
 fn sick(_: Profile, canary: bool) -> Box<dyn Subject> {
     Box::new(Fake(move |tape: &mut Tape| {
@@ -67,7 +90,9 @@ fn plan(make: Make, seeds: Seeds, jobs: usize) -> Plan {
         seeds,
         shard: Shard::WHOLE,
         mix: Mix::All,
+        engine: Engine::Swarm,
         time: None,
+        until_unseen: None,
         jobs,
         patience: Duration::from_secs(60),
         make,
@@ -96,6 +121,57 @@ fn the_number_of_jobs_changes_nothing() {
     };
     assert!(canaries(one.canary) >= 5);
     assert_eq!(one.canary, three.canary);
+}
+
+#[test]
+fn neither_do_they_where_runs_build_on_each_other() {
+    let seeds = Seeds::Range {
+        first: 7,
+        last: 7 + 2 * crate::search::HUNT,
+    };
+    let campaign = |jobs| {
+        let plan = Plan {
+            engine: Engine::Portfolio,
+            mix: Mix::Only(Profile::Tiny),
+            ..plan(busy, seeds, jobs)
+        };
+        run(&plan, |_| {})
+    };
+    let (one, two) = (campaign(1), campaign(2));
+    assert_eq!(one.found, None);
+    assert_eq!(one.totals.runs(), 2 * crate::search::HUNT + 1);
+    assert_eq!(one.totals, two.totals);
+    assert_eq!(one.saturation, two.saturation);
+    let swarm = run(&plan(busy, seeds, 1), |_| {});
+    assert_ne!(one.totals.sum().trace, swarm.totals.sum().trace);
+}
+
+#[test]
+fn a_campaign_ends_when_there_is_little_new() {
+    let until = |until_unseen| Plan {
+        until_unseen,
+        time: Some(Duration::from_secs(60)),
+        mix: Mix::Only(Profile::Tiny),
+        ..plan(busy, Seeds::Base(5), 1)
+    };
+    let summary = run(&until(Some(0.01)), |_| {});
+    let seen = &summary.saturation;
+    assert!(seen.unseen_patterns() <= 0.01, "{}", seen.unseen_patterns());
+    assert!(seen.runs() >= saturation::LEAST_RUNS && summary.elapsed < Duration::from_secs(30));
+    assert_eq!(summary.found, None);
+    let few = Seeds::Range {
+        first: 0,
+        last: 999,
+    };
+    let plan = Plan {
+        until_unseen: Some(1.0),
+        ..plan(busy, few, 1)
+    };
+    assert_eq!(
+        run(&plan, |_| {}).totals.runs(),
+        1000,
+        "too few runs to say so"
+    );
 }
 
 #[test]

@@ -4,8 +4,10 @@ use crate::bugs;
 use crate::campaign::{Mix, Plan, Seeds, Shard, world};
 use crate::face::Place;
 use crate::profile::Profile;
+use crate::search::Engine;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Time of a campaign that names neither a time nor seeds.
@@ -75,12 +77,18 @@ pub(super) struct RunArguments {
     /// One run for each seed from A to B - 1 (A..=B: to B)
     #[arg(long, value_name = "A..B", value_parser = range)]
     seeds: Option<Seeds>,
-    /// When to stop: 60s, 10m, 500ms [default: 30s, or when the seeds are used up]
+    /// When to stop: 60s, 10m, 500ms [default: 30s, or when the seeds are used up, or --until-unseen]
     #[arg(long, value_parser = duration)]
     time: Option<Duration>,
     /// tiny, default, big or faults [default: a mix of all]
     #[arg(long)]
     profile: Option<Profile>,
+    /// swarm, urw, pct, fuzz or portfolio: how the next schedule is chosen
+    #[arg(long, value_name = "E", default_value_t)]
+    engine: Engine,
+    /// Stops when a run brings no more than so many new patterns of events (0.01: one run in a hundred brings one)
+    #[arg(long, value_name = "P", value_parser = unseen)]
+    until_unseen: Option<f64>,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -103,13 +111,34 @@ pub(super) struct ScenarioArguments {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
-    /// Plays them on a device that is there, not on the simulator: file:PATH (a file or a block device), nbd:SOCKET or
-    /// nbd:HOST:PORT
+    /// Plays them elsewhere than on the simulator. Their operations alone: drive:FOLDER (the core's blocking driver on
+    /// files of this folder), file:PATH (a file or a block device as it is), nbd:SOCKET or nbd:HOST:PORT (a server)
     #[arg(long, value_name = "WHERE")]
-    pub(super) on: Option<Place>,
-    /// What stands on that device may be destroyed
+    pub(super) on: Option<On>,
+    /// What stands there may be destroyed
     #[arg(long, requires = "on")]
     pub(super) overwrite: bool,
+}
+
+/// Where a scenario is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// The core's blocking driver on files of a folder.
+    Drive(PathBuf),
+    /// Something that is no disk of ours.
+    Place(Place),
+}
+
+impl FromStr for On {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<On, String> {
+        match text.strip_prefix("drive:") {
+            Some("") => Err("must be drive:FOLDER".to_owned()),
+            Some(folder) => Ok(On::Drive(folder.into())),
+            None => text.parse().map(On::Place),
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -190,6 +219,9 @@ pub(super) struct BugsArguments {
     /// Write what is found into corpus/bugs (expected.json, MATRIX.md): from now on ten times as many schedules are red
     #[arg(long)]
     record: bool,
+    /// Compares the simulator's search engines instead (of some bugs, if none is named); with --record writes SEARCH.md
+    #[arg(long, conflicts_with_all = ["smoke", "html", "json"])]
+    compare: bool,
     /// Writes a page with the matrix, which loads nothing from elsewhere
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -227,6 +259,7 @@ impl BugsArguments {
             only: self.only.clone(),
             smoke: self.smoke,
             record: self.record,
+            compare: self.compare,
             html: self.html.clone(),
             budget: self.budget,
             engines,
@@ -241,9 +274,9 @@ impl RunArguments {
     /// The plan of the campaign.
     pub(super) fn plan(&self) -> Plan {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let time = match (self.time, self.seeds) {
-            (None, None) => Some(TIME),
-            (time, _) => time,
+        let time = match (self.time, self.seeds, self.until_unseen) {
+            (None, None, None) => Some(TIME),
+            (time, ..) => time,
         };
         Plan {
             seeds: self
@@ -251,7 +284,9 @@ impl RunArguments {
                 .unwrap_or_else(|| Seeds::Base(self.seed.unwrap_or_else(by_the_clock))),
             shard: self.shard.unwrap_or(Shard::WHOLE),
             mix: self.profile.map_or(Mix::All, Mix::Only),
+            engine: self.engine,
             time,
+            until_unseen: self.until_unseen,
             jobs: self.jobs.map_or(cores, usize::from),
             patience: PATIENCE,
             make: world,
@@ -304,6 +339,14 @@ fn range(text: &str) -> Result<Seeds, String> {
         return Err("no seed in it".into());
     }
     Ok(Seeds::Range { first, last })
+}
+
+/// A share of new patterns: not less than 0.
+fn unseen(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share >= 0.0 && share.is_finite() => Ok(share),
+        _ => Err("must be a number like 0.01".into()),
+    }
 }
 
 /// A number with `ms`, `s`, `m` or `h`; seconds if there is none. At most a year.

@@ -1,7 +1,7 @@
 //! The one line of JSON that `sim run --json` writes.
 
 use super::run::Result;
-use crate::campaign::Canary;
+use crate::campaign::{Canary, Saturation};
 use crate::report::Class;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,11 +34,41 @@ struct Line<'a> {
     runs_per_cpu_s: f64,
     /// Of all runs, in hexadecimal: the same seeds give the same.
     trace: String,
+    saturation: SaturationLine,
     canary: CanaryLine,
     marks_unseen: &'a [String],
     others_unseen: &'a [String],
     coverage_required: bool,
     failure: Option<FailureLine<'a>>,
+}
+
+/// How much there is left to see: see `campaign::saturation`.
+#[derive(Serialize)]
+pub(super) struct SaturationLine {
+    /// Runs that were watched.
+    runs: u64,
+    traces: u64,
+    /// Probability that the next run's trace is new.
+    unseen_traces: f64,
+    patterns: u64,
+    /// New patterns that the next run brings, on average.
+    unseen_patterns: f64,
+    /// Of traces, and of patterns: one in so many is kept and counted.
+    sample: [u64; 2],
+}
+
+impl SaturationLine {
+    pub(super) fn of(saturation: &Saturation) -> SaturationLine {
+        let (traces, patterns) = (saturation.traces(), saturation.patterns());
+        SaturationLine {
+            runs: saturation.runs(),
+            traces: traces.distinct(),
+            unseen_traces: saturation.unseen_traces(),
+            patterns: patterns.distinct(),
+            unseen_patterns: saturation.unseen_patterns(),
+            sample: [traces.one_in(), patterns.one_in()],
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -97,6 +127,7 @@ pub(super) fn write(result: &Result<'_>, exit_code: u8, out: &mut dyn Write) -> 
         runs_per_s: runs as f64 / seconds.max(1e-9),
         runs_per_cpu_s: runs as f64 / cpu_seconds.max(1e-9),
         trace: format!("{:016x}", sum.trace),
+        saturation: SaturationLine::of(&summary.saturation),
         canary: match summary.canary {
             Canary::Flagged { runs, checker } => CanaryLine {
                 flagged: true,

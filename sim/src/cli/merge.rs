@@ -26,6 +26,7 @@ struct Line<'a> {
     seconds: f64,
     cpu_seconds: f64,
     trace: String,
+    saturation: super::json::SaturationLine,
     marks_unseen: &'a [String],
     others_unseen: &'a [String],
     coverage_required: bool,
@@ -52,6 +53,7 @@ pub(super) fn merge(folders: &[PathBuf], json: bool, out: &mut dyn Write) -> io:
     };
     let summary = Summary {
         totals: merged.totals.clone(),
+        saturation: merged.saturation.clone(),
         elapsed: merged.elapsed,
         cpu: merged.cpu,
         canary: match merged.blind.as_slice() {
@@ -164,6 +166,7 @@ fn write_json(
         seconds: merged.elapsed.as_secs_f64(),
         cpu_seconds: merged.cpu.as_secs_f64(),
         trace: format!("{:016x}", sum.trace),
+        saturation: super::json::SaturationLine::of(&merged.saturation),
         marks_unseen: &coverage.marks,
         others_unseen: &coverage.others,
         coverage_required: coverage.large,

@@ -1,11 +1,11 @@
 //! `sim scenario`.
 
 use super::USAGE;
-use super::args::ScenarioArguments;
+use super::args::{On, ScenarioArguments};
 use crate::campaign::catch;
 use crate::face::{Place, play_at};
 use crate::report::Failure;
-use crate::scenario::{Scenario, ScenarioError, run_file};
+use crate::scenario::{FolderFiles, Scenario, ScenarioError, run_file, run_on_files};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,7 +17,8 @@ pub(super) fn play(arguments: &ScenarioArguments, out: &mut dyn Write) -> io::Re
         let shown = path.display();
         let played = match &arguments.on {
             None => catch(|| on_simulator(path)),
-            Some(place) => catch(|| on_device(path, place, overwrite)),
+            Some(On::Drive(folder)) => catch(|| on_driver(path, folder, overwrite)),
+            Some(On::Place(place)) => catch(|| on_device(path, place, overwrite)),
         };
         match played {
             Ok(Ok(passed)) => writeln!(out, "{shown}: passed, {passed}")?,
@@ -46,6 +47,32 @@ fn on_simulator(path: &Path) -> Result<String, ScenarioError> {
         "{} operations, {} crash images, trace {:016x}",
         stats.ops, stats.crash_images, stats.trace
     ))
+}
+
+fn on_driver(path: &Path, folder: &Path, overwrite: bool) -> Result<String, ScenarioError> {
+    let text = fs::read_to_string(path).map_err(ScenarioError::Io)?;
+    let scenario = Scenario::parse(&text)?;
+    let unusable =
+        |problem: String| ScenarioError::Unusable(format!("drive:{}: {problem}", folder.display()));
+    let mut found = fs::read_dir(folder).map_err(|error| unusable(error.to_string()))?;
+    if !overwrite && found.next().is_some() {
+        return Err(unusable(
+            "not empty: files in it might be destroyed; to allow that, add --overwrite".to_owned(),
+        ));
+    }
+    let mut files = FolderFiles::new(folder.to_owned(), overwrite);
+    match run_on_files(&scenario, &mut files) {
+        Ok(report) => Ok(format!(
+            "drive:{}, {} operations, {} sectors compared; of its lines about the inside and of power cuts nothing is played",
+            folder.display(),
+            report.ops,
+            report.sectors_compared
+        )),
+        Err(failure) => Err(ScenarioError::Failed {
+            line: None,
+            failure,
+        }),
+    }
 }
 
 fn on_device(path: &Path, place: &Place, overwrite: bool) -> Result<String, ScenarioError> {

@@ -1,8 +1,8 @@
 //! The tables that people read.
 
 use super::run::Result;
-use crate::campaign::Canary;
 use crate::campaign::coverage::{LARGE_OPS, LARGE_TIME};
+use crate::campaign::{Canary, Saturation, Sketch};
 use crate::disk::fault::{FaultCounts, FaultKind, IoKind};
 use std::io::{self, Write};
 
@@ -65,6 +65,7 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         let line = format!("{name:<20} {:>16}  {note}", grouped(number));
         writeln!(out, "{}", line.trim_end())?;
     }
+    saturation(&summary.saturation, out)?;
     faults(&sum.faults, out)?;
     writeln!(out)?;
     match summary.canary {
@@ -74,6 +75,37 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         Canary::Alive { runs } => writeln!(out, "canary: NOT FLAGGED in {runs} runs")?,
     }
     coverage(result, out)
+}
+
+/// What was seen, and how much was not.
+fn saturation(saturation: &Saturation, out: &mut dyn Write) -> io::Result<()> {
+    let sample = |of: &Sketch| match of.one_in() {
+        1 => String::new(),
+        one_in => format!("; one in {} counted", grouped(one_in)),
+    };
+    let (traces, patterns) = (saturation.traces(), saturation.patterns());
+    writeln!(
+        out,
+        "{:<20} {:>16}",
+        "runs watched",
+        grouped(saturation.runs())
+    )?;
+    writeln!(
+        out,
+        "{:<20} {:>16}  unseen {:.4}: the next run's trace is new so likely{}",
+        "distinct traces",
+        grouped(traces.distinct()),
+        saturation.unseen_traces(),
+        sample(traces)
+    )?;
+    writeln!(
+        out,
+        "{:<20} {:>16}  unseen {:.4}: so many new ones in the next run{}",
+        "distinct patterns",
+        grouped(patterns.distinct()),
+        saturation.unseen_patterns(),
+        sample(patterns)
+    )
 }
 
 fn faults(counts: &FaultCounts, out: &mut dyn Write) -> io::Result<()> {

@@ -2,6 +2,7 @@ use super::*;
 use crate::campaign::{Make, Mix, Plan, Seeds, Shard, Subject};
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
+use crate::search::Engine;
 use crate::tape::{Kind, Tape, TapeFile};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -134,7 +135,9 @@ fn campaign(name: &str, make: Make, time: Option<Duration>) -> (serde_json::Valu
         },
         shard: Shard::WHOLE,
         mix: Mix::Only(Profile::Tiny),
+        engine: Engine::Swarm,
         time,
+        until_unseen: None,
         jobs: 2,
         patience: Duration::from_secs(60),
         make,

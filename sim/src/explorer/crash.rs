@@ -62,9 +62,7 @@ impl Judge {
     pub(super) fn new(image: &Image) -> Judge {
         let bytes = image.files.last().map_or(&[][..], Vec::as_slice);
         let sectors = (bytes.len() / SECTOR) as u64;
-        let below: Vec<Value> = (0..image.initial.len() as u64)
-            .map(|sector| image.lower(sector))
-            .collect();
+        let below = image.below();
         let mut file = SimFile::new();
         let geometry = |meta_len| Geometry {
             meta_len,

@@ -34,6 +34,7 @@
 //! (the simulator does); two writes in flight on one sector land in the order of their ends.
 
 mod crash;
+mod scenario;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use crash::Crashes;
+pub use scenario::{Raced, explore_scenario};
 
 /// A configuration: its name, and what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::face::OnFiles;
 use crate::face::harness::{Harness, make};
 use crate::profile::Profile;
 use crate::report::{Failure, RunStats};
+use crate::search::Engine;
 use crate::shrink::{Counts, Effort, shrink};
 use crate::tape::{Tape, TapeFile};
 
@@ -19,7 +20,7 @@ use crate::tape::{Tape, TapeFile};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much is spent on making a failing run small.
 const EFFORT: Effort = Effort {
-    runs: 20_000,
+    runs: 6000,
     time: Duration::from_secs(20),
 };
 
@@ -66,7 +67,9 @@ pub fn run<D: OnFiles>(seeds: Range<u64>) -> Report {
         },
         shard: Shard::WHOLE,
         mix: Mix::Only(Profile::Tiny),
+        engine: Engine::Swarm,
         time: None,
+        until_unseen: None,
         jobs: cores,
         patience: PATIENCE,
         make: make::<D>,

@@ -35,7 +35,9 @@
 
 mod error;
 pub mod files;
+mod folder;
 mod parse;
+pub mod phases;
 mod run;
 
 use model::op::{End, Op};
@@ -50,6 +52,7 @@ use crate::world::switch::Switch;
 
 pub use error::ScenarioError;
 pub use files::{Files, FilesReport, MemoryFiles, run_on_files};
+pub use folder::FolderFiles;
 pub use run::{run, run_file, run_in};
 
 /// A scenario.

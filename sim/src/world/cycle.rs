@@ -159,6 +159,9 @@ impl Run<'_> {
         if weights[0] + weights[1] + weights[2] == 0 {
             return self.idle(device);
         }
+        if self.tape.is_curious() {
+            self.tell(&weights, *budget);
+        }
         match self.tape.weighted_event(Kind::Event, &weights, &EVENTS) {
             0 => {
                 // All tags busy: what is under way goes on, or a tape of zeros would never end.

@@ -397,7 +397,7 @@ fn size_of(op: &IoOp, granule: u32) -> (Option<IoKind>, u64, u64) {
 }
 
 /// The name of an I/O in flight.
-fn object(flight: &Flight) -> Object {
+pub(super) fn object(flight: &Flight) -> Object {
     let short = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let of = |buf: &Buf| (buf.origin.queue.0, buf.origin.tag.0);
     match &flight.op {

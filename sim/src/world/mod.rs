@@ -22,6 +22,7 @@ pub mod flight;
 mod kill;
 mod left;
 pub mod log;
+mod offer;
 pub mod shape;
 pub mod stage;
 mod submit;

@@ -1,20 +1,39 @@
 //! A closed image, read by the shipped build of the loader, whatever engine wrote it.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::image::{decode, le32};
 use model::op::Value;
+use ploop_core::delta::ExtensionState;
 use ploop_core::drive::DeltaFile;
 use ploop_core::load;
-use ploop_core::units::{Clu, Sectors};
+use ploop_core::units::{Clu, Sector, Sectors};
 
 struct File<'a>(&'a [u8]);
 
-/// The image loads, is closed, and says this for each guest sector (`None`: it has no such cluster).
-pub(crate) fn read(bytes: &[u8]) -> Vec<Option<Value>> {
+/// The image loads, is closed, and says this for each guest sector (`None`: it has no such cluster). If it has a dirty
+/// bitmap, `changed` is in it.
+pub(crate) fn read(bytes: &[u8], changed: Option<&(u32, BTreeSet<u64>)>) -> Vec<Option<Value>> {
     let loaded = load::load(&File(bytes), "closed image").expect("a closed image loads");
     let image = loaded.expanded().expect("it is an image");
-    assert_eq!(le32(bytes, 44), 0, "closed with in-use 0 (I31)");
+    match changed {
+        None => assert_eq!(le32(bytes, 44), 0, "closed with in-use 0 (I31)"),
+        Some((_, changed)) => {
+            let valid = image.extension == ExtensionState::Valid;
+            let [bitmap] = image.bitmaps.as_slice() else {
+                panic!("[bitmaps] {} of them (I32)", image.bitmaps.len());
+            };
+            assert!(valid, "[bitmaps] closed, and not vouched for (I32)");
+            let missing = changed.iter();
+            let missing = missing.filter(|&&sector| !bitmap.is_dirty(Sector(sector)));
+            let missing: Vec<&u64> = missing.collect();
+            assert!(
+                missing.is_empty(),
+                "[bitmaps] sectors {missing:?} have changed, and are not dirty (I32)"
+            );
+        }
+    }
     let layout = image.layout;
     let mut seen = Vec::new();
     for (clu, &entry) in (0u32..).zip(&image.bat) {

@@ -6,7 +6,7 @@
 use super::core::format::InUse;
 use super::core::units::{Level, Sectors};
 use super::core::{Buf, IoOp};
-use super::image::{BAT, Image, SECTOR, decode, encode, le32};
+use super::image::{BAT, Image, SECTOR, decode, encode, le32, shown};
 use super::watch::{Cell, Cover, Ios};
 use model::op::Value;
 
@@ -31,20 +31,16 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(image: &Image) -> Disk {
-        let shape = image.shape;
         let top = image.files.last().expect("a file");
         let slot = |clu| le32(top, BAT + 4 * clu as usize);
-        let lower = (0..shape.cluster * shape.clusters)
-            .map(|sector| image.lower(sector))
-            .collect();
         let length = (top.len() / SECTOR) as u64;
         Disk {
-            cluster: shape.cluster,
-            clusters: shape.clusters,
-            lower,
+            cluster: image.cluster,
+            clusters: image.clusters,
+            lower: image.below(),
             ios: Ios::default(),
             sectors: (0..length).map(|at| Cell::new(decode(top, at))).collect(),
-            slots: (0..shape.clusters)
+            slots: (0..image.clusters)
                 .map(|clu| Cell::new(slot(clu)))
                 .collect(),
             length: Cell::new(length),
@@ -291,9 +287,37 @@ impl Disk {
         }
     }
 
+    /// A power cut right now would lose nothing of what the disk reads as.
+    pub(crate) fn is_durable(&self) -> bool {
+        let sure = |sector: u64| {
+            let (mut first, mut same) = (None, true);
+            self.after_power_cut(sector, &mut |value| {
+                same &= *first.get_or_insert(value) == value;
+            });
+            same
+        };
+        (0..self.cluster * self.clusters).all(sure) && self.mark.possible().count() == 1
+    }
+
+    /// Sectors of a cluster.
+    pub(crate) fn cluster(&self) -> u64 {
+        self.cluster
+    }
+
+    /// The files, oldest first.
+    pub(crate) fn files(&self) -> &[Vec<u8>] {
+        &self.files
+    }
+
     /// What the lower deltas say about a guest sector.
     pub(crate) fn lower(&self, sector: u64) -> Value {
         self.lower[sector as usize]
+    }
+
+    /// What a sector reads as by the tables of the files.
+    pub(crate) fn shows(&self, sector: u64) -> Option<Value> {
+        let all = shown(&self.files, self.cluster, self.clusters);
+        all.get(sector as usize).copied()
     }
 
     /// The entry that the top's BAT has for a guest cluster.
@@ -306,6 +330,8 @@ impl Disk {
         let io = self.ios.begin();
         match change {
             Control::Write(at, bytes) => {
+                let end = at as usize + bytes.len();
+                self.resize(end.max(self.top().len()));
                 self.put(at as usize, bytes);
                 if at == 0 {
                     self.mark.change(io, le32(bytes, MARK));

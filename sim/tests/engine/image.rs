@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 
+use super::core::control::files;
 use super::core::delta::LoadedDelta;
 use super::core::drive::DeltaFile;
 use super::core::format::Version;
@@ -14,6 +15,13 @@ use model::op::Value;
 pub(crate) const SECTOR: usize = 512;
 /// Byte position of the first BAT slot.
 pub(crate) const BAT: usize = 64;
+/// Byte position of the number of BAT entries.
+const ENTRIES: usize = 32;
+/// A dirty bitmap, one bit a sector.
+pub(crate) const START: files::Change = files::Change::Start {
+    id: [7; 16],
+    granularity: 1,
+};
 /// "Write numbers" of what is there from the start, by level.
 const INITIAL: u32 = 0xF000;
 
@@ -33,8 +41,11 @@ pub(crate) struct Shape {
 /// A chain in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
-    pub(crate) shape: Shape,
-    /// Bytes of each file.
+    /// Sectors of a cluster.
+    pub(crate) cluster: u64,
+    /// Guest clusters of the top.
+    pub(crate) clusters: u64,
+    /// Bytes of each file, oldest first.
     pub(crate) files: Vec<Vec<u8>>,
     /// What the loader made of them.
     pub(crate) chain: Vec<LoadedDelta>,
@@ -45,39 +56,70 @@ pub(crate) struct Image {
 impl Image {
     /// Builds the files and loads them.
     pub(crate) fn new(shape: Shape) -> Image {
-        let mut image = Image {
-            shape,
-            files: Vec::new(),
-            chain: Vec::new(),
-            initial: vec![Value::ZERO; (shape.cluster * shape.clusters) as usize],
+        let top = shape.mapped.len() - 1;
+        let file = |(level, &mapped): (usize, &&[u64])| {
+            let spare = if level == top { shape.spare } else { 0 };
+            shape.file(level as u32, mapped, spare)
         };
-        for (level, &mapped) in shape.mapped.iter().enumerate() {
-            let top = level + 1 == shape.mapped.len();
-            let spare = if top { shape.spare } else { 0 };
-            let file = Memory(RefCell::new(image.file(level as u32, mapped, spare)));
-            let loaded = load::load(&file, "memory").expect("a sound image");
-            image.chain.push(loaded);
-            image.files.push(file.0.into_inner());
-        }
-        image
+        let files = shape.mapped.iter().enumerate().map(file).collect();
+        Image::load(shape.cluster, files)
     }
 
-    fn file(&mut self, level: u32, mapped: &[u64], spare: u64) -> Vec<u8> {
+    /// The same, and the top has a dirty bitmap in which nothing is dirty.
+    pub(crate) fn tracked(shape: Shape) -> Image {
+        let Image { mut files, .. } = Image::new(shape);
+        let top = Memory::new(files.pop().expect("a top"));
+        files::change_bitmaps(&top, "memory", START).expect("a bitmap");
+        files.push(top.bytes());
+        Image::load(shape.cluster, files)
+    }
+
+    /// What the levels below the top show, by guest sector.
+    pub(crate) fn below(&self) -> Vec<Value> {
+        let levels = &self.files[..self.files.len() - 1];
+        shown(levels, self.cluster, self.clusters)
+    }
+
+    /// A chain of these files.
+    pub(crate) fn load(cluster: u64, files: Vec<Vec<u8>>) -> Image {
+        let (files, chain): (Vec<_>, Vec<LoadedDelta>) = files
+            .into_iter()
+            .map(|bytes| {
+                let file = Memory::new(bytes);
+                let loaded = load::load(&file, "memory").expect("a sound image");
+                (file.bytes(), loaded)
+            })
+            .unzip();
+        let top = chain.last().and_then(LoadedDelta::expanded);
+        let layout = top.expect("an image").layout;
+        let (clusters, size) = (u64::from(layout.entries), layout.size.0);
+        let mut initial = shown(&files, cluster, clusters);
+        initial.truncate(size as usize);
+        Image {
+            cluster,
+            clusters,
+            files,
+            chain,
+            initial,
+        }
+    }
+}
+
+impl Shape {
+    fn file(&self, level: u32, mapped: &[u64], spare: u64) -> Vec<u8> {
         let Shape {
             cluster, clusters, ..
-        } = self.shape;
+        } = *self;
         let file = Memory::default();
         let size = Sectors(cluster * clusters);
         load::new_image(&file, Version::V2, Sectors(cluster), size).expect("a fresh image");
-        let mut bytes = file.0.into_inner();
+        let mut bytes = file.bytes();
         for &clu in mapped {
             let host = bytes.len() as u64 / SECTOR as u64 / cluster;
             let slot = BAT + 4 * clu as usize;
             bytes[slot..slot + 4].copy_from_slice(&(host as u32).to_le_bytes());
             for sector in clu * cluster..(clu + 1) * cluster {
-                let value = Value::of(INITIAL + level, sector);
-                self.initial[sector as usize] = value;
-                bytes.extend_from_slice(&encode(value));
+                bytes.extend_from_slice(&encode(Value::of(INITIAL + level, sector)));
             }
         }
         // Free space is not zero: whoever believes so reads this.
@@ -88,16 +130,23 @@ impl Image {
     }
 }
 
-impl Image {
-    /// What the deltas below the top say about a guest sector.
-    pub(crate) fn lower(&self, sector: u64) -> Value {
-        let clu = sector / self.shape.cluster;
-        let below = &self.shape.mapped[..self.shape.mapped.len() - 1];
-        match below.iter().rposition(|mapped| mapped.contains(&clu)) {
-            Some(level) => Value::of(INITIAL + level as u32, sector),
-            None => Value::ZERO,
-        }
-    }
+/// What a chain of files shows, by guest sector of so many clusters: a reader of our own.
+pub(crate) fn shown(files: &[Vec<u8>], cluster: u64, clusters: u64) -> Vec<Value> {
+    let place = |file: &Vec<u8>, clu: u64| {
+        let there = clu < u64::from(le32(file, ENTRIES));
+        let host = there.then(|| le32(file, BAT + 4 * clu as usize));
+        host.filter(|&host| host != 0)
+    };
+    let sectors = 0..cluster * clusters;
+    let value = |sector: u64| {
+        let (clu, within) = (sector / cluster, sector % cluster);
+        let mut levels = files.iter().rev();
+        let found = levels.find_map(|file| Some((file, place(file, clu)?)));
+        found.map_or(Value::ZERO, |(file, host)| {
+            decode(file, u64::from(host) * cluster + within)
+        })
+    };
+    sectors.map(value).collect()
 }
 
 /// A sector with this content.
@@ -128,8 +177,21 @@ pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
     le64(&bytes[at..at + 4]) as u32
 }
 
+/// A file in memory.
 #[derive(Default)]
-struct Memory(RefCell<Vec<u8>>);
+pub(crate) struct Memory(RefCell<Vec<u8>>);
+
+impl Memory {
+    /// With this content.
+    pub(crate) fn new(bytes: Vec<u8>) -> Memory {
+        Memory(RefCell::new(bytes))
+    }
+
+    /// Its content.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        self.0.into_inner()
+    }
+}
 
 impl DeltaFile for Memory {
     fn len(&self) -> io::Result<u64> {

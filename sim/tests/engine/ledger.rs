@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::image::Image;
 use super::rig::{Io, Who};
 use super::trace::{self, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use model::disk::{Model, OpId};
@@ -35,12 +35,20 @@ pub(crate) struct Ledger {
     pub(crate) ended: Vec<(Who, Result<(), Failure>)>,
     /// Writes submitted so far, by who did.
     writes: BTreeMap<Who, u32>,
+    /// What the last read of each returned for its first sector.
+    pub(crate) last_read: BTreeMap<Who, Value>,
     /// What a power cut could leave, image by image.
     pub(crate) shadow: Option<Box<dyn Shadow>>,
     /// The clock, in milliseconds.
     pub(crate) now: u64,
     /// A failure was injected: requests may fail.
     pub(crate) faults: bool,
+    /// The device that is in use, the first one being 0.
+    pub(crate) device: u32,
+    /// Somebody was told that the device is drained, and requests have not been let go again.
+    drained: bool,
+    /// Sectors that were changed since a dirty bitmap was started, by the devices from this number on.
+    pub(crate) changed: Option<(u32, BTreeSet<u64>)>,
 }
 
 /// A request in flight.
@@ -48,6 +56,8 @@ pub(crate) struct Ledger {
 pub(crate) struct InFlight {
     pub(crate) who: Who,
     pub(crate) op: Op,
+    /// The device that it was submitted to last.
+    pub(crate) device: u32,
     write: u32,
     id: OpId,
     read: Vec<Value>,
@@ -57,20 +67,38 @@ impl Ledger {
     pub(crate) fn new(image: &Image) -> Ledger {
         let mut model = Model::new(image.initial.len() as u64);
         model.reset(&image.initial);
+        let top = image.chain.last().and_then(|top| top.expanded());
+        let tracked = top.is_some_and(|image| !image.bitmaps.is_empty());
         Ledger {
             disk: Disk::new(image),
             model,
             requests: Vec::new(),
             ended: Vec::new(),
             writes: BTreeMap::new(),
+            last_read: BTreeMap::new(),
             shadow: None,
             now: 0,
             faults: false,
+            device: 0,
+            drained: false,
+            changed: tracked.then(|| (0, BTreeSet::new())),
         }
     }
 
+    /// Somebody was told that the device is drained: whoever is told so is alone with the files (I12, I35).
+    pub(crate) fn drain(&mut self) {
+        let in_flight = self.disk.ios.in_flight();
+        assert_eq!(in_flight, 0, "drained with I/O in flight (I35)");
+        self.drained = true;
+    }
+
+    /// Requests are let go again.
+    pub(crate) fn let_go(&mut self) {
+        self.drained = false;
+    }
+
     /// A request is about to go in.
-    pub(crate) fn submit(&mut self, who: Who, op: Op) {
+    pub(crate) fn submit(&mut self, device: u32, who: Who, op: Op) {
         let write = match op.kind {
             Kind::Write { .. } => self.number(who),
             _ => 0,
@@ -83,6 +111,7 @@ impl Ledger {
         self.requests.push(InFlight {
             who,
             op,
+            device,
             write,
             id,
             read,
@@ -105,8 +134,33 @@ impl Ledger {
         }
     }
 
-    /// A request ended. Returns it.
-    pub(crate) fn finish(&mut self, who: Who, outcome: Result<(), Failure>) -> Op {
+    /// From now on a device is in use. Returns what has not ended: it comes again there.
+    pub(crate) fn take_over(&mut self, device: u32) -> Vec<(Who, Op)> {
+        let late = self.requests.iter_mut();
+        let late = late.filter(|request| request.device < device);
+        late.map(|request| {
+            request.device = device;
+            (request.who, request.op)
+        })
+        .collect()
+    }
+
+    /// One that was sent to device `from` comes again on `to`; `None`: somebody else has seen to that.
+    pub(crate) fn take_over_one(&mut self, who: Who, from: u32, to: u32) -> Option<Op> {
+        let mut requests = self.requests.iter_mut();
+        let found = requests.find(|request| request.who == who && request.device == from)?;
+        found.device = to;
+        Some(found.op)
+    }
+
+    /// The device that a request in flight was sent to.
+    pub(crate) fn device_of(&self, who: Who) -> Option<u32> {
+        let found = self.requests.iter().find(|request| request.who == who);
+        found.map(|request| request.device)
+    }
+
+    /// A request ended on this device. Returns it.
+    pub(crate) fn finish(&mut self, device: u32, who: Who, outcome: Result<(), Failure>) -> Op {
         trace::note(Step::Finish(who, outcome));
         let Some(index) = self.requests.iter().position(|request| request.who == who) else {
             panic!("{who:?} ended, but is not in flight (I33)");
@@ -127,11 +181,29 @@ impl Ledger {
             panic!("{who:?} {:?}: {violation}", request.op);
         }
         self.ended.push((who, outcome));
+        if let Some(&value) = request.read.first() {
+            self.last_read.insert(who, value);
+        }
+        let modifies = !matches!(
+            request.op.kind,
+            Kind::Read | Kind::Flush | Kind::Promote { .. }
+        );
+        if let Some((since, changed)) = &mut self.changed
+            && modifies
+            && device >= *since
+        {
+            changed.extend(request.op.start..request.op.start + request.op.len);
+        }
         request.op
     }
 
-    /// An I/O came out. Returns its number.
-    pub(crate) fn begin(&mut self, op: &IoOp) -> usize {
+    /// An I/O came out of a device. Returns its number.
+    pub(crate) fn begin(&mut self, device: u32, op: &IoOp) -> usize {
+        assert!(
+            !self.drained && device == self.device,
+            "{op:?} of device {device} on a drained device {} (I35)",
+            self.device
+        );
         let requests = &self.requests;
         let id = self.disk.begin(op, &|buf, i| written(requests, buf, i));
         if let Some(shadow) = &mut self.shadow {

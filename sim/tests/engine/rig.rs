@@ -7,7 +7,7 @@
 //! * A write is acknowledged only when a server that is killed then would know where it is.
 //! * Unless a test injects faults, every request must succeed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Events;
 use super::core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
@@ -16,6 +16,7 @@ use super::core::{
     Origin, Outcome, Request, Ticket,
 };
 use super::disk::{Control, Reach, first_part};
+use super::guard::Guard;
 use super::image::Image;
 use super::kept::Kept;
 use super::ledger::{Ledger, Shadow};
@@ -31,6 +32,8 @@ pub(crate) struct Io {
     pub(crate) id: usize,
     pub(crate) op: IoOp,
     ticket: Ticket,
+    /// The device that it is of.
+    device: u32,
 }
 
 /// See the module.
@@ -39,7 +42,15 @@ pub(crate) struct Rig {
     pub(crate) device: Device,
     kept: Kept,
     events: Events,
-    state: Mutex<Ledger>,
+    /// How many devices were there before on these files.
+    pub(crate) number: u32,
+    pub(crate) options: Options,
+    /// The engine's own, if the barrier is watched: a place to switch threads (see `guard`).
+    pub(crate) guard: Option<Guard>,
+    /// The device that came after this one (see `switch`).
+    pub(crate) next: OnceLock<Arc<Rig>>,
+    /// Common to all devices that were on these files.
+    pub(crate) state: Arc<Mutex<Ledger>>,
 }
 
 /// Options of a tiny device: four slots a metadata page beside the header, one cluster at a time.
@@ -57,25 +68,46 @@ pub(crate) fn options() -> Options {
 impl Rig {
     /// A fresh device on a copy of `image`.
     pub(crate) fn new(image: &Image, options: Options) -> Arc<Rig> {
-        Rig::of(image, options, false)
+        Rig::first(image, options, false, None)
+    }
+
+    /// The same, and the barrier is watched (see `guard`).
+    pub(crate) fn guarded(image: &Image, options: Options) -> Arc<Rig> {
+        Rig::first(image, options, false, Some(Guard::new()))
     }
 
     /// The same, and its kept slots are watched (see `kept`).
     pub(crate) fn watched(image: &Image, options: Options) -> Arc<Rig> {
-        Rig::of(image, options, true)
+        Rig::first(image, options, true, None)
     }
 
-    fn of(image: &Image, options: Options, watched: bool) -> Arc<Rig> {
+    fn first(image: &Image, options: Options, watched: bool, guard: Option<Guard>) -> Arc<Rig> {
         trace::restart();
-        let kept = Kept::new(image.shape.clusters, image.shape.cluster, watched);
+        let state = Arc::new(Mutex::new(Ledger::new(image)));
+        let kept = Kept::new(image.clusters, image.cluster, watched);
+        Arc::new(Rig::of(image, options, kept, guard, state))
+    }
+
+    /// A device on `image`, which the ledger knows.
+    pub(crate) fn of(
+        image: &Image,
+        options: Options,
+        kept: Kept,
+        guard: Option<Guard>,
+        state: Arc<Mutex<Ledger>>,
+    ) -> Rig {
         let keep = ploop::Kept::From(Box::new(kept.clone()));
         let device = Device::open_kept(image.chain.clone(), options, keep).expect("opens");
-        Arc::new(Rig {
+        Rig {
             device,
             kept,
             events: Events::new(),
-            state: Mutex::new(Ledger::new(image)),
-        })
+            number: 0,
+            options,
+            guard,
+            next: OnceLock::new(),
+            state,
+        }
     }
 
     /// From now on `shadow` is told what happens to the top file. Before anything does.
@@ -83,7 +115,7 @@ impl Rig {
         self.state().shadow = shadow;
     }
 
-    fn state(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, Ledger> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,17 +124,35 @@ impl Rig {
         let (from, to) = about(op);
         self.events.submit(from, to);
         trace::note(Step::Submit(who, op));
-        self.state().submit(who, op);
+        self.state().submit(self.number, who, op);
+        self.send(who, op)
+    }
+
+    /// A request that is in the ledger goes in.
+    pub(crate) fn send(&self, who: Who, op: Op) -> Vec<Io> {
         self.kept.submitted(op);
         self.call(|out| self.device.submit(origin(who), request(op), out))
     }
 
     /// An I/O is carried out, and its end delivered.
     pub(crate) fn done(&self, io: Io) -> Vec<Io> {
-        self.announce_io(&io.op, false);
+        let rig = self.device_of(&io);
+        rig.announce_io(&io.op, false);
         trace::note(Step::End(io.id, Outcome::Done));
-        self.state().done(&io);
-        self.call(|out| self.device.complete(io.ticket, Outcome::Done, out))
+        rig.state().done(&io);
+        rig.call(|out| rig.device.complete(io.ticket, Outcome::Done, out))
+    }
+
+    /// The rig of an I/O, this one or a later one.
+    fn device_of(&self, io: &Io) -> &Rig {
+        let mut rig = self;
+        while rig.number != io.device {
+            rig = rig
+                .next
+                .get()
+                .expect("an I/O of this device, or a later one");
+        }
+        rig
     }
 
     /// An I/O fails, and nothing of it was done.
@@ -112,11 +162,12 @@ impl Rig {
 
     /// An I/O fails; all of it was done all the same, or nothing.
     pub(crate) fn fail_after(&self, io: Io, failure: Failure, applied: bool) -> Vec<Io> {
-        self.announce_io(&io.op, false);
+        let rig = self.device_of(&io);
+        rig.announce_io(&io.op, false);
         trace::note(Step::End(io.id, Outcome::Failed(failure)));
-        self.state().failed(&io, applied);
-        self.call(|out| {
-            self.device
+        rig.state().failed(&io, applied);
+        rig.call(|out| {
+            rig.device
                 .complete(io.ticket, Outcome::Failed(failure), out);
         })
     }
@@ -127,10 +178,11 @@ impl Rig {
             return self.done(io);
         };
         let outcome = Outcome::Short { bytes };
-        self.announce_io(&io.op, false);
+        let rig = self.device_of(&io);
+        rig.announce_io(&io.op, false);
         trace::note(Step::End(io.id, outcome));
-        self.state().short(&io, &part);
-        self.call(|out| self.device.complete(io.ticket, outcome, out))
+        rig.state().short(&io, &part);
+        rig.call(|out| rig.device.complete(io.ticket, outcome, out))
     }
 
     /// An I/O succeeds, or fails.
@@ -168,12 +220,23 @@ impl Rig {
     /// Requests go again.
     pub(crate) fn resume(&self) -> Vec<Io> {
         trace::note(Step::Call("resume"));
+        if let Some(guard) = &self.guard {
+            guard.decided();
+        }
+        self.state().let_go();
         self.call(|out| self.device.resume(out))
     }
 
     /// True if the barrier is complete. Whoever sees that is alone with the files: nothing is in flight, nor will be.
     pub(crate) fn is_quiesced(&self) -> bool {
-        self.device.try_quiesce().is_some()
+        let drained = self.device.try_quiesce().is_some();
+        if drained {
+            if let Some(guard) = &self.guard {
+                guard.decided();
+            }
+            self.state().drain();
+        }
+        drained
     }
 
     fn call(&self, f: impl FnOnce(&mut Actions)) -> Vec<Io> {
@@ -184,15 +247,28 @@ impl Rig {
             match action.kind {
                 ActionKind::Io { ticket, op } => {
                     self.announce_io(&op, true);
-                    let id = self.state().begin(&op);
-                    list.push(Io { id, op, ticket });
+                    if let Some(guard) = &self.guard {
+                        guard.begins();
+                    }
+                    let id = self.state().begin(self.number, &op);
+                    let device = self.number;
+                    list.push(Io {
+                        id,
+                        op,
+                        ticket,
+                        device,
+                    });
                 }
+                ActionKind::Finish {
+                    tag,
+                    outcome: Err(Failure::Closed),
+                } => list.extend(self.closed((action.queue.0, tag.0))),
                 ActionKind::Finish { tag, outcome } => {
                     let who = (action.queue.0, tag.0);
                     let op = self.state().request(who);
                     let (from, to) = about(op);
                     self.events.finish(from, to);
-                    let op = self.state().finish(who, outcome);
+                    let op = self.state().finish(self.number, who, outcome);
                     if outcome.is_ok() {
                         self.kept.acknowledged(op);
                     }
@@ -243,6 +319,16 @@ impl Rig {
             Some((_, outcome)) => *outcome,
             None => panic!("the request of {who:?} never ended (I34)"),
         }
+    }
+
+    /// What the last read of `who` returned for its first sector.
+    pub(crate) fn read_by(&self, who: Who) -> Option<Value> {
+        self.state().last_read.get(&who).copied()
+    }
+
+    /// What a sector of the disk reads as, without a request.
+    pub(crate) fn content(&self, sector: u64) -> Option<Value> {
+        self.state().disk.shows(sector)
     }
 
     /// From now on requests may fail though nothing was injected.
@@ -335,7 +421,7 @@ impl Rig {
 
     fn read_closed(&self) {
         let mut state = self.state();
-        let seen = super::closed::read(state.disk.top());
+        let seen = super::closed::read(state.disk.top(), state.changed.as_ref());
         let op = Op {
             kind: Kind::Read,
             start: 0,
@@ -386,7 +472,7 @@ fn request(op: Op) -> Request {
 }
 
 /// The control plane's view of the top file.
-struct Top<'a>(&'a Rig);
+pub(crate) struct Top<'a>(pub(crate) &'a Rig);
 
 impl ControlIo for Top<'_> {
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Failure> {

@@ -13,6 +13,8 @@ use ploop_core_explore as core;
 mod alloc;
 #[path = "../loom/barrier.rs"]
 mod barrier;
+#[path = "../loom/bitmaps.rs"]
+mod bitmaps;
 #[path = "../loom/catalogue.rs"]
 mod catalogue;
 #[path = "../loom/discard.rs"]
@@ -27,6 +29,8 @@ mod ops;
 mod page;
 #[path = "../loom/stage.rs"]
 mod stage;
+#[path = "../loom/suspend.rs"]
+mod suspend;
 #[path = "../loom/waiters.rs"]
 mod waiters;
 #[path = "../loom/whole.rs"]

@@ -11,6 +11,7 @@ use ploop_core_loom as core;
 
 mod alloc;
 mod barrier;
+mod bitmaps;
 mod catalogue;
 mod discard;
 #[path = "../engine/mod.rs"]
@@ -20,5 +21,6 @@ mod explore;
 mod ops;
 mod page;
 mod stage;
+mod suspend;
 mod waiters;
 mod whole;

@@ -18,6 +18,13 @@ pub(crate) const PLAIN: Shape = Shape {
 /// As [`PLAIN`], but the file is full: an allocation extends it or takes what a discard gave back.
 pub(crate) const FULL: Shape = Shape { spare: 0, ..PLAIN };
 
+/// As [`PLAIN`], but three of four are mapped.
+pub(crate) const MAPPED: Shape = Shape {
+    mapped: &[&[0, 1, 2]],
+    spare: 1,
+    ..PLAIN
+};
+
 /// As [`PLAIN`], with a second page: guest clusters 4 and 5. A cluster of each is mapped.
 pub(crate) const TWO_PAGES: Shape = Shape {
     clusters: 6,
@@ -41,6 +48,11 @@ pub(crate) fn marked(image: &Image, options: Options) -> Arc<Rig> {
 /// The same with a watched map of kept slots.
 pub(crate) fn marked_watched(image: &Image, options: Options) -> Arc<Rig> {
     mark(Rig::watched(image, options))
+}
+
+/// The same with a watched barrier.
+pub(crate) fn marked_guarded(image: &Image, options: Options) -> Arc<Rig> {
+    mark(Rig::guarded(image, options))
 }
 
 fn mark(rig: Arc<Rig>) -> Arc<Rig> {

@@ -12,6 +12,7 @@ use crate::sparse::{Picture, Sparse};
 
 fn image() -> LoadedDelta {
     let picture = Picture {
+        version: Sparse::VERSION,
         cluster: 8,
         entries: 4,
         file: 16,
@@ -73,6 +74,7 @@ fn a_raw_base_without_a_byte_maps_nothing() {
 #[test]
 fn clusters_have_a_size() {
     let picture = Picture {
+        version: Sparse::VERSION,
         cluster: 8,
         entries: 4,
         file: 16,
@@ -90,6 +92,7 @@ fn fields_that_reach_too_far_are_refused() {
     let fields = [(36, 4 * 8 + 1), (36, 100 * 8), (48, 24), (48, 1 << 20)];
     for (field, value) in fields {
         let file = Sparse::image(Picture {
+            version: Sparse::VERSION,
             cluster: 8,
             entries: 4,
             file: 16,

@@ -1,8 +1,9 @@
 //! Positions beyond 2^32 sectors, and sizes beyond 2^30 clusters.
 
 use ploop_core::Options;
-use ploop_core::control::files::{ControlError, grow};
+use ploop_core::control::files::{ControlError, Merge, Source, grow};
 use ploop_core::drive::Disk;
+use ploop_core::format::Version;
 use ploop_core::load;
 use ploop_core::units::{Sector, Sectors};
 
@@ -15,6 +16,7 @@ const GIB: u32 = 1 << 21;
 fn large() -> Sparse {
     let (entries, last) = (4097, 4098);
     let file = Sparse::image(Picture {
+        version: Sparse::VERSION,
         cluster: GIB,
         entries,
         file: u64::from(last + 1) * u64::from(GIB),
@@ -59,6 +61,7 @@ fn a_cluster_behind_2_tib_is_read_where_it_is() {
 fn a_disk_grows_as_far_as_the_format_goes_and_no_further() {
     for clusters in [1_u64 << 29, 1 << 30, (1 << 30) + 5, 1 << 32, (1 << 32) + 5] {
         let file = Sparse::image(Picture {
+            version: Sparse::VERSION,
             cluster: 8,
             entries: 4,
             file: 16,
@@ -73,6 +76,66 @@ fn a_disk_grows_as_far_as_the_format_goes_and_no_further() {
             file.changes.get(),
             0,
             "[refused] written before it was refused"
+        );
+    }
+}
+
+/// A chain of version 1 whose top cannot take in what the lower has: entries are sector numbers of 32 bits, and there is no
+/// host for the last one. `upper`: clusters of the top that are not mapped; the lower has these two.
+fn full(upper: [u32; 2], lower_entries: u32) -> (Sparse, Sparse) {
+    let entries = 2048;
+    let picture = |entries, slots: &[(u32, u32)]| {
+        Sparse::image(Picture {
+            version: Version::V1,
+            cluster: GIB,
+            entries,
+            file: u64::from(slots.len() as u32 + 1) * u64::from(GIB),
+            slots,
+        })
+    };
+    let all = (0..entries).filter(|clu| !upper.contains(clu));
+    let mapped: Vec<(u32, u32)> = all.zip(1..).map(|(clu, host)| (clu, host * GIB)).collect();
+    let below: Vec<(u32, u32)> = (upper.into_iter().filter(|clu| *clu < lower_entries))
+        .zip(1..)
+        .map(|(clu, host)| (clu, host * GIB))
+        .collect();
+    (picture(lower_entries, &below), picture(entries, &mapped))
+}
+
+/// What cannot be merged to its end is refused before a byte is written, whether it is the upper or the lower that would be
+/// too large, grown first or not.
+#[test]
+fn a_merge_that_has_no_host_is_refused_before_it_begins() {
+    let (lower, upper) = full([5, 9], 2048);
+    let (smaller, same) = full([5, 9], 10);
+    let cases = [
+        (&lower, &upper, true),
+        (&lower, &upper, false),
+        (&smaller, &same, true),
+        (&smaller, &same, false),
+    ];
+    for (lower, upper, forward) in cases {
+        let source = |file, name| Source {
+            file,
+            name,
+            raw: false,
+        };
+        let pair = (source(lower, "lower"), source(upper, "upper"));
+        let merge = match forward {
+            true => Merge::forward(pair.0, pair.1),
+            false => Merge::backward(pair.0, pair.1),
+        };
+        let refused = merge.and_then(|mut merge| {
+            loop {
+                if merge.step(1)?.finished {
+                    return Ok(());
+                }
+            }
+        });
+        let written = lower.changes.get() + upper.changes.get();
+        assert!(
+            matches!(refused, Err(ControlError::Refused { .. })) && written == 0,
+            "[refused] forward: {forward}: {refused:?} after {written} changes"
         );
     }
 }

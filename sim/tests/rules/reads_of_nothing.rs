@@ -10,6 +10,7 @@ use crate::sparse::{Picture, Sparse};
 #[test]
 fn a_cluster_behind_the_end_fails() {
     let file = Sparse::image(Picture {
+        version: Sparse::VERSION,
         cluster: 8,
         entries: 4,
         file: 24,

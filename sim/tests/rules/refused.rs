@@ -9,6 +9,7 @@ use crate::sparse::{Picture, Sparse};
 /// Four host clusters, header and BAT in the first; the last two are free.
 fn image() -> Sparse {
     Sparse::image(Picture {
+        version: Sparse::VERSION,
         cluster: 8,
         entries: 4,
         file: 32,

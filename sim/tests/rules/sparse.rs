@@ -21,9 +21,11 @@ pub(crate) struct Sparse {
     pub(crate) changes: Rc<Cell<u64>>,
 }
 
-/// An image of version 2: header and BAT.
+/// An image: header and BAT.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Picture<'a> {
+    /// Of the format.
+    pub(crate) version: Version,
     /// Sectors.
     pub(crate) cluster: u32,
     /// BAT entries.
@@ -38,16 +40,28 @@ impl Sparse {
     /// The file of an image whose disk is as large as its BAT covers.
     pub(crate) fn image(picture: Picture<'_>) -> Sparse {
         let Picture {
-            cluster, entries, ..
+            version,
+            cluster,
+            entries,
+            ..
         } = picture;
         let file = Sparse::default();
         let table = (64 + 4 * u64::from(entries)).div_ceil(SECTOR);
         let start = table.next_multiple_of(u64::from(cluster)) as u32;
-        let mut header = b"WithouFreSpacExt".to_vec();
+        let magic = match version {
+            Version::V1 => b"WithoutFreeSpace",
+            Version::V2 => b"WithouFreSpacExt",
+        };
+        let mut header = magic.to_vec();
         for field in [2, 16, 7, cluster, entries] {
             header.extend(field.to_le_bytes());
         }
-        header.extend((u64::from(entries) * u64::from(cluster)).to_le_bytes());
+        let size = u64::from(entries) * u64::from(cluster);
+        let size = match version {
+            Version::V1 => size.min(u64::from(u32::MAX)),
+            Version::V2 => size,
+        };
+        header.extend(size.to_le_bytes());
         for field in [0, start, 0, 0, 0] {
             header.extend(field.to_le_bytes());
         }
@@ -60,15 +74,23 @@ impl Sparse {
         file
     }
 
-    /// The version that all of them have.
+    /// The version of most of them.
     pub(crate) const VERSION: Version = Version::V2;
 
     /// Puts bytes there, wherever that is.
     pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
         let mut sectors = self.sectors.borrow_mut();
-        for (at, &byte) in (at..).zip(bytes) {
-            let sector = sectors.entry(at / SECTOR).or_insert([0; SECTOR as usize]);
-            sector[(at % SECTOR) as usize] = byte;
+        let mut done = 0;
+        while done < bytes.len() {
+            let within = (at as usize + done) % SECTOR as usize;
+            let len = (SECTOR as usize - within).min(bytes.len() - done);
+            let (number, piece) = ((at + done as u64) / SECTOR, &bytes[done..done + len]);
+            done += len;
+            // Zeros take no memory.
+            if sectors.contains_key(&number) || piece.iter().any(|&byte| byte != 0) {
+                let sector = sectors.entry(number).or_insert([0; SECTOR as usize]);
+                sector[within..within + len].copy_from_slice(piece);
+            }
         }
         self.changes.set(self.changes.get() + 1);
         self.len.set(self.len.get().max(at + bytes.len() as u64));

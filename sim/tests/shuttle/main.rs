@@ -19,3 +19,4 @@ mod portfolio;
 mod queues;
 mod rate;
 mod script;
+mod switches;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::engine::image::{Image, Shape, le32};
 use super::engine::rig::{Io, Rig, Who, options};
+use super::engine::switch::Switch;
 use super::portfolio::{deterministic, explore};
 use super::script::{below, one_in, op, pick};
 use crate::core::units::Sectors;
@@ -14,16 +15,22 @@ const SCHEDULES: usize = 3000;
 
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
-struct Scenario {
-    shape: Shape,
+pub(crate) struct Scenario {
+    pub(crate) shape: Shape,
     queues: u16,
     /// Operations of each queue.
     ops: usize,
-    options: Options,
+    pub(crate) options: Options,
     /// One I/O in so many fails; 0: none.
     faults: u64,
     /// A further thread suspends and resumes.
     suspends: bool,
+    /// A further thread changes the chain (see `switches`).
+    pub(crate) switches: &'static [Switch],
+    /// One extension of the file in so many finds no space; 0: none.
+    pub(crate) starves: u64,
+    /// Number of the test that it belongs to, among those of `switches`.
+    pub(crate) test: usize,
 }
 
 /// Four guest clusters of one sector in one page; two mapped; no free host.
@@ -42,7 +49,7 @@ const CHAIN: Shape = Shape {
     spare: 1,
 };
 
-fn scenario(shape: Shape, queues: u16, ops: usize) -> Scenario {
+pub(crate) fn scenario(shape: Shape, queues: u16, ops: usize) -> Scenario {
     Scenario {
         shape,
         queues,
@@ -54,21 +61,24 @@ fn scenario(shape: Shape, queues: u16, ops: usize) -> Scenario {
         },
         faults: 0,
         suspends: false,
+        switches: &[],
+        starves: 0,
+        test: 0,
     }
 }
 
 /// I/O in flight, whoever it came from. The lock is never held across a call of the core.
 #[derive(Clone, Debug, Default)]
-struct Pool(Arc<Mutex<Vec<Io>>>);
+pub(crate) struct Pool(Arc<Mutex<Vec<Io>>>);
 
 impl Pool {
-    fn put(&self, list: Vec<Io>) {
+    pub(crate) fn put(&self, list: Vec<Io>) {
         let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pool.extend(list);
     }
 
     /// Takes any one.
-    fn take(&self) -> Option<Io> {
+    pub(crate) fn take(&self) -> Option<Io> {
         let len = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
         let index = if len > 0 { pick(len) } else { return None };
         let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +87,7 @@ impl Pool {
 }
 
 impl Scenario {
-    fn run(&self, image: &Image) {
+    pub(crate) fn run(&self, image: &Image) {
         let rig = Rig::new(image, self.options);
         let pool = Pool::default();
         let mut threads: Vec<_> = (0..self.queues)
@@ -90,15 +100,20 @@ impl Scenario {
             let (rig, pool) = (Arc::clone(&rig), pool.clone());
             threads.push(shuttle::thread::spawn(move || suspend(&rig, &pool)));
         }
+        if !self.switches.is_empty() {
+            let (rig, pool, scenario) = (Arc::clone(&rig), pool.clone(), *self);
+            threads.push(shuttle::thread::spawn(move || {
+                scenario.control(&rig, &pool)
+            }));
+        }
         for thread in threads {
             thread.join().expect("a queue's thread");
         }
-        self.finish(&rig, &pool);
+        self.finish(rig.current(), &pool);
     }
 
     /// One queue: submits its script, at most two at a time, and carries out whatever I/O there is.
     fn queue(&self, rig: &Rig, pool: &Pool, queue: u16) {
-        let sectors = self.shape.cluster * self.shape.clusters;
         let mut left = self.ops;
         let mut tag = 0;
         loop {
@@ -107,23 +122,28 @@ impl Scenario {
                 let who: Who = (queue, tag);
                 tag += 1;
                 left -= 1;
-                pool.put(rig.submit(who, op(sectors, self.shape.cluster)));
+                let rig = rig.current();
+                let size = rig.device.geometry().size.0;
+                pool.put(rig.submit(who, op(size, self.shape.cluster)));
             } else if let Some(io) = pool.take() {
                 pool.put(self.carry_out(rig, io));
             } else if left == 0 || tag == 6 {
-                pool.put(rig.turn(queue));
+                pool.put(rig.current().turn(queue));
                 return;
             }
             if one_in(3) {
-                pool.put(rig.turn(queue));
+                pool.put(rig.current().turn(queue));
             }
             if one_in(24) {
-                pool.put(rig.tick(400));
+                pool.put(rig.current().tick(400));
             }
         }
     }
 
-    fn carry_out(&self, rig: &Rig, io: Io) -> Vec<Io> {
+    pub(crate) fn carry_out(&self, rig: &Rig, io: Io) -> Vec<Io> {
+        if self.starves > 0 && matches!(io.op, IoOp::SetLen { .. }) && one_in(self.starves) {
+            return rig.fail(io, Failure::NoSpace);
+        }
         if self.faults == 0 || !one_in(self.faults) {
             return rig.done(io);
         }
@@ -170,7 +190,7 @@ impl Scenario {
         }
     }
 
-    fn explore(self, name: &str, schedules: usize) {
+    pub(crate) fn explore(self, name: &str, schedules: usize) {
         let image = Image::new(self.shape);
         explore(name, schedules, move || self.run(&image));
     }

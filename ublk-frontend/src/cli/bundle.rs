@@ -136,7 +136,7 @@ pub struct SnapshotMerge {
         long = "guid",
         value_name = "GUID",
         requires = "id",
-        conflicts_with = "file"
+        conflicts_with_all = ["file", "bundle"]
     )]
     pub upper: Option<Guid>,
     /// The upper one of the two, of any disk in use: its file.

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{detach, folder, recover, refused};
+use super::tell::question;
+use super::{detach, device_number, folder, recover, refused};
 use crate::bundle::{folder_of, must_not_be_lower};
 use crate::cli::Add;
 use crate::files::child;
@@ -13,6 +14,7 @@ use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::disk_node;
 use crate::ublk::server::{Task, serve};
 use crate::ublk::setup::bundle_images;
+use crate::ublk::socket::Question;
 use crate::ublk::state::{Folder, NoSpace, Record};
 use crate::ublk::sys;
 
@@ -20,7 +22,15 @@ use crate::ublk::sys;
 pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     if !asked.foreground && !detach::is_background() {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        return out.line(detach::start(&arguments)?);
+        let path = detach::start(&arguments)?;
+        let told = out.line(&path).and_then(|()| out.flush());
+        if told.is_err() && !asked.or_recover {
+            // Nobody knows of the device: what failed leaves nothing behind.
+            if let Some(id) = device_number(Path::new(&path)) {
+                let _ = question(&folder()?, id, Question::Stop { force: true });
+            }
+        }
+        return told;
     }
     let folder = folder()?;
     let record = record(asked)?;
@@ -74,10 +84,12 @@ pub(crate) fn work(
         for note in notes {
             complain("note", note);
         }
+        let log = background.then(|| detach::log(folder, id)).transpose()?;
         out.line(disk_node(id).display())?;
         out.flush()?;
-        if background {
-            detach::let_go(folder, id)?;
+        // From here on the user has a device.
+        if let Some(log) = log {
+            detach::let_go(&log);
         }
         Ok(())
     })
@@ -153,6 +165,20 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
             sys::MAX_QUEUE_DEPTH
         )));
     }
+    if let Some(limit) = &asked.no_space_limit
+        && (limit.0.subsec_nanos() != 0 || limit.0.is_zero())
+    {
+        return Err(refused("--no-space-limit: whole seconds, one at least"));
+    }
+    let link = asked.symlink.as_deref().map(absolute).transpose()?;
+    for path in source.iter().chain(&images).chain(&bundle).chain(&link) {
+        if path.to_str().is_none() {
+            return Err(refused(format!(
+                "{}: is not UTF-8: such a name cannot be recorded",
+                path.display()
+            )));
+        }
+    }
     let delay = asked.flush_delay.0.as_millis();
     Ok(Record {
         version: Record::version(),
@@ -163,7 +189,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         bundle,
         raw_base,
         read_only: asked.read_only,
-        queues: asked.queues.max(1),
+        queues: asked.queues,
         depth: asked.depth,
         request_bytes: 0,
         flags: 0,
@@ -174,10 +200,11 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         no_space: match asked.no_space {
             crate::cli::NoSpaceArg::Fail => NoSpace::Fail,
             crate::cli::NoSpaceArg::Wait => NoSpace::Wait {
-                seconds: asked.no_space_limit.map(|limit| limit.0.as_secs().max(1)),
+                seconds: asked.no_space_limit.map(|limit| limit.0.as_secs()),
             },
         },
-        symlink: asked.symlink.as_deref().map(absolute).transpose()?,
+        symlink: link,
+        token: uuid::Uuid::new_v4().as_u64_pair().0,
         closed: false,
     })
 }

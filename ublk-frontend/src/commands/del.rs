@@ -12,10 +12,11 @@ use crate::cli::Del;
 use crate::tool::ToolError;
 use crate::tool::output::complain;
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
-use crate::ublk::farewell;
+use crate::ublk::link::Link;
 use crate::ublk::server::busy;
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::Folder;
+use crate::ublk::{farewell, setup};
 
 /// How long a server that was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,7 +38,7 @@ pub fn run(asked: &Del) -> Result<(), ToolError> {
 }
 
 fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
-    if !force && (is_mounted(id) || is_open(id)) {
+    if !force && (is_mounted(id) || is_open(id) || has_holders(id)) {
         return Err(refused(busy(id)));
     }
     if folder.is_changing(id)? {
@@ -45,84 +46,136 @@ fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
     }
     match question(folder, id, Question::Stop { force })? {
         Some(Answer::Refused(why)) => Err(refused(why)),
-        Some(_) => Ok(()),
+        Some(_) => {
+            tell_if_open(id);
+            Ok(())
+        }
         None => remove_dead(folder, id, force),
     }
 }
 
 /// Removes a device that has no server.
-fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
-    let record = folder.load(id)?;
-    // Nobody recovers it meanwhile.
-    let lock = match &record {
-        Some(_) => folder.lock_within(id, PATIENCE)?,
-        None => None,
+pub(super) fn remove_dead(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
+    let record = match folder.load(id) {
+        Err(error) if force => {
+            complain("warning", error);
+            None
+        }
+        Err(error) => {
+            return Err(refused(format!(
+                "{error}. With --force the device goes all the same, and what its server had not written is lost"
+            )));
+        }
+        Ok(record) => record,
     };
-    if record.is_some() && lock.is_none() {
+    // Of one that was killed in between there is a lock, and no record.
+    let is_known = folder.has_record(id) || (force && folder.has_free_lock(id)?);
+    // Nobody recovers it meanwhile.
+    let lock = match is_known {
+        true => folder.lock_within(id, PATIENCE)?,
+        false => None,
+    };
+    if is_known && lock.is_none() {
         return Err(refused(format!(
             "device {id} has a server that does not answer"
         )));
     }
     let driver = |error: CtrlError| refused(error.to_string());
     let mut control = Control::open().map_err(driver)?;
-    if let Err(error) = control.info(id) {
-        if record.is_none() || error.errno() != Some(libc::ENODEV) {
-            return Err(match error.errno() {
-                Some(libc::ENODEV) => refused(format!("there is no device {id}")),
-                _ => driver(error),
-            });
+    let info = match control.info(id) {
+        Ok(info) => info,
+        Err(error) if error.errno() != Some(libc::ENODEV) => return Err(driver(error)),
+        Err(_) if is_known => {
+            folder.forget(id);
+            return Ok(());
         }
-        folder.forget(id);
-        return Ok(());
-    }
-    let Some(record) = record else {
+        Err(_) => return Err(refused(format!("there is no device {id}"))),
+    };
+    if !is_known {
         return Err(refused(format!(
             "device {id} is not one of ours: there is no record of it in {}",
             folder.path().display()
         )));
-    };
-    if let Err(error) = farewell::write_back(folder, &record) {
-        let why = format!("device {id} had no server, and its image cannot be closed: {error}");
-        if !force {
+    }
+    if record.is_none() && setup::is_alive(&info) {
+        return Err(refused(setup::not_ours(id)));
+    }
+    if let Some(record) = &record {
+        if !setup::is_ours(&info, record) {
+            folder.forget(id);
             return Err(refused(format!(
-                "{why}. With --force the device goes all the same, and what its server had not written is lost"
+                "{}: only the record is removed",
+                setup::not_ours(id)
             )));
         }
-        complain("warning", why);
-    }
-    control.stop(id).map_err(driver)?;
-    let gone = match force {
-        true => control.del_async(id).or_else(|_| control.del(id)),
-        false => control.del(id),
-    };
-    gone.map_err(driver)?;
-    if let Some(link) = &record.symlink {
-        // It may be gone, or somebody else's: then it is left.
-        if std::fs::read_link(link).is_ok_and(|to| to == disk_node(id)) {
-            let _ = std::fs::remove_file(link);
+        if let Err(error) = farewell::write_back(folder, record) {
+            let why = format!("device {id} had no server, and its image cannot be closed: {error}");
+            if !force {
+                return Err(refused(format!(
+                    "{why}. With --force the device goes all the same, and what its server had not written is lost"
+                )));
+            }
+            complain("warning", why);
         }
     }
+    control.stop(id).map_err(driver)?;
+    setup::remove(&mut control, id, !force).map_err(driver)?;
+    let link = record.and_then(|record| record.symlink);
+    if let Some(Ok(link)) = link.map(|path| Link::at(&path, id)) {
+        link.remove();
+    }
     folder.forget(id);
+    tell_if_open(id);
     Ok(())
+}
+
+/// A device that somebody has open goes when he lets go of it.
+fn tell_if_open(id: u32) {
+    if Control::open().is_ok_and(|mut control| control.info(id).is_ok()) {
+        let node = disk_node(id);
+        let why = format!(
+            "the number {id} is free when whoever has {} open lets go of it",
+            node.display()
+        );
+        complain("note", why);
+    }
+}
+
+/// True if the kernel has built something on the disk: a loop device, device-mapper.
+fn has_holders(id: u32) -> bool {
+    let disk = format!("/sys/block/ublkb{id}");
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let parts = entries(Path::new(&disk)).map(|entry| entry.path().join("holders"));
+    let holders = parts.chain([Path::new(&disk).join("holders")]);
+    let loops = entries(Path::new("/sys/block"))
+        .filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+    holders
+        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten())
+        .next()
+        .is_some()
+        || loops
+            .into_iter()
+            .any(|file| is_of_disk(id, Path::new(file.trim_end())))
+}
+
+/// The disk or a partition of it.
+fn is_of_disk(id: u32, path: &Path) -> bool {
+    let node = disk_node(id);
+    let rest = path
+        .to_str()
+        .and_then(|path| path.strip_prefix(node.to_str()?));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('p'))
 }
 
 /// True if a process has the disk open, as far as `/proc` tells: kernels before 7.0 cannot be asked.
 fn is_open(id: u32) -> bool {
-    let node = disk_node(id);
-    let is_of_disk = |path: &Path| {
-        let rest = path
-            .to_str()
-            .and_then(|path| path.strip_prefix(node.to_str()?));
-        // The disk or a partition of it.
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('p'))
-    };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let files = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
     files
         .flatten()
         .flatten()
         .filter_map(|file| fs::read_link(file.path()).ok())
-        .any(|path| is_of_disk(&path))
+        .any(|path| is_of_disk(id, &path))
 }
 
 /// True if somebody has the disk for himself: a mount, a volume manager.

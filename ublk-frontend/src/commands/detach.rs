@@ -6,6 +6,7 @@
 //!      └ prints it, exit 0                 ◀── or an error, and exit 1
 //! ```
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,16 +50,20 @@ pub fn start(arguments: &[std::ffi::OsString]) -> Result<String, ToolError> {
     })
 }
 
-/// In the server, when it is ready: leaves the terminal and the folder it was started in.
-pub fn let_go(folder: &Folder, id: u32) -> Result<(), ToolError> {
+/// In the server, before it says that it is ready: leaves the folder it was started in, and opens what it will say its
+/// words to.
+pub fn log(folder: &Folder, id: u32) -> Result<File, ToolError> {
     let log = folder.log(id)?;
-    let switch = || -> io::Result<()> {
-        std::env::set_current_dir(Path::new("/"))?;
-        rustix::stdio::dup2_stderr(&log)?;
-        rustix::stdio::dup2_stdout(&log)?;
-        Ok(())
-    };
-    switch().map_err(|error| refused(format!("the terminal cannot be left: {error}")))
+    let root = Path::new("/");
+    std::env::set_current_dir(root).map_err(ToolError::io(root, "enter"))?;
+    Ok(log)
+}
+
+/// In the server, when it has said so: leaves the terminal.
+pub fn let_go(log: &File) {
+    // Fails only for a descriptor that is not open.
+    let _ = rustix::stdio::dup2_stderr(log);
+    let _ = rustix::stdio::dup2_stdout(log);
 }
 
 /// In the server, at its start: a session of its own, so that the terminal's signals do not reach it.

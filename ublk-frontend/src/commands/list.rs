@@ -10,6 +10,7 @@ use crate::cli::List;
 use crate::tool::ToolError;
 use crate::tool::output::Output;
 use crate::ublk::ctrl::{Control, disk_node};
+use crate::ublk::setup::is_ours;
 use crate::ublk::sys::state;
 
 #[derive(Debug, Serialize)]
@@ -29,15 +30,27 @@ pub fn run(asked: &List, out: &mut Output<impl Write>) -> Result<(), ToolError> 
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     let mut rows = Vec::new();
     for id in folder.ids()? {
-        let Some(record) = folder.load(id)? else {
+        let served = folder.is_served(id)?;
+        let Some(record) = folder.load_if_whole(id) else {
+            if folder.has_record(id) {
+                rows.push(Row {
+                    id,
+                    device: disk_node(id),
+                    state: "damaged record",
+                    pid: None,
+                    images: Vec::new(),
+                    read_only: false,
+                });
+            }
             continue;
         };
-        let served = folder.is_served(id)?;
-        let state = match control.info(id).map(|info| info.state) {
+        let state = match control.info(id) {
             Err(_) => "gone",
-            Ok(state::DEAD) => "stopped",
+            Ok(info) if info.state == state::DEAD => "stopped",
             Ok(_) if folder.is_changing(id)? => "is being changed",
             Ok(_) if served => "live",
+            // Somebody else has got its number.
+            Ok(info) if !is_ours(&info, &record) => "gone",
             Ok(_) => "waits for recover",
         };
         rows.push(Row {

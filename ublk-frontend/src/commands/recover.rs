@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::topology::being_changed;
-use super::{add, detach, folder, refused};
+use super::{add, del, detach, folder, refused};
 use crate::cli::Recover;
 use crate::files::id_of;
 use crate::tool::ToolError;
@@ -14,6 +14,7 @@ use crate::tool::output::Output;
 use crate::ublk::ctrl::Control;
 use crate::ublk::notify::Listener;
 use crate::ublk::server::Task;
+use crate::ublk::setup::{has_no_disk, is_ours};
 use crate::ublk::state::{Folder, Record};
 use crate::ublk::sys::state;
 
@@ -91,7 +92,9 @@ fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     let mut ids = Vec::new();
     for id in folder.ids()? {
-        if is_needy(&mut control, folder, id)? {
+        if let Some(record) = folder.load_if_whole(id)
+            && is_needy(&mut control, folder, &record)? == Some(Needs::Server)
+        {
             ids.push(id);
         }
     }
@@ -99,11 +102,9 @@ fn needy(folder: &Folder) -> Result<Vec<u32>, ToolError> {
 }
 
 /// A server that was just killed holds its lock until its last I/O has ended.
-fn wait_for_the_dead(folder: &Folder, id: u32) -> Result<(), ToolError> {
+fn wait_for_the_dead(folder: &Folder, record: &Record) -> Result<(), ToolError> {
     let until = Instant::now() + PATIENCE;
-    let Some(record) = folder.load(id)? else {
-        return Ok(());
-    };
+    let id = record.id;
     let process = PathBuf::from(format!("/proc/{}/exe", record.pid));
     // Of a process that is dead and not yet buried there is no program.
     while std::fs::read_link(&process).is_err() && folder.is_served(id)? && Instant::now() < until {
@@ -112,14 +113,38 @@ fn wait_for_the_dead(folder: &Folder, id: u32) -> Result<(), ToolError> {
     Ok(())
 }
 
-/// It has a disk, and no server. One that is being changed has a server as good as.
-fn is_needy(control: &mut Control, folder: &Folder, id: u32) -> Result<bool, ToolError> {
-    let waits = control.info(id).is_ok_and(|info| info.state != state::DEAD);
-    if !waits || folder.is_changing(id)? {
-        return Ok(false);
+/// What a device without a server needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Another one: it has a disk.
+    Server,
+    /// Its end: it has none.
+    Removal,
+}
+
+/// What a device of ours needs that has no server. One that is being changed has a server as good as.
+fn is_needy(
+    control: &mut Control,
+    folder: &Folder,
+    record: &Record,
+) -> Result<Option<Needs>, ToolError> {
+    let id = record.id;
+    if control.info(id).is_err() || folder.is_changing(id)? {
+        return Ok(None);
     }
-    wait_for_the_dead(folder, id)?;
-    Ok(!folder.is_served(id)?)
+    wait_for_the_dead(folder, record)?;
+    if folder.is_served(id)? {
+        return Ok(None);
+    }
+    // It may have got a server and lost it again meanwhile.
+    let now = folder.load(id)?;
+    Ok(match (control.info(id), now) {
+        (Ok(info), Some(now)) if is_ours(&info, &now) => Some(match info.state {
+            state::DEAD => Needs::Removal,
+            _ => Needs::Server,
+        }),
+        _ => None,
+    })
 }
 
 /// Why these images are not given to a new device: one that has lost its server writes to one of them, and has yet to be
@@ -131,7 +156,12 @@ pub(crate) fn claims(folder: &Folder, new: &Record) -> Result<Option<String>, To
     let top = top.and_then(|image| id_of(image));
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     for id in folder.ids()? {
-        let Some(record) = folder.load(id)? else {
+        let Some(record) = folder.load_if_whole(id) else {
+            if folder.has_record(id) && !folder.is_served(id)? && control.info(id).is_ok() {
+                return Ok(Some(format!(
+                    "device {id} has lost its server, and nobody knows which images it needs: its record is damaged; `del {id} --force` removes it"
+                )));
+            }
             continue;
         };
         let has = |path: &PathBuf| id_of(path).is_some_and(|id| ours.contains(&id));
@@ -144,10 +174,17 @@ pub(crate) fn claims(folder: &Folder, new: &Record) -> Result<Option<String>, To
         }
         let under = |image: &PathBuf| top.is_some() && id_of(image) == top;
         let meets = record.images.last().is_some_and(has) || record.images.iter().any(under);
-        if meets && is_needy(&mut control, folder, id)? {
-            return Ok(Some(format!(
-                "device {id} has lost its server, and needs this image: `recover {id}`, or remove it with `del {id}`"
-            )));
+        if !meets {
+            continue;
+        }
+        match is_needy(&mut control, folder, &record)? {
+            None => {}
+            Some(Needs::Server) => {
+                return Ok(Some(format!(
+                    "device {id} has lost its server, and needs this image: `recover {id}`, or remove it with `del {id}`"
+                )));
+            }
+            Some(Needs::Removal) => return Ok(Some(has_no_disk(id))),
         }
     }
     Ok(None)
@@ -161,21 +198,24 @@ pub(crate) fn left_behind(
 ) -> Result<Option<Record>, ToolError> {
     let mut control = Control::open().map_err(|e| refused(e.to_string()))?;
     for id in folder.ids()? {
-        let Some(record) = folder.load(id)? else {
+        let Some(record) = folder.load_if_whole(id) else {
             continue;
         };
         if record.images != images && record.source != source {
             continue;
         }
         settled(folder, id)?;
-        wait_for_the_dead(folder, id)?;
+        wait_for_the_dead(folder, &record)?;
         if folder.is_served(id)? {
             // Not to be taken for another disk: the files may be others by now.
             return Err(refused(format!("device {id} serves it already")));
         }
-        if is_needy(&mut control, folder, id)? {
+        match is_needy(&mut control, folder, &record)? {
+            None => {}
             // The change may have made another of it.
-            return folder.load(id);
+            Some(Needs::Server) => return folder.load(id),
+            // It was killed at its start, or at its end: what it left is written back, and there is a new one.
+            Some(Needs::Removal) => del::remove_dead(folder, id, false)?,
         }
     }
     Ok(None)

@@ -11,6 +11,8 @@ use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 const HUGE: usize = 2 << 20;
 
 /// Memory for I/O: zeroed, aligned to a huge page, backed by huge pages where the system gives them.
+///
+/// It stays in the thread that made it: copies through a shared reference would race otherwise.
 #[derive(Debug)]
 pub struct Arena {
     map: *mut c_void,
@@ -18,12 +20,6 @@ pub struct Arena {
     base: *mut u8,
     len: usize,
 }
-
-// SAFETY: the mapping belongs to the value alone; every access goes through raw copies, and concurrent ones mix bytes
-// at worst (promise 2).
-unsafe impl Send for Arena {}
-// SAFETY: as above.
-unsafe impl Sync for Arena {}
 
 impl Arena {
     /// Maps `len` bytes, rounded up to whole huge pages. Memory is taken when it is touched.
@@ -93,7 +89,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: our own mapping; every ring that could name it holds an `Arc` of it and is gone.
+        // SAFETY: our own mapping; every ring that could name it holds an `Rc` of it and is gone.
         let _ = unsafe { mm::munmap(self.map, self.map_len) };
     }
 }

@@ -10,6 +10,8 @@ use crate::ublk::sys::CtrlCmd;
 /// A ring for control commands: one at a time, each waited for.
 pub struct ControlRing {
     ring: IoUring<squeue::Entry128, cqueue::Entry>,
+    /// An entry was left in the queue: the next call would hand it over, with a buffer that is gone.
+    broken: bool,
 }
 
 impl std::fmt::Debug for ControlRing {
@@ -22,7 +24,10 @@ impl ControlRing {
     /// A ring.
     pub fn new() -> io::Result<ControlRing> {
         let ring = IoUring::builder().build(4)?;
-        Ok(ControlRing { ring })
+        Ok(ControlRing {
+            ring,
+            broken: false,
+        })
     }
 
     /// Carries out one command on `/dev/ublk-control`; `buffer` is in and out. Returns the kernel's result; a negative
@@ -34,6 +39,9 @@ impl ControlRing {
         mut command: CtrlCmd,
         buffer: &mut [u8],
     ) -> io::Result<i32> {
+        if self.broken {
+            return Err(io::Error::other("the control ring has failed before"));
+        }
         if !buffer.is_empty() {
             command.addr = buffer.as_mut_ptr() as u64;
             command.len = u16::try_from(buffer.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -49,8 +57,11 @@ impl ControlRing {
         loop {
             match self.ring.submit_and_wait(1) {
                 Ok(_) => taken = true,
-                // Nothing was handed over, so nothing refers to the buffer. The ring is not used again after an error.
-                Err(error) if !taken && !interrupted(&error) => return Err(error),
+                // Nothing was handed over, so nothing refers to the buffer.
+                Err(error) if !taken && !interrupted(&error) => {
+                    self.broken = true;
+                    return Err(error);
+                }
                 Err(_) => taken = true,
             }
             if let Some(entry) = self.ring.completion().next() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fixed, FsyncFlags, Timespec};
@@ -92,7 +92,7 @@ pub enum UblkBuffer {
 /// One io_uring and the memory its requests name.
 pub struct Ring {
     ring: IoUring,
-    arena: Arc<Arena>,
+    arena: Rc<Arena>,
     timespec: Box<Timespec>,
     /// What stands in the table of buffers, if it is for parts of the arena.
     pins: Vec<Pin>,
@@ -117,7 +117,7 @@ impl Ring {
     /// A ring for the calling thread. `files` becomes its table of files.
     pub fn new(
         entries: u32,
-        arena: Arc<Arena>,
+        arena: Rc<Arena>,
         files: &[BorrowedFd<'_>],
         buffers: Buffers,
     ) -> io::Result<Ring> {
@@ -380,7 +380,7 @@ impl Drop for Ring {
             ended.clear();
         }
         if self.in_flight > 0 || self.commands > 0 {
-            let _ = Arc::into_raw(Arc::clone(&self.arena));
+            let _ = Rc::into_raw(Rc::clone(&self.arena));
         }
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 fn bell() -> OwnedFd {
@@ -13,9 +13,9 @@ fn bell() -> OwnedFd {
 #[test]
 fn a_ring_that_is_dropped_waits_for_what_names_its_memory() {
     let bell = bell();
-    let arena = Arc::new(Arena::new(1).expect("memory"));
+    let arena = Rc::new(Arena::new(1).expect("memory"));
     let mut ring =
-        Ring::new(8, Arc::clone(&arena), &[bell.as_fd()], Buffers::None).expect("io_uring");
+        Ring::new(8, Rc::clone(&arena), &[bell.as_fd()], Buffers::None).expect("io_uring");
     ring.read(FileIndex(0), 0, 8, Place::Memory(0), 1);
     ring.timeout(Duration::from_secs(3600), 2);
     ring.submit().expect("submitted");
@@ -23,7 +23,7 @@ fn a_ring_that_is_dropped_waits_for_what_names_its_memory() {
     assert_eq!(ring.in_flight(), 3);
     drop(ring);
     assert_eq!(
-        Arc::strong_count(&arena),
+        Rc::strong_count(&arena),
         1,
         "nothing was left to the kernel"
     );
@@ -47,10 +47,10 @@ fn memory_is_checked() {
 #[test]
 fn a_full_submission_queue_is_handed_over() {
     let zero = File::open("/dev/zero").expect("zeros");
-    let arena = Arc::new(Arena::new(1 << 20).expect("memory"));
+    let arena = Rc::new(Arena::new(1 << 20).expect("memory"));
     arena.copy_in(0, &[7; 4096]);
     let mut ring =
-        Ring::new(4, Arc::clone(&arena), &[zero.as_fd()], Buffers::None).expect("io_uring");
+        Ring::new(4, Rc::clone(&arena), &[zero.as_fd()], Buffers::None).expect("io_uring");
     for n in 0..32 {
         ring.read(FileIndex(0), 0, 128, Place::Memory(128 * n as usize), n);
     }
@@ -77,7 +77,7 @@ fn a_lock_in_the_table_is_held_until_the_ring_is_gone() {
     // A thread has its ring until it ends, whatever it drops.
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let arena = Arc::new(Arena::new(1).expect("memory"));
+            let arena = Rc::new(Arena::new(1).expect("memory"));
             let _ring = Ring::new(8, arena, &[lock.as_fd()], Buffers::Ours(0)).expect("io_uring");
             // As when the process dies: descriptors first, rings when their I/O has ended.
             drop(lock);
@@ -95,9 +95,9 @@ fn a_lock_in_the_table_is_held_until_the_ring_is_gone() {
 fn pinned_bytes_are_bytes_of_the_arena_and_stay_where_they_are() {
     let mut file = tempfile::tempfile().expect("file");
     std::io::Write::write_all(&mut file, &[7; 8192]).expect("write");
-    let arena = Arc::new(Arena::new(1 << 20).expect("arena"));
+    let arena = Rc::new(Arena::new(1 << 20).expect("arena"));
     let mut ring =
-        Ring::new(4, Arc::clone(&arena), &[file.as_fd()], Buffers::Ours(2)).expect("io_uring");
+        Ring::new(4, Rc::clone(&arena), &[file.as_fd()], Buffers::Ours(2)).expect("io_uring");
     assert!(!ring.pin(2, 0, 4096), "there is no such place");
     if !ring.pin(1, 8192, 8192) {
         // This process may not pin memory: then it is refused for good.

@@ -7,7 +7,7 @@
 //! * Pieces are handed out and given back; who finds none waits in the flight table. Nothing is allocated later.
 
 use std::io;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::raw::Arena;
 
@@ -57,7 +57,7 @@ pub enum Kind {
 /// The memory of one queue.
 #[derive(Debug)]
 pub struct Memory {
-    arena: Arc<Arena>,
+    arena: Rc<Arena>,
     /// Bytes of one guest buffer; 0 if the guest's memory is not ours.
     request: usize,
     copy: usize,
@@ -87,7 +87,7 @@ impl Memory {
         let copies = pieces(COPIES, copy, Kind::Copy);
         let indexes = pieces(INDEXES, page, Kind::Index);
         Ok(Memory {
-            arena: Arc::new(Arena::new(end + ZEROS as usize)?),
+            arena: Rc::new(Arena::new(end + ZEROS as usize)?),
             request,
             copy,
             zeros: end,
@@ -98,7 +98,7 @@ impl Memory {
 
     /// The memory itself.
     #[must_use]
-    pub fn arena(&self) -> &Arc<Arena> {
+    pub fn arena(&self) -> &Rc<Arena> {
         &self.arena
     }
 

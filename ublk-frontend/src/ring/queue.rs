@@ -9,6 +9,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -154,7 +155,7 @@ impl<F: Front> Queue<F> {
                 Guest::Fixed => Buffers::Kernel(depth),
             };
             let entries = 2 * u32::from(depth) + 64;
-            Ring::new(entries, Arc::clone(memory.arena()), &files, buffers)?
+            Ring::new(entries, Rc::clone(memory.arena()), &files, buffers)?
         };
         // Never given back: the bell is listened to as long as the ring lives.
         let bell = memory.take(Kind::Index).map_or(0, |piece| piece.keep());

@@ -331,7 +331,6 @@ fn a_delayed_index_is_written_when_its_time_has_come() {
     let path = dir.path().join("image");
     image(&path, 8000);
     let shared = share(&[&path], 1, Direct::Off, WriteBack::Delayed(Millis(5)));
-    let memory = Memory::new(4, REQUEST, CLUSTER * 512, 4096).expect("memory");
     let answers = Arc::default();
     let front = Script {
         todo: vec![write(0, 8, false, 9)].into(),
@@ -342,6 +341,7 @@ fn a_delayed_index_is_written_when_its_time_has_come() {
     };
     let of_thread = Arc::clone(&shared);
     let queue = thread::spawn(move || {
+        let memory = Memory::new(4, REQUEST, CLUSTER * 512, 4096).expect("memory");
         let queue = Queue::new(QueueId(0), 4, of_thread, memory, front).expect("a queue");
         queue.run().expect("served");
     });

@@ -15,6 +15,9 @@ use ploop_core::units::Millis;
 /// Longest time of a timer: what begins to wait for space while one runs must not wait for a late one.
 const LONGEST: Duration = Duration::from_millis(200);
 
+/// So long after something was last seen to wait for space, there was some.
+const RELIEF: Millis = Millis(1000);
+
 /// The clock, and whether a timer runs.
 #[derive(Debug)]
 pub struct Ticker {
@@ -22,8 +25,10 @@ pub struct Ticker {
     running: AtomicBool,
     /// First time of a new timer.
     first: Duration,
-    /// When something began to wait for space, in milliseconds plus one; 0: nothing does.
+    /// When something began to wait for space, in milliseconds.
     starving_since: AtomicU64,
+    /// When something was last seen to wait for space, in milliseconds plus one; 0: never.
+    starving_last: AtomicU64,
     /// How long something may wait for space.
     patience: Option<Duration>,
     /// Nothing may wait for space any longer.
@@ -42,6 +47,7 @@ impl Ticker {
                 delay => delay.min(LONGEST),
             },
             starving_since: AtomicU64::new(0),
+            starving_last: AtomicU64::new(0),
             patience,
             gave_up: AtomicBool::new(false),
         }
@@ -84,21 +90,37 @@ impl Ticker {
     #[must_use]
     pub fn is_out_of_patience(&self, device: &Device) -> bool {
         if !device.is_starving() {
-            self.starving_since.store(0, Ordering::Relaxed);
             return false;
         }
-        if self.gave_up.load(Ordering::Relaxed) {
-            return true;
+        let waited = self.waited(self.now());
+        self.gave_up.load(Ordering::Relaxed)
+            || self.patience.is_some_and(|patience| waited >= patience)
+    }
+
+    /// How long something waits for space, now that something does. While an attempt to go on is under way nothing seems to
+    /// wait: only after [`RELIEF`] without a failure there was space.
+    fn waited(&self, now: Millis) -> Duration {
+        let last = self.starving_last.swap(now.0 + 1, Ordering::Relaxed);
+        if last == 0 || now.0 + 1 - last.min(now.0 + 1) >= RELIEF.0 {
+            self.starving_since.store(now.0, Ordering::Relaxed);
         }
-        let now = self.now().0 + 1;
-        let since = match self.starving_since.load(Ordering::Relaxed) {
-            0 => {
-                self.starving_since.store(now, Ordering::Relaxed);
-                now
-            }
-            since => since,
-        };
-        let waited = Duration::from_millis(now.saturating_sub(since));
-        self.patience.is_some_and(|patience| waited >= patience)
+        let since = self.starving_since.load(Ordering::Relaxed);
+        Duration::from_millis(now.0.saturating_sub(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_to_go_on_are_no_relief_and_a_while_without_failure_is() {
+        let ticker = Ticker::new(Duration::ZERO, Some(Duration::from_secs(2)));
+        let waited = |now| ticker.waited(Millis(now)).as_millis();
+        // Seen every other tick only: in between an attempt was under way.
+        assert_eq!([0, 400, 900, 1300].map(waited), [0, 400, 900, 1300]);
+        assert_eq!(waited(1300 + RELIEF.0 - 1), 1300 + u128::from(RELIEF.0) - 1);
+        assert_eq!(waited(10_000), 0, "there was space in between");
+        assert_eq!(waited(10_200), 200);
     }
 }

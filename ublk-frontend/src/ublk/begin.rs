@@ -50,6 +50,12 @@ impl Ready {
             None => setup::lock(folder, id)?,
         };
         map.keep(folder, id)?;
+        let pid = std::process::id();
+        if is_new {
+            // Before the kernel shows a disk: if this process is killed, others know whose it is.
+            record.pid = pid;
+            folder.save(&record)?;
+        }
         if is_new {
             setup::set_params(control, id, &shape)?;
         } else {
@@ -64,10 +70,10 @@ impl Ready {
         let alarm = Alarm::new(record.queues).map_err(|e| refused(format!("eventfd: {e}")))?;
         let alarm = Arc::new(alarm);
         let threads = workers::spawn(control, &record, &shared, &node, &alarm, notes)?;
-        let pid = std::process::id();
-        if record.closed {
+        if !is_new {
             // From the first request on the map counts.
             record.closed = false;
+            record.pid = pid;
             folder.save(&record)?;
         }
         if let (Some(top), false) = (shared.files.last(), record.read_only) {
@@ -79,7 +85,6 @@ impl Ready {
             false => control.end_recovery(id, pid),
         };
         started.map_err(driver)?;
-        record.pid = pid;
         let path = folder.file(id, "sock");
         let listener = socket::listen(&path).map_err(ToolError::io(&path, "listen at"))?;
         Ok(Parts {

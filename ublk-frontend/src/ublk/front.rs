@@ -281,9 +281,12 @@ fn success(request: &Request) -> i32 {
     }
 }
 
-fn errno_of(failure: Failure) -> i32 {
+/// What the guest is told. That something is not supported is an answer to a discard or a write of zeros only: of a write
+/// it would be taken for "never again", and it was the file that failed.
+fn errno_of(failure: Failure, moves_data: bool) -> i32 {
     match failure {
         Failure::NoSpace => libc::ENOSPC,
+        Failure::Unsupported if moves_data => libc::EIO,
         Failure::Unsupported => libc::EOPNOTSUPP,
         Failure::Io | Failure::ReadOnly | Failure::OutOfRange | Failure::Closed => libc::EIO,
     }
@@ -332,7 +335,7 @@ impl Front for UblkFront {
         let owned = &mut self.owned[usize::from(tag.0)];
         owned.answer = match outcome {
             Ok(()) => owned.success,
-            Err(failure) => -errno_of(failure),
+            Err(failure) => -errno_of(failure, owned.success > 0),
         };
         let (answer, by_hand) = (owned.answer, owned.by_hand);
         if by_hand {

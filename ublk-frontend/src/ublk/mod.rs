@@ -11,6 +11,7 @@ pub mod ctrl;
 pub mod farewell;
 pub mod front;
 pub(crate) mod lent;
+pub(crate) mod link;
 mod map;
 pub mod namespace;
 pub mod notify;

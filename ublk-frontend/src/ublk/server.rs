@@ -30,6 +30,7 @@ use crate::ublk::begin::Ready;
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::front::Alarm;
 use crate::ublk::lent::Lent;
+use crate::ublk::link::Link;
 use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
 use crate::ublk::shape::Shape;
@@ -40,6 +41,9 @@ use crate::ublk::{closing, namespace, notify, setup};
 
 /// How long requests in flight may take when the disk is quiesced, in milliseconds.
 const QUIESCE_MS: u64 = 30_000;
+
+/// What is done to a link.
+const MAKE_LINK: &str = "make the link";
 
 /// Whether the guest's own pages are read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,7 +76,6 @@ pub fn serve(
     allowed: impl Fn(&Record) -> Result<(), ToolError>,
     ready: impl FnOnce(u32, &[String]) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
-    end_on_panic();
     let signals = signals().map_err(|error| refused(format!("signals: {error}")))?;
     // The queues say whether this works; it is theirs and the last sync's.
     let _ = rustix::process::configure_io_flusher_behavior(true);
@@ -81,7 +84,7 @@ pub fn serve(
     }
     let is_new = matches!(task, Task::Add(..));
     let mut server = Server::start(folder, task, &allowed, signals)?;
-    let announced = server.remember().and_then(|()| {
+    let announced = server.remember(is_new).and_then(|()| {
         if let Err(error) = namespace::let_go() {
             complain("warning", format!("mounts stay in use: {error}"));
         }
@@ -100,23 +103,29 @@ pub fn serve(
     server.attend()
 }
 
-/// A panic in any thread ends the process, as an error that the kernel and systemd see.
-fn end_on_panic() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        before(info);
-        std::process::abort();
-    }));
-}
-
 /// Becomes readable when the process is told to end.
 fn signals() -> io::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
     read.set_nonblocking(true)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ] {
+        // Under `nohup` the end of the terminal is nobody's business.
+        if signal != signal_hook::consts::SIGHUP || !is_ignored(signal) {
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
     }
     Ok(read)
+}
+
+/// True if whoever started this process wants the signal to be ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 pub(super) fn refused(why: impl Into<String>) -> ToolError {
@@ -158,7 +167,7 @@ struct Server<'a> {
     signals: UnixStream,
     listener: UnixListener,
     systemd: notify::Listener,
-    symlink_folder: Option<File>,
+    link: Option<Link>,
     lent: Lent,
     _lock: Lock,
 }
@@ -220,6 +229,10 @@ impl<'a> Server<'a> {
         if is_new {
             record.request_bytes = shape.request_bytes();
             record.block = shape.block;
+            if let Some(link) = &record.symlink {
+                // The disk is not to appear, and go again.
+                Link::can_be_made(link, record.id).map_err(ToolError::io(link, MAKE_LINK))?;
+            }
             let by_hand = wish == ZeroCopy::ByHand;
             setup::add(&mut control, &mut record, features, by_hand)?;
         } else {
@@ -262,25 +275,25 @@ impl<'a> Server<'a> {
                 complain("warning", format!("NOTIFY_SOCKET: {error}"));
                 notify::Listener::nobody()
             }),
-            symlink_folder: None,
+            link: None,
             lent: Lent::default(),
             _lock: parts.lock,
         })
     }
 
     /// Writes down what it serves, and gives the disk its other name.
-    fn remember(&mut self) -> Result<(), ToolError> {
+    fn remember(&mut self, is_new: bool) -> Result<(), ToolError> {
         self.folder.save(&self.record)?;
-        if let Some(link) = &self.record.symlink {
-            let failed = ToolError::io(link, "make the link");
-            let folder = crate::files::folder_of(link);
-            self.symlink_folder = Some(File::open(folder).map_err(&failed)?);
-            let disk = disk_node(self.record.id);
-            if std::fs::read_link(link).is_ok_and(|to| to.starts_with("/dev/")) {
-                // Left by a server that was killed.
-                std::fs::remove_file(link).map_err(&failed)?;
-            }
-            std::os::unix::fs::symlink(disk, link).map_err(&failed)?;
+        let Some(path) = &self.record.symlink else {
+            return Ok(());
+        };
+        match Link::make(path, self.record.id) {
+            Ok(link) => self.link = Some(link),
+            Err(error) if is_new => return Err(ToolError::io(path, MAKE_LINK)(error)),
+            // Whoever uses the disk has waited long enough.
+            Err(error) => self
+                .notes
+                .push(format!("{}: cannot {MAKE_LINK}: {error}", path.display())),
         }
         Ok(())
     }
@@ -434,18 +447,9 @@ impl<'a> Server<'a> {
         }
         self.node = None;
         if let End::Remove { force } = end {
-            let gone = match force {
-                true => self.control.del_async(id).or_else(|_| self.control.del(id)),
-                false => self.control.del(id),
-            };
-            match gone {
-                Err(error) if error.errno() == Some(libc::ENODEV) => {}
-                other => other.map_err(driver)?,
-            }
-            if let (Some(folder), Some(link)) = (&self.symlink_folder, &self.record.symlink)
-                && let Some(name) = link.file_name()
-            {
-                let _ = rustix::fs::unlinkat(folder, name, rustix::fs::AtFlags::empty());
+            setup::remove(&mut self.control, id, !force).map_err(driver)?;
+            if let Some(link) = &self.link {
+                link.remove();
             }
             self.folder.forget(id);
         }

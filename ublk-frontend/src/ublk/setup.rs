@@ -30,6 +30,8 @@ use crate::ublk::sys::{self, DevInfo, param, state};
 
 /// How long the kernel may take to make a node, and an old server to let go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a device that is removed is waited for.
+const GONE: Duration = Duration::from_secs(2);
 /// Time between attempts to write where there was no space.
 const RETRY: Millis = Millis(250);
 
@@ -165,6 +167,7 @@ pub(super) fn add(
         dev_id: record.id,
         ublksrv_pid: -1,
         flags,
+        ublksrv_flags: record.token,
         ..DevInfo::default()
     };
     control.add(&mut info).map_err(driver)?;
@@ -219,7 +222,13 @@ pub(super) fn check_same(record: &Record, shape: &Shape) -> Result<(), ToolError
 /// Tells the driver that a new server is here, as soon as the old one has let go.
 pub(super) fn take_over(control: &mut Control, record: &Record) -> Result<(), ToolError> {
     let info = control.info(record.id).map_err(driver)?;
-    if info.state == state::LIVE && process_lives(info.ublksrv_pid) {
+    if !is_ours(&info, record) {
+        return Err(refused(not_ours(record.id)));
+    }
+    if info.state == state::DEAD {
+        return Err(refused(has_no_disk(record.id)));
+    }
+    if is_alive(&info) {
         return Err(refused(format!(
             "device {} is served by process {}",
             record.id, info.ublksrv_pid
@@ -239,22 +248,60 @@ pub(super) fn take_over(control: &mut Control, record: &Record) -> Result<(), To
             Err(error) => return Err(driver(error)),
         }
     }
-    let info = control.info(record.id).map_err(driver)?;
-    let same = (info.nr_hw_queues, info.queue_depth, info.flags)
-        == (record.queues, record.depth, record.flags);
-    if !same {
-        return Err(refused(format!(
-            "device {} is not the one of the record: {info:?}",
-            record.id
-        )));
+    Ok(())
+}
+
+/// True if this is the device of the record, and not one of somebody else that has got its number. Only for whoever has
+/// the record's lock: a server of ours that lives is not asked for.
+pub(crate) fn is_ours(info: &DevInfo, record: &Record) -> bool {
+    let is = (
+        info.nr_hw_queues,
+        info.queue_depth,
+        info.flags,
+        info.ublksrv_flags,
+    );
+    let was = (record.queues, record.depth, record.flags, record.token);
+    let pid = u32::try_from(info.ublksrv_pid).ok();
+    let other_lives =
+        info.state == state::LIVE && process_lives(info.ublksrv_pid) && pid != Some(record.pid);
+    is == was && !other_lives
+}
+
+/// What is said of a device that is not that of its record.
+pub(crate) fn not_ours(id: u32) -> String {
+    format!("device {id} is another program's: it has the number of one of ours that is gone")
+}
+
+/// What is said of a device of ours without a disk.
+pub(crate) fn has_no_disk(id: u32) -> String {
+    format!(
+        "device {id} has no disk: its server was killed before it was there, or somebody has stopped it; `ploop-ublk del {id}` removes it"
+    )
+}
+
+/// Removes a device that was stopped, and waits a moment until it is gone: somebody may have it open for ever.
+pub(crate) fn remove(control: &mut Control, id: u32, wait: bool) -> Result<(), CtrlError> {
+    match control.del_async(id) {
+        Err(error) if error.errno() == Some(libc::ENODEV) => return Ok(()),
+        // Linux before 6.9.
+        Err(_) => return control.del(id),
+        Ok(()) => {}
+    }
+    let until = Instant::now() + GONE;
+    while wait && control.info(id).is_ok() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
     }
     Ok(())
 }
 
+/// True if a process serves it, as far as the kernel tells.
+pub(crate) fn is_alive(info: &DevInfo) -> bool {
+    info.state == state::LIVE && process_lives(info.ublksrv_pid)
+}
+
 fn process_lives(pid: i32) -> bool {
-    // The kernel says -1 of a device that was quiesced.
-    let pid = rustix::process::Pid::from_raw(pid.max(0));
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+    // The kernel says -1 of a device that was quiesced. Of a process that is dead and not yet buried there is no program.
+    pid > 0 && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 pub(crate) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tool::output::complain;
 use crate::ublk::report::Report;
 
 /// How long a server listens to one that says nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a server may take to say how it is, and to answer anything without a word to whoever waits.
+const SOON: Duration = Duration::from_secs(8);
 /// Longest question in bytes.
 const LONGEST: u64 = 4096;
 
@@ -79,7 +82,21 @@ pub enum Answer {
 }
 
 /// Asks a server. `None`: there is none at this socket.
+///
+/// One that is only asked how it is must say so soon; whoever waits for another answer is told that he waits.
 pub fn ask(socket: &Path, question: Question) -> io::Result<Option<Answer>> {
+    ask_within(socket, question, SOON, || {
+        complain("note", "the server has not answered yet; it is waited for");
+    })
+}
+
+/// `late` is called once, when there is no answer within `soon`.
+fn ask_within(
+    socket: &Path,
+    question: Question,
+    soon: Duration,
+    late: impl FnOnce(),
+) -> io::Result<Option<Answer>> {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     let mut stream = match UnixStream::connect(socket) {
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
@@ -88,12 +105,27 @@ pub fn ask(socket: &Path, question: Question) -> io::Result<Option<Answer>> {
     let mut line = serde_json::to_vec(&question)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
+    stream.set_read_timeout(Some(soon))?;
+    let mut answer = Vec::new();
+    let mut reader = BufReader::new(&stream);
+    match reader.read_until(b'\n', &mut answer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            if question == Question::Info {
+                let why = format!("the server has not answered for {soon:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            late();
+            stream.set_read_timeout(None)?;
+            reader.read_until(b'\n', &mut answer)?;
+        }
+        other => {
+            other?;
+        }
+    }
     if answer.is_empty() {
         return Err(io::Error::other("the server ended without an answer"));
     }
-    Ok(Some(serde_json::from_str(&answer)?))
+    Ok(Some(serde_json::from_slice(&answer)?))
 }
 
 /// Listens. What is left of a dead server's socket is removed.
@@ -137,6 +169,32 @@ impl Asker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_stopped_does_not_stop_those_who_ask() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("s");
+        let listener = listen(&path).expect("listener");
+        listener.set_nonblocking(false).expect("blocking");
+        let soon = Duration::from_millis(20);
+        let error = ask_within(&path, Question::Info, soon, || panic!("not told"));
+        assert_eq!(
+            error.expect_err("nobody answers").kind(),
+            io::ErrorKind::TimedOut
+        );
+        let (tell, told) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            // The one that gave up.
+            let _ = accept(&listener).expect("asked");
+            let (asker, _) = accept(&listener).expect("asked");
+            told.recv().expect("whoever waits is told");
+            asker.answer(&Answer::Done);
+        });
+        let stop = Question::Stop { force: false };
+        let answer = ask_within(&path, stop, soon, || tell.send(()).expect("told"));
+        server.join().expect("served");
+        assert_eq!(answer.expect("asked"), Some(Answer::Done));
+    }
 
     #[test]
     fn questions_are_answered_and_a_dead_socket_is_nobody() {

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ring::{Direct, shadow};
 use crate::tool::ToolError;
+use crate::tool::output::complain;
 
 /// Where the folder is if nobody says otherwise.
 pub const FOLDER: &str = "/run/ploop-ublk";
@@ -77,6 +78,10 @@ pub struct Record {
     /// The bundle, if it is one: then its descriptor says which the images are.
     #[serde(default)]
     pub bundle: Option<PathBuf>,
+    /// What the kernel keeps of the device for its server: by this it is told from a device of somebody else that has got
+    /// its number.
+    #[serde(default)]
+    pub token: u64,
     /// The images were closed by the last server and may have been changed since: its map says nothing of them.
     #[serde(default)]
     pub closed: bool,
@@ -168,7 +173,10 @@ impl Folder {
         let mut text = serde_json::to_vec_pretty(record).map_err(|e| failed(e.into()))?;
         text.push(b'\n');
         let write = || -> io::Result<()> {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+            // Left by one that was killed.
+            let _ = unlinkat(&self.dir, &beside, AtFlags::empty());
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::RUSR | Mode::WUSR;
             let mut file = File::from(openat(&self.dir, &beside, flags, mode)?);
             file.write_all(&text)?;
@@ -193,6 +201,26 @@ impl Folder {
             return Err(wrong("written by another version of this program".into()));
         }
         Ok(Some(record))
+    }
+
+    /// The same for whoever looks at all of them: one that cannot be read is told of, and left out.
+    pub fn load_if_whole(&self, id: u32) -> Option<Record> {
+        self.load(id).unwrap_or_else(|error| {
+            complain("warning", format!("device {id} is left out: {error}"));
+            None
+        })
+    }
+
+    /// True if there is one, whole or not.
+    #[must_use]
+    pub fn has_record(&self, id: u32) -> bool {
+        self.file(id, "json").symlink_metadata().is_ok()
+    }
+
+    /// True if a server of this device has lived, and does no more: all that is left of it is its lock.
+    pub fn has_free_lock(&self, id: u32) -> Result<bool, ToolError> {
+        let is_there = self.file(id, "lock").symlink_metadata().is_ok();
+        Ok(is_there && !self.is_served(id)?)
     }
 
     /// Numbers of all devices that have a record, ascending.
@@ -339,6 +367,7 @@ pub(crate) mod tests {
             no_space: NoSpace::Wait { seconds: None },
             symlink: None,
             source: vec!["/a".into()],
+            token: 9,
             closed: false,
             bundle: None,
         }

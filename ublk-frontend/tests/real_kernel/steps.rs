@@ -2,8 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, bundle, copy, errors, filesystems, harness, kill, loads, manners, merge,
-    planned, power, scenario, service, space,
+    aside, blocks, bundle, copy, errors, filesystems, harness, kill, leftovers, loads, manners,
+    merge, planned, power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -43,6 +43,10 @@ pub(crate) const STEPS: &[Step] = &[
     step("harness-finds-a-lie", OLD, 60, harness::lie),
     step("power-cut-on-kernel-loop", NEW, 120, power::sound),
     step("manners", BOTH, 60, manners::manners),
+    step("links", BOTH, 60, leftovers::links),
+    step("killed-at-start", BOTH, 60, leftovers::killed_at_start),
+    step("damaged-record", BOTH, 60, leftovers::damaged),
+    step("number-of-another", BOTH, 60, leftovers::foreign),
     step("parameters", BOTH, 60, manners::parameters),
     step("ext4", BOTH, 120, filesystems::ext4),
     step(
@@ -68,6 +72,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("direct-4096", NEW, 60, blocks::direct),
     step("load-lent-by-hand", NEW, 60, loads::lent_by_hand),
     step("no-space-waits", BOTH, 120, space::waits),
+    step("no-space-limit", BOTH, 60, space::limited),
     step("no-space-fails", OLD, 120, space::fails),
     step("io-error", OLD, 60, errors::io_error),
     step("lower-lost", NEW, 60, errors::lower_lost),

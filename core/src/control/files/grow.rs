@@ -91,6 +91,26 @@ pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, Co
     Ok(grown)
 }
 
+/// The clusters that will be free in an image grown to this size, not counting what its bitmaps will take. Nothing is
+/// written.
+pub(super) fn space_after(
+    file: &dyn DeltaFile,
+    name: &str,
+    size: Sectors,
+) -> Result<Space, ControlError> {
+    let mut edit = Edit::open(file, name)?;
+    if !edit.bitmaps.is_empty() {
+        edit.forget_extension();
+    }
+    let plan = Plan::new(&edit, size).map_err(|refusal| refusal.of(name))?;
+    let first = first_behind(&edit.layout, plan.layout.data_start);
+    let mut space = Space::new(edit.layout, &edit.bat, &edit.reserved, first);
+    for _ in &plan.moves {
+        space.take();
+    }
+    Ok(space)
+}
+
 /// The bitmaps of the larger disk, as far as there may be such.
 fn larger(bitmaps: Vec<DirtyBitmap>, size: Sectors) -> Vec<DirtyBitmap> {
     let grown = bitmaps.into_iter();

@@ -20,7 +20,7 @@
 use super::copy::Copier;
 use super::edit::Edit;
 use super::error::{ControlError, Refusal};
-use super::grow::grow;
+use super::grow::{grow, space_after};
 use super::io::Io;
 use super::nested::check_nested;
 use super::space::Space;
@@ -75,11 +75,12 @@ impl<'a> Merge<'a> {
     /// A merge into the lower file.
     ///
     /// # Errors
-    /// If the two do not fit together, or one of them is not sound: nothing was written. Or if the lower could not be
-    /// grown to the size of the upper.
+    /// If the two do not fit together, or one of them is not sound, or there are more clusters than entries can name: nothing
+    /// was written. Or if the lower could not be grown to the size of the upper.
     pub fn backward(lower: Source<'a>, upper: Source<'a>) -> Result<Merge<'a>, ControlError> {
         let pair = Pair::load(lower, upper)?;
         let layout = pair.upper_layout(upper)?;
+        pair.check_room(lower, &layout)?;
         let into = if lower.raw {
             Taker::Raw {
                 io: lower.io(),
@@ -139,6 +140,7 @@ impl Work for Job<'_> {
     }
 
     fn begin(&mut self) -> Result<(), ControlError> {
+        self.check_room()?;
         self.into.begin()
     }
 
@@ -153,6 +155,30 @@ impl Work for Job<'_> {
 }
 
 impl Job<'_> {
+    /// Refuses what entries could not name in the end, while nothing is written.
+    fn check_room(&mut self) -> Result<(), ControlError> {
+        // What zeros there are in a raw file is looked at only if it matters.
+        if self.has_room(false)? || (self.from.raw && self.has_room(true)?) {
+            return Ok(());
+        }
+        Err(no_host(&self.from.layout, self.name()))
+    }
+
+    fn has_room(&mut self, leave_zeros_out: bool) -> Result<bool, ControlError> {
+        let mut new = 0;
+        for clu in (0..self.from.clusters).map(Clu) {
+            let Some((at, there)) = self.from.place(clu).filter(|_| !self.into.has(clu)) else {
+                continue;
+            };
+            let zero = leave_zeros_out && self.copier.is_zero(self.from.io, at, there)?;
+            new += u64::from(!zero);
+        }
+        Ok(match &self.into {
+            Taker::Image { space, .. } => space.has(new),
+            Taker::Raw { .. } => true,
+        })
+    }
+
     fn is_wanted(&self, clu: Clu) -> bool {
         self.from.place(clu).is_some() && !(self.forward && self.into.has(clu))
     }
@@ -224,6 +250,32 @@ impl Pair {
         Ok(Pair { lower, upper })
     }
 
+    /// Refuses a lower that would have to grow, and that would be too large then.
+    fn check_room(&self, lower: Source<'_>, layout: &Layout) -> Result<(), ControlError> {
+        let grows = self.lower.expanded();
+        if grows.is_none_or(|image| image.layout.size >= layout.size) {
+            return Ok(());
+        }
+        let space = space_after(lower.file, lower.name, layout.size)?;
+        match space.has(self.new_clusters()) {
+            true => Ok(()),
+            false => Err(no_host(layout, lower.name)),
+        }
+    }
+
+    /// Clusters that the upper has and the lower has not.
+    fn new_clusters(&self) -> u64 {
+        fn bat(delta: &LoadedDelta) -> &[u32] {
+            delta.expanded().map_or(&[], |image| &image.bat)
+        }
+        let lower = bat(&self.lower);
+        let there = |clu| lower.get(clu).is_some_and(|&entry| entry != 0);
+        let upper = bat(&self.upper).iter().enumerate();
+        upper
+            .filter(|&(clu, &entry)| entry != 0 && !there(clu))
+            .count() as u64
+    }
+
     fn upper_layout(&self, upper: Source<'_>) -> Result<Layout, ControlError> {
         match self.upper.expanded() {
             Some(image) => Ok(image.layout),
@@ -232,6 +284,12 @@ impl Pair {
                 .into()),
         }
     }
+}
+
+/// A cluster behind everything that entries can name.
+fn no_host(layout: &Layout, name: &str) -> ControlError {
+    let at = layout.entry_sector(u32::MAX);
+    Refusal::NoHost { at }.of(name)
 }
 
 /// The delta that gives its clusters.
@@ -381,10 +439,7 @@ impl<'a> Taker<'a> {
         let inside = layout.guest_len(clu);
         let (at, entry) = match edit.bat[clu.0 as usize] {
             0 => {
-                let (host, entry) = space.take().ok_or_else(|| {
-                    let at = layout.entry_sector(u32::MAX);
-                    Refusal::NoHost { at }.of(edit.io.name)
-                })?;
+                let (host, entry) = space.take().ok_or_else(|| no_host(&layout, edit.io.name))?;
                 let at = layout.host_sector(host);
                 let end = at.after(layout.cluster);
                 edit.io.extend(end.0, "extending the file")?;

@@ -4,7 +4,7 @@ use crate::format::Layout;
 use crate::units::DstClu;
 
 /// Free clusters from some cluster on. What lies beyond the end of the file is free too.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Space {
     layout: Layout,
     /// Sorted.
@@ -29,6 +29,12 @@ impl Space {
             at: 0,
             next: u64::from(first.0),
         }
+    }
+
+    /// True if so many clusters can be taken.
+    pub(super) fn has(&self, clusters: u64) -> bool {
+        let mut free = self.clone();
+        (0..clusters).all(|_| free.take().is_some())
     }
 
     /// The lowest free cluster that an entry can name, and that entry.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::campaign::{Mix, Plan, run, world};
 use crate::report::Failure;
+use crate::search::Engine;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A folder of a test's own, gone with it.
@@ -32,7 +33,9 @@ fn plan(index: u64, count: u64) -> Plan {
         },
         shard: Shard { index, count },
         mix: Mix::Only(Profile::Tiny),
+        engine: Engine::Swarm,
         time: None,
+        until_unseen: None,
         jobs: 1,
         patience: Duration::from_secs(60),
         make: world,
@@ -86,6 +89,8 @@ fn shards_add_up_to_the_campaign() {
     .expect("copied");
     let merged = merge(&folders).expect("merged");
     assert_eq!(merged.totals, whole.totals);
+    assert_eq!(merged.saturation, whole.saturation);
+    assert!(merged.saturation.runs() > 5, "{:?}", merged.saturation);
     assert_eq!(
         (merged.shards, merged.missing.len(), merged.blind.len()),
         (4, 0, 0)
@@ -114,6 +119,7 @@ fn what_does_not_belong_together_is_refused() {
         other(|o| o.campaign.program = "another".into()),
         other(|o| o.campaign.seeds = "6..=304".into()),
         other(|o| o.campaign.profile = None),
+        other(|o| o.campaign.engine = "urw".into()),
     ];
     assert!(
         wrong
@@ -121,7 +127,7 @@ fn what_does_not_belong_together_is_refused() {
             .all(|error| matches!(error, MergeError::Other { .. }))
     );
     assert!(matches!(
-        other(|o| o.campaign.version = 2),
+        other(|o| o.campaign.version = 3),
         MergeError::Value {
             field: "version",
             ..

@@ -9,7 +9,7 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `aside` `merge` `copy` `blocks` `service` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `leftovers` `aside` `merge` `copy` `blocks` `service` `space` `errors` `planned` `power` | the steps |
 
 pub(crate) mod agent;
 pub(crate) mod aside;
@@ -26,6 +26,7 @@ pub(crate) mod harness;
 pub(crate) mod init;
 mod judge;
 pub(crate) mod kill;
+pub(crate) mod leftovers;
 mod load;
 pub(crate) mod loads;
 pub(crate) mod manners;

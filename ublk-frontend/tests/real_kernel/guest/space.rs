@@ -1,7 +1,9 @@
 //! The file system under the image is full: requests wait, and go on when there is space again; or they fail, if asked for.
 
+use std::fs::File;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
@@ -108,6 +110,43 @@ fn stalled(judge: &Judge, running: &super::load::Running<'_>) -> Result<(), Trou
         }
     }
     Err("the file system never became full".into())
+}
+
+/// They wait for two seconds, although each attempt to go on looks like relief.
+pub(crate) fn limited() -> Outcome {
+    let small = Small::new()?;
+    let image = image()?;
+    let image_name = image.display();
+    let refused = server::call(&format!("add --no-space-limit 10ms {image_name}"))?;
+    demand(
+        refused.code == Some(1) && refused.err.contains("whole seconds"),
+        || format!("a limit below a second: {refused:?}"),
+    )?;
+    let device = add("--no-space-limit 2s", &[&image])?;
+    let disk = File::options()
+        .write(true)
+        .custom_flags(libc::O_DSYNC)
+        .open(&device.path)?;
+    let block = vec![7; 64 << 10];
+    let mut at = 0;
+    let (error, took) = loop {
+        let began = Instant::now();
+        match disk.write_at(&block, at) {
+            Ok(_) => at += block.len() as u64,
+            Err(error) => break (error, began.elapsed()),
+        }
+        demand(at < 24 << 20, || "nothing ever failed".to_owned())?;
+    };
+    let seconds = took.as_secs_f64();
+    demand((1.5..8.0).contains(&seconds), || {
+        format!("a write failed after {seconds} s, not 2: {error}")
+    })?;
+    small.grow()?;
+    disk.write_at(&block, at).during("with space again")?;
+    drop(disk);
+    device.del()?;
+    server::check(&image)?;
+    Ok(format!("{error} after {seconds:.1} s"))
 }
 
 /// They fail, and the device lives.

@@ -1,13 +1,19 @@
-//! Arbitrary operations on arbitrary chains, through the blocking driver on files in memory, against the model.
+//! Arbitrary operations on arbitrary chains, through the blocking driver on files in memory, against the model; and with the
+//! control plane's operations between them (see `control`).
 //!
 //! After every step: the core's own invariants (`Device::verify`), the model's fsck of the top's bytes, and of what was
 //! read, the model's judgement. After every flush and close, too: the model's own reader of the bytes sees what the disk
 //! reads as. A failing case shrinks, and its seed is kept in `corpus/`.
 
+mod control;
+
+use control::Control;
+use model::bitmap;
 use model::disk::Model;
 use model::fsck::Fsck;
 use model::image::{Image, ImageBytes, InUse, Level as ModelLevel, read_sector};
 use model::op::{End, Kind, Op, Value};
+use ploop_core::control::files;
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::format::Version;
 use ploop_core::units::{Millis, Sector, Sectors};
@@ -19,6 +25,7 @@ use sim::disk::sector::{fill_pattern, recognise};
 use sim::scenario::files::MemoryFile;
 use sim::world::chain::{self, Content, Level, Owner, Plan};
 use sim::world::shape::Shape;
+use std::collections::BTreeSet;
 
 const SECTOR: usize = 512;
 const MOST_LEVELS: usize = 3;
@@ -30,6 +37,7 @@ enum Step {
     Tick(u8),
     Reopen,
     AddDelta,
+    Control(Control),
 }
 
 /// A chain: shape, lower level, top.
@@ -54,6 +62,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u8>().prop_map(Step::Tick),
         2 => Just(Step::Reopen),
         1 => Just(Step::AddDelta),
+    ]
+}
+
+/// As [`step`], with the control plane's operations between.
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => step(),
+        1 => control::any().prop_map(Step::Control),
     ]
 }
 
@@ -164,6 +180,8 @@ struct Run {
     writes: u32,
     now: u64,
     changed: bool,
+    /// Sectors changed since the top's dirty bitmap was started, if it has one that counts.
+    dirty: Option<BTreeSet<u64>>,
 }
 
 type Judged = Result<(), TestCaseError>;
@@ -181,6 +199,9 @@ fn open(shape: &Shape, files: &[MemoryFile]) -> Result<Disk, TestCaseError> {
             load::load(file, "image")
         };
         chain.push(loaded.map_err(fail)?);
+    }
+    if let (Some(top), Some(file)) = (chain.last_mut(), files.last()) {
+        files::settle(file, top).map_err(fail)?;
     }
     let boxed = files
         .iter()
@@ -221,6 +242,7 @@ impl Run {
             writes: 0,
             now: 0,
             changed: false,
+            dirty: None,
         })
     }
 
@@ -241,6 +263,7 @@ impl Run {
             }
             Step::Reopen => self.close(false)?,
             Step::AddDelta => self.close(self.files.len() < MOST_LEVELS)?,
+            Step::Control(ref control) => self.control(control)?,
         }
         self.disk.device().verify();
         self.check(None)?;
@@ -277,7 +300,12 @@ impl Run {
             }
         };
         prop_assert_eq!(done, Ok(()), "{:?}", op);
-        self.changed |= !matches!(op.kind, Kind::Read | Kind::Flush);
+        if !matches!(op.kind, Kind::Read | Kind::Flush) {
+            self.changed = true;
+            if let Some(dirty) = &mut self.dirty {
+                dirty.extend(op.start..op.start + op.len);
+            }
+        }
         let read = if op.kind == Kind::Read {
             values(&buffer)
         } else {
@@ -299,8 +327,9 @@ impl Run {
     fn close(&mut self, add: bool) -> Judged {
         let before = self.read_all()?;
         self.disk.close().map_err(fail)?;
-        self.check(self.changed.then_some(InUse::Closed))?;
+        self.check_closed()?;
         if add {
+            self.dirty = None;
             let file = MemoryFile::default();
             let (cluster, size) = (Sectors(self.shape.cluster), Sectors(self.shape.size));
             load::new_image(&file, self.shape.version, cluster, size).map_err(fail)?;
@@ -310,6 +339,24 @@ impl Run {
         self.changed = false;
         prop_assert_eq!(self.read_all()?, before);
         self.compare()
+    }
+
+    /// After a clean close: the mark, and a dirty bitmap that has every change.
+    fn check_closed(&mut self) -> Judged {
+        let Some(dirty) = &self.dirty else {
+            return self.check(self.changed.then_some(InUse::Closed));
+        };
+        let Some(top) = self.files.last() else {
+            return Ok(());
+        };
+        let bitmaps = top.with(|bytes| bitmap::read(&bytes.to_vec()));
+        let bitmaps = bitmaps.map_err(fail)?;
+        let [bitmap] = bitmaps.as_slice() else {
+            return Err(fail(format!("{} bitmaps", bitmaps.len())));
+        };
+        let missing: Vec<&u64> = dirty.iter().filter(|at| !bitmap.has(**at)).collect();
+        prop_assert!(missing.is_empty(), "changed, not dirty: {:?}", missing);
+        self.check(Some(InUse::Closed21))
     }
 
     /// The top's bytes: never an alias, never an entry outside the data.
@@ -365,6 +412,18 @@ proptest! {
         )))),
         ..ProptestConfig::default()
     })]
+
+    #[test]
+    fn arbitrary_changes_of_chains_among_operations(
+        start in start(),
+        steps in prop::collection::vec(any_step(), 1..40),
+    ) {
+        let mut run = Run::new(&start)?;
+        for step in &steps {
+            run.step(step)?;
+        }
+        run.close(false)?;
+    }
 
     #[test]
     fn arbitrary_operations_on_arbitrary_chains(

@@ -1,5 +1,8 @@
 //! Every scenario of the corpus, on the simulator and on files; and what a scenario that is wrong comes to.
 
+mod shuttle_engine;
+mod table;
+
 use std::path::{Path, PathBuf};
 
 use sim::report::Class;

@@ -1,0 +1,94 @@
+//! Which scenario runs where: every one of the corpus, on every engine that this package has, and what came of it. What
+//! does not run says why. `/dev/ublkbN` has a table of its own, printed by the real-kernel test of `ublk-frontend`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{corpus, load};
+use crate::shuttle_engine::{self, SCHEDULES};
+use sim::explorer::explore_scenario;
+use sim::face::{Place, play_at};
+use sim::scenario::phases::phases;
+use sim::scenario::{FolderFiles, Scenario, run, run_on_files};
+
+/// Executions of a race at the most.
+const LIMIT: u64 = 2000;
+
+fn simulator(scenario: &Scenario) -> String {
+    match run(scenario) {
+        Ok(stats) if stats.crashes == 0 => "passed".to_owned(),
+        Ok(stats) => format!("passed, {} cuts", stats.crashes),
+        Err(error) => format!("FAILED: {error}"),
+    }
+}
+
+fn driver(scenario: &Scenario, folder: &Path) -> String {
+    match run_on_files(scenario, &mut FolderFiles::new(folder.to_owned(), true)) {
+        Ok(_) => "passed".to_owned(),
+        Err(failure) => format!("FAILED: {failure}"),
+    }
+}
+
+fn file(scenario: &Scenario, folder: &Path) -> String {
+    match play_at(&Place::File(folder.join("disk.raw")), scenario, true) {
+        Ok(_) => "passed".to_owned(),
+        Err(error) => format!("FAILED: {error}"),
+    }
+}
+
+fn explorer(scenario: &Scenario) -> String {
+    let phases = match phases(scenario) {
+        Ok(phases) => phases,
+        Err(reason) => return format!("no: {reason}"),
+    };
+    let raced = explore_scenario(&phases, LIMIT);
+    if let Some(failure) = raced.receipts.iter().find_map(|one| one.failure.as_ref()) {
+        return format!("FAILED: {}", failure.message);
+    }
+    let races = phases.races().len();
+    let complete = raced.receipts.iter().filter(|one| one.complete).count();
+    match races {
+        0 => "complete, one queue".to_owned(),
+        _ if complete == races => format!("complete, {races} races"),
+        _ => format!("{complete} of {races} races complete"),
+    }
+}
+
+fn shuttle(scenario: &Scenario) -> String {
+    match phases(scenario).map(|phases| shuttle_engine::play(&phases)) {
+        Err(reason) => format!("no: {reason}"),
+        Ok(Ok(schedules)) if schedules == 2 * SCHEDULES => "passed".to_owned(),
+        Ok(Ok(schedules)) => format!("FAILED: cut at {schedules} schedules"),
+        Ok(Err(message)) => format!("FAILED: {message}"),
+    }
+}
+
+#[test]
+fn which_scenario_ran_where() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scenarios");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut table = format!(
+        "{:28}| {:15}| {:7}| {:7}| {:30}| shuttle\n",
+        "scenario", "simulator", "driver", "file", "explorer"
+    );
+    for path in corpus() {
+        let scenario = load(&path);
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let line = [
+            simulator(&scenario),
+            driver(&scenario, &folder),
+            file(&scenario, &folder),
+            explorer(&scenario),
+            shuttle(&scenario),
+        ];
+        let [simulator, driver, file, explorer, shuttle] = &line;
+        writeln!(
+            table,
+            "{name:28}| {simulator:15}| {driver:7}| {file:7}| {explorer:30}| {shuttle}"
+        )
+        .expect("a string");
+    }
+    println!("{table}");
+    insta::assert_snapshot!(table);
+    assert!(!table.contains("FAILED"));
+}
