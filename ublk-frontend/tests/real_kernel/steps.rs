@@ -86,6 +86,6 @@ pub(crate) const STEPS: &[Step] = &[
     step("merge-live-bundle", BOTH, 240, merge::bundle),
     step("service", OLD, 120, service::service),
     step("recover-all", OLD, 60, service::recover_all),
-    step("power-cut", BOTH, 360, power::cuts),
+    step("power-cut", BOTH, 480, power::cuts),
     step("quiesce", BOTH, 60, planned::quiesce),
 ];

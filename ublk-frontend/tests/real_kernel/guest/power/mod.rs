@@ -46,7 +46,7 @@ const DIRTY: usize = STATES / 2;
 /// The load goes on at most so long for a log that holds enough.
 const LONGEST: Duration = Duration::from_secs(90);
 /// Another log is made only before this time.
-const ANOTHER: Duration = Duration::from_secs(110);
+const ANOTHER: Duration = Duration::from_secs(180);
 
 /// What serves the disk whose power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
