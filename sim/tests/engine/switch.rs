@@ -103,9 +103,10 @@ impl Rig {
         let mut out = Actions::new();
         quiesced.shut(&mut out);
         let ends = out.drain().map(|action| match action.kind {
-            ActionKind::Finish { tag, outcome } if outcome == Err(Failure::Closed) => {
-                (action.queue.0, tag.0)
-            }
+            ActionKind::Finish {
+                tag,
+                outcome: Err(Failure::Closed),
+            } => (action.queue.0, tag.0),
             kind => panic!("{kind:?} out of a device that is shut (I35)"),
         });
         Some(ends.collect())
