@@ -69,7 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => step(),
-        1 => control::any().prop_map(Step::Control),
+        1 => control::drawn().prop_map(Step::Control),
     ]
 }
 
@@ -302,7 +302,8 @@ impl Run {
         prop_assert_eq!(done, Ok(()), "{:?}", op);
         if !matches!(op.kind, Kind::Read | Kind::Flush) {
             self.changed = true;
-            if let Some(dirty) = &mut self.dirty {
+            let content = !matches!(op.kind, Kind::Promote { .. });
+            if let Some(dirty) = self.dirty.as_mut().filter(|_| content) {
                 dirty.extend(op.start..op.start + op.len);
             }
         }
