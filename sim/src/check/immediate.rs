@@ -1,7 +1,8 @@
 //! Checker `immediate`: without delayed write-back an acknowledged change of a slot is durable.
 //!
 //! Asked when a request on one cluster ends well and no other is under way there: the slot that clients see is the slot that
-//! the medium has. Requests on several clusters are made of the same parts, and an earlier part may have been overtaken.
+//! the medium has. A request that failed may have changed it too, and promises nothing: after one nobody is asked until the
+//! image is opened anew. Requests on several clusters are made of the same parts, and an earlier part may have been overtaken.
 
 use model::op::{Kind, Op};
 use ploop_core::units::Clu;

@@ -153,6 +153,8 @@ struct Run<'a> {
     mark: Mark,
     /// A sync has failed since the image was opened: nothing is ever durable.
     poisoned: bool,
+    /// A request has failed since then: it may have changed a slot, and promised nothing.
+    failed: bool,
     /// Clients may have overlapping writes in flight. Not in runs where the core may have to issue a write again after
     /// part of it was applied: such a write can take effect twice, on either side of one that overlaps it. No device
     /// that retries can do better, and no client that knows disks relies on more.
@@ -295,6 +297,7 @@ impl<'a> Run<'a> {
             promoted: None,
             mark: Mark::Unmarked,
             poisoned: false,
+            failed: false,
             overlaps: true,
             suspended: false,
             owes_turn: false,
@@ -360,7 +363,7 @@ impl Run<'_> {
         let settled = match kept {
             Kept::Recovered(_) => None,
             _ => {
-                self.poisoned = false;
+                (self.poisoned, self.failed) = (false, false);
                 self.settle_top(None)?
             }
         };

@@ -225,6 +225,7 @@ impl Run<'_> {
         };
         self.world.tags[index].ended = Some(end);
         outcome::check(end, self.world.faults.injected())?;
+        self.failed |= end != End::Ok;
         if end == End::Ok {
             outcome::check_promise(op.kind, self.world.tags[index].poisoned)?;
             self.check_slot(op)?;
@@ -264,7 +265,7 @@ impl Run<'_> {
 impl Run<'_> {
     /// Without delayed write-back: the slot that a request has changed is durable now.
     fn check_slot(&self, op: Op) -> Result<(), Failure> {
-        if self.shape.options.write_back != WriteBack::Immediate {
+        if self.shape.options.write_back != WriteBack::Immediate || self.failed {
             return Ok(());
         }
         let Some(clu) = immediate::promised(op, self.shape.cluster) else {

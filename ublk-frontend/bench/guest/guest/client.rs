@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use ublk_frontend::raw::{Arena, Buffers, Completion, FileIndex, Place, Ring};
 
@@ -37,7 +37,7 @@ pub(crate) struct Plan<'a> {
 /// What the client keeps for all rows: the content of the mapped part, and as much memory to read into.
 #[derive(Clone)]
 pub(crate) struct Content {
-    arena: Arc<Arena>,
+    arena: Rc<Arena>,
 }
 
 impl Content {
@@ -55,7 +55,7 @@ impl Content {
             arena.zero(MAPPED as usize + at, PIECE);
         }
         Ok(Content {
-            arena: Arc::new(arena),
+            arena: Rc::new(arena),
         })
     }
 }
@@ -70,7 +70,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client of an open device.
     pub(crate) fn new(device: &File, content: &Content) -> Result<Client, Trouble> {
-        let arena = Arc::clone(&content.arena);
+        let arena = Rc::clone(&content.arena);
         Ok(Client {
             ring: Ring::new(64, arena, &[device.as_fd()], Buffers::None)
                 .during("the client's ring")?,
