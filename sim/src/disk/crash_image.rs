@@ -221,6 +221,7 @@ impl CrashImages<'_> {
             contents: &self.file.contents,
             layout: self.file.layout,
             units: Units::Image(&self.contents),
+            meta_used: self.file.meta_used,
             len: self.lengths[self.length.unwrap_or(0)],
         }
     }
@@ -233,6 +234,7 @@ impl CrashImages<'_> {
         let len = self.view().len;
         let end = self.file.layout.units_below(len).min(self.contents.len());
         file.cells.clear();
+        file.meta_used = self.file.meta_used;
         file.cells.extend(
             self.contents[..end]
                 .iter()

@@ -30,6 +30,8 @@ pub struct SimFile {
     pub(super) contents: Contents,
     /// Units up to the last one ever written; zeros behind.
     pub(super) cells: Vec<Cell>,
+    /// Behind the last unit of the metadata area that was ever written: zeros from there on.
+    pub(super) meta_used: usize,
     pub(super) length: Length,
     pub(super) cache: Cache,
     pub(super) syncs: Vec<Stamp>,
@@ -51,6 +53,7 @@ impl SimFile {
             limit: 0,
             contents: Contents::default(),
             cells: Vec::new(),
+            meta_used: 0,
             length: Length::default(),
             cache: Cache::default(),
             syncs: Vec::new(),
@@ -77,6 +80,7 @@ impl SimFile {
             let content = self.contents.keep_granule(&bytes, [Content::ZERO; 2]);
             self.cells.push(Cell::durable(content));
         }
+        self.meta_used = self.cells.len();
         if !data.is_empty() {
             self.cells.resize(self.layout.meta_units(), Cell::default());
             self.cells
@@ -145,6 +149,7 @@ impl SimFile {
         self.limit = other.limit;
         self.contents.copy_from(&other.contents);
         self.cells.clone_from(&other.cells);
+        self.meta_used = other.meta_used;
         self.length = other.length;
         self.cache.copy_from(&other.cache);
         self.syncs.clone_from(&other.syncs);
@@ -157,6 +162,7 @@ impl SimFile {
             contents: &self.contents,
             layout: self.layout,
             units: Units::Visible(&self.cells),
+            meta_used: self.meta_used,
             len: self.length.visible,
         }
     }

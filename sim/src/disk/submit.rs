@@ -152,6 +152,9 @@ impl SimFile {
         if end > self.cells.len() {
             self.cells.resize(end, Cell::default());
         }
+        if self.layout.is_meta(first) {
+            self.meta_used = self.meta_used.max(end.min(self.layout.meta_units()));
+        }
         (first, end)
     }
 

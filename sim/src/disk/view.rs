@@ -43,6 +43,8 @@ pub struct View<'a> {
     pub(super) contents: &'a Contents,
     pub(super) layout: Layout,
     pub(super) units: Units<'a>,
+    /// Units of the metadata area from this one on are zeros.
+    pub(super) meta_used: usize,
     pub(super) len: u64,
 }
 
@@ -101,7 +103,8 @@ impl View<'_> {
         // Most of it is zeros.
         buf[..meta].fill(0);
         let first = (at / granule) as usize;
-        let out = buf[..meta].chunks_mut(granule as usize);
+        let used = self.meta_used.saturating_sub(first);
+        let out = buf[..meta].chunks_mut(granule as usize).take(used);
         match self.units {
             Units::Visible(cells) => {
                 let cells = cells.get(first..).unwrap_or(&[]);
