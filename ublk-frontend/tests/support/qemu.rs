@@ -1,15 +1,18 @@
-//! QEMU's `qemu-img` and `qemu-io`: those of this machine, or Debian's, unpacked below the target folder. A machine that has
-//! neither, nor a way to Debian's packages, fails these tests with a line that says what to install.
+//! QEMU's `qemu-img` and `qemu-io`: those of this machine if they are new enough, or Debian's, unpacked below the target folder.
+//! Without a way to Debian's packages these tests fail with a line that says why.
 
 #[path = "../real_kernel/host/apt.rs"]
 #[allow(dead_code, reason = "the guests of `real_kernel` need more of it")]
 mod apt;
+#[path = "../real_kernel/host/qemu_tools.rs"]
+mod qemu_tools;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use super::Ended;
+use qemu_tools::Tools;
 
 /// Why there is no package.
 #[derive(Debug)]
@@ -21,70 +24,17 @@ impl From<std::io::Error> for Missing {
     }
 }
 
-/// Where Debian keeps libraries.
-const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
-
-/// Where the tools are.
-#[derive(Debug)]
-enum Tools {
-    Installed,
-    Unpacked(PathBuf),
-}
-
-impl Tools {
-    fn command(&self, program: &str) -> Command {
-        match self {
-            Tools::Installed => Command::new(program),
-            Tools::Unpacked(root) => {
-                let libraries = LIBRARIES.map(|folder| root.join(folder).display().to_string());
-                let mut command = Command::new(root.join("usr/bin").join(program));
-                command.env("LD_LIBRARY_PATH", libraries.join(":"));
-                command
-            }
-        }
-    }
-
-    fn run(&self) -> bool {
-        ["qemu-img", "qemu-io"].iter().all(|program| {
-            let output = self.command(program).arg("--version").output();
-            output.is_ok_and(|output| output.status.success())
-        })
-    }
-}
-
 /// Finds them, or fetches them once.
 fn tools() -> &'static Tools {
     static TOOLS: OnceLock<Result<Tools, String>> = OnceLock::new();
     let found = TOOLS.get_or_init(|| {
-        if Tools::Installed.run() {
-            return Ok(Tools::Installed);
-        }
-        fetched(Path::new(env!("CARGO_TARGET_TMPDIR"))).map_err(|Missing(why)| why)
+        Tools::find(Path::new(env!("CARGO_TARGET_TMPDIR"))).map_err(|Missing(why)| why)
     });
     match found {
         Ok(tools) => tools,
-        Err(why) => panic!(
-            "this test needs qemu-img and qemu-io (apt-get install qemu-utils), and they could not be fetched: {why}"
-        ),
-    }
-}
-
-fn fetched(cache: &Path) -> Result<Tools, Missing> {
-    let root = cache.join("qemu-utils");
-    let tools = Tools::Unpacked(root.clone());
-    if tools.run() {
-        return Ok(tools);
-    }
-    if root.exists() {
-        // Another machine's: libraries that were installed there are missing here.
-        std::fs::remove_dir_all(&root)?;
-    }
-    apt::with_apt(&cache.join("apt-qemu-utils"), &["bookworm"], |apt| {
-        apt.unpack_with_missing("bookworm", &["qemu-utils"], &root)
-    })?;
-    match tools.run() {
-        true => Ok(tools),
-        false => Err(Missing(format!("{} does not start", root.display()))),
+        Err(why) => {
+            panic!("this test needs qemu-img and qemu-io, and they could not be fetched: {why}")
+        }
     }
 }
 

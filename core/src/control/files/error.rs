@@ -45,6 +45,15 @@ pub enum ControlError {
 }
 
 impl ControlError {
+    /// True if it was refused as it stands, before anything was written: the same again is refused again.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            ControlError::Refused { .. } | ControlError::Padded { .. }
+        )
+    }
+
     /// True if the file system is full: the operation may be tried again when it no longer is.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -201,7 +201,7 @@ impl Step {
         } else {
             Stage::Midway
         };
-        let refused = matches!(tried.result, Err(ControlError::Refused { .. }));
+        let refused = matches!(&tried.result, Err(error) if error.is_refusal());
         if refused && tried.calls > 0 {
             let message = format!("{:?}: {} calls", self.op, tried.calls);
             return Err(failure("refused", message));

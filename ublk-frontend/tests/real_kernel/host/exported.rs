@@ -4,15 +4,15 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
 
+use super::qemu_tools::Tools;
 use crate::guest::disks::{EXPORT_HEAD, exported_head};
 
 /// Takes every image off the disk `exports` and lets `qemu-img check` look at it. What was looked at.
 ///
 /// # Errors
-/// `qemu-img` is not here, or does not find an image clean.
-pub(super) fn check(exports: &Path, folder: &Path) -> Result<Vec<String>, String> {
+/// `qemu-img` does not start, or does not find an image clean.
+pub(super) fn check(exports: &Path, folder: &Path, tools: &Tools) -> Result<Vec<String>, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut disk = File::open(exports).map_err(text)?;
     let mut names = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn check(exports: &Path, folder: &Path) -> Result<Vec<String>, String
         File::create(&path)
             .and_then(|mut file| file.write_all(&content))
             .map_err(text)?;
-        judge(&path)?;
+        judge(&path, tools)?;
         names.push(name);
     }
     if names.is_empty() {
@@ -44,12 +44,13 @@ pub(super) fn check(exports: &Path, folder: &Path) -> Result<Vec<String>, String
     Ok(names)
 }
 
-fn judge(image: &Path) -> Result<(), String> {
-    let output = Command::new("qemu-img")
+fn judge(image: &Path, tools: &Tools) -> Result<(), String> {
+    let output = tools
+        .command("qemu-img")
         .args(["check", "-f", "parallels"])
         .arg(image)
         .output()
-        .map_err(|_| "this test needs qemu-img: apt-get install qemu-utils".to_owned())?;
+        .map_err(|error| format!("qemu-img: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     if output.status.success() && said.contains("No errors were found") {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::parts::gather;
+use super::qemu_tools::Tools;
 use super::vm::{Failure, Machine, PARALLEL, Vm};
 use super::{Missing, exported, initramfs};
 use crate::guest::disks::DISKS;
@@ -147,7 +148,9 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
             Err(Failure::Other(what)) => return Err(what),
         }
     }
-    let images = exported::check(&folder.join("exports"), &folder);
+    let images = Tools::find(&cache())
+        .map_err(|Missing(why)| format!("no qemu-img: {why}"))
+        .and_then(|tools| exported::check(&folder.join("exports"), &folder, &tools));
     if images.is_ok() {
         // Nobody will look at them: hundreds of megabytes.
         for (disk, _) in DISKS {

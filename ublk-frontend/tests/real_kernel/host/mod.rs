@@ -10,6 +10,7 @@ mod exported;
 mod guests;
 mod initramfs;
 mod parts;
+mod qemu_tools;
 mod vm;
 
 use std::process::ExitCode;
