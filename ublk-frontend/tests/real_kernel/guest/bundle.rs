@@ -15,6 +15,8 @@ use super::trouble::{During, Outcome, Trouble, demand};
 
 const SECTORS: u64 = 16 << 11;
 const KILLS: u64 = 12;
+/// So many if none of those has met a server that was aside.
+const MOST: u64 = 48;
 
 /// Kills a command at any moment; afterwards the device has a server, if need be a new one. True: it needed one.
 fn kill(words: &str, after: Duration, device: &Device) -> Result<bool, Trouble> {
@@ -56,7 +58,7 @@ pub(crate) fn served() -> Outcome {
     let device = add("--queues 4 --depth 16", &[&at])?;
     let target = device.open()?;
     let judge = Judge::zeros(SECTORS);
-    let (mut random, mut recovered) = (Random::new(31), 0);
+    let (mut random, mut kills, mut recovered) = (Random::new(31), 0, 0);
     let id = device.id;
     during(&Load::mixed(SECTORS, 32), &judge, &target, &[], |running| {
         for _ in 0..3 {
@@ -83,11 +85,12 @@ pub(crate) fn served() -> Outcome {
         demand(agrees(&device, &at)? == 3, || {
             "a merge, and not three images".into()
         })?;
-        for number in 0..KILLS {
+        for number in 0..MOST {
             running.for_a_while(Duration::from_millis(100));
-            if running.stopped() {
+            if running.stopped() || number >= KILLS && recovered > 0 {
                 break;
             }
+            kills += 1;
             let command = match number % 3 {
                 0 => format!("resize {id} {}M", 41 + number),
                 1 => format!("snapshot create --id {id}"),
@@ -96,7 +99,7 @@ pub(crate) fn served() -> Outcome {
             };
             recovered += u64::from(kill(
                 &command,
-                Duration::from_millis(random.below(1200)),
+                Duration::from_millis(random.below([1200, 400, 120][number as usize / 3 % 3])),
                 &device,
             )?);
             agrees(&device, &at)?;
@@ -121,7 +124,7 @@ pub(crate) fn served() -> Outcome {
     device.del()?;
     let judged = judge.judged();
     Ok(format!(
-        "{KILLS} commands killed, {recovered} recoveries; {} operations, {} sectors compared",
+        "{kills} commands killed, {recovered} recoveries; {} operations, {} sectors compared",
         judged.ops, judged.sectors
     ))
 }
