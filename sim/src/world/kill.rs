@@ -132,6 +132,9 @@ impl Run<'_> {
                 write: 0,
                 again: true,
             });
+            // Of an image that is open anew: what failed before is over.
+            let index = self.tag_index(origin);
+            self.world.tags[index].poisoned = self.poisoned;
             self.request(device, origin, op)?;
         }
         Ok(())
