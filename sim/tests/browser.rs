@@ -4,7 +4,7 @@
 //! is neither, it fails with a line that says what to install.
 
 #[path = "../../ublk-frontend/tests/real_kernel/host/apt.rs"]
-#[allow(dead_code, reason = "the guests of `real_kernel` need more of it")]
+#[expect(dead_code, reason = "the guests of `real_kernel` need more of it")]
 mod apt;
 
 use sim::campaign::{Subject, world};

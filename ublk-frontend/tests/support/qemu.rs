@@ -2,7 +2,7 @@
 //! Without a way to Debian's packages these tests fail with a line that says why.
 
 #[path = "../real_kernel/host/apt.rs"]
-#[allow(dead_code, reason = "the guests of `real_kernel` need more of it")]
+#[expect(dead_code, reason = "the guests of `real_kernel` need more of it")]
 mod apt;
 #[path = "../real_kernel/host/qemu_tools.rs"]
 mod qemu_tools;
