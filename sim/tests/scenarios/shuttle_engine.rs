@@ -15,7 +15,7 @@ use shuttle::{Config, FailurePersistence, Runner};
 use sim::scenario::phases::Phases;
 
 #[path = "../engine/mod.rs"]
-#[allow(dead_code, reason = "each engine uses its part")]
+#[expect(dead_code, reason = "each engine uses its part")]
 mod engine;
 
 /// Schedules of each of two schedulers.
