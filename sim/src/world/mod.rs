@@ -27,7 +27,7 @@ pub mod log;
 mod offer;
 pub mod shape;
 pub mod stage;
-mod submit;
+pub(crate) mod submit;
 pub mod switch;
 mod track;
 mod trouble;

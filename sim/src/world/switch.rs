@@ -17,6 +17,7 @@ use ploop_core::control::files::ControlError;
 use ploop_core::{Device, Kept, WriteBack};
 
 use crate::check;
+use crate::check::bitmaps::Knows;
 use crate::check::image::Left;
 use crate::profile::Profile;
 use crate::report::Failure;
@@ -176,6 +177,11 @@ impl Run<'_> {
             Switch::Forward | Switch::Backward | Switch::Rollback if levels < 2 => Switch::Snapshot,
             // A raw file is no top.
             Switch::Backward if levels == 2 && self.shape.raw_base => Switch::Forward,
+            Switch::ClearBitmap | Switch::StopBitmap
+                if self.world.content.since.knows == Knows::Nobody =>
+            {
+                Switch::StartBitmap(1)
+            }
             // It has no slots.
             Switch::Index { level: 0, every } if self.shape.raw_base => Switch::Index {
                 level: levels - 1,
@@ -216,8 +222,17 @@ impl Run<'_> {
         }
         self.say(|_| format!("{switch:?}"));
         self.trace.push(0x75 << 56 | switch.sort() as u64);
-        self.stats.switches[switch.sort()] += 1;
         let plan = self.plan(switch);
+        // Only what there is counts.
+        let counted = match switch {
+            Switch::StartBitmap(_) | Switch::ClearBitmap | Switch::StopBitmap
+                if plan.bitmap.is_none() =>
+            {
+                Switch::Reload
+            }
+            switch => switch,
+        };
+        self.stats.switches[counted.sort()] += 1;
         let (mut tries, mut failed) = (0, false);
         loop {
             let what = match trouble && tries < MOST_TRIES {

@@ -6,11 +6,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::core::Options;
 use super::core::units::Sectors;
-use super::core::{Options, WriteBack};
 use super::image::{Image, Shape};
 use super::ledger::Shadow;
-use super::rig::{Io, Rig, options};
+use super::rig::{Io, Rig, options_of};
 use model::op::{Kind, Op};
 
 /// What a task does next.
@@ -209,16 +209,8 @@ impl Config {
     }
 
     fn options(&self) -> Options {
-        Options {
-            queues: self.tasks.len().max(2) as u16,
-            prealloc: Sectors(self.shape.cluster),
-            write_back: if self.immediate {
-                WriteBack::Immediate
-            } else {
-                options().write_back
-            },
-            ..options()
-        }
+        let prealloc = Sectors(self.shape.cluster);
+        options_of(self.tasks.len(), prealloc, self.immediate)
     }
 
     /// Plays it once, in the order that `race` lets the tasks go. Returns the state that is left.

@@ -1,11 +1,12 @@
-//! Arbitrary operations on arbitrary chains, through the blocking driver on files in memory, against the model; and with the
-//! control plane's operations between them (see `control`).
+//! Arbitrary operations on arbitrary chains, through the blocking driver on files of the simulator (see `power`), against the
+//! model; and with the control plane's operations between them (see `control`), and power cuts in any call of both.
 //!
 //! After every step: the core's own invariants (`Device::verify`), the model's fsck of the top's bytes, and of what was
 //! read, the model's judgement. After every flush and close, too: the model's own reader of the bytes sees what the disk
 //! reads as. A failing case shrinks, and its seed is kept in `corpus/`.
 
 mod control;
+mod power;
 
 use control::Control;
 use model::bitmap;
@@ -18,11 +19,11 @@ use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::format::Version;
 use ploop_core::units::{Millis, Sector, Sectors};
 use ploop_core::{NoSpace, Options, WriteBack, load};
+use power::{PoweredFile, Supply};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use sim::disk::SimFile;
 use sim::disk::sector::{fill_pattern, recognise};
-use sim::scenario::files::MemoryFile;
 use sim::world::chain::{self, Content, Level, Owner, Plan};
 use sim::world::shape::Shape;
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ enum Step {
     Reopen,
     AddDelta,
     Control(Control),
+    /// The power is lost after so many calls of an operation, or right behind it; what becomes of what is not durable.
+    Cut(u8, u64, Kind, u8, u8),
 }
 
 /// A chain: shape, lower level, top.
@@ -65,11 +68,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// As [`step`], with the control plane's operations between.
+/// As [`step`], with the control plane's operations between, and power cuts.
 fn any_step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![
+        1 => Just(Kind::Read),
+        4 => (any::<bool>(), any::<bool>()).prop_map(|(fua, preflush)| Kind::Write { preflush: preflush && fua, fua }),
+        1 => Just(Kind::WriteZeroes { fua: false, unmap: true }),
+        1 => Just(Kind::Discard),
+        2 => Just(Kind::Flush),
+    ];
     prop_oneof![
-        4 => step(),
-        1 => control::drawn().prop_map(Step::Control),
+        16 => step(),
+        4 => control::drawn().prop_map(Step::Control),
+        1 => (0..20u8, any::<u64>(), kind, any::<u8>(), any::<u8>())
+            .prop_map(|(calls, seed, kind, start, len)| Step::Cut(calls, seed, kind, start, len)),
     ]
 }
 
@@ -173,7 +185,8 @@ fn start() -> impl Strategy<Value = Start> {
 /// What runs.
 struct Run {
     shape: Shape,
-    files: Vec<MemoryFile>,
+    files: Vec<PoweredFile>,
+    supply: Supply,
     disk: Disk,
     model: Model,
     fsck: Fsck,
@@ -182,6 +195,8 @@ struct Run {
     changed: bool,
     /// Sectors changed since the top's dirty bitmap was started, if it has one that counts.
     dirty: Option<BTreeSet<u64>>,
+    /// Of those, the ones when the disk was opened.
+    dirty_before: Option<BTreeSet<u64>>,
 }
 
 type Judged = Result<(), TestCaseError>;
@@ -190,7 +205,7 @@ fn fail(why: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(why.to_string())
 }
 
-fn open(shape: &Shape, files: &[MemoryFile]) -> Result<Disk, TestCaseError> {
+fn open(shape: &Shape, files: &[PoweredFile]) -> Result<Disk, TestCaseError> {
     let mut chain = Vec::new();
     for (level, file) in files.iter().enumerate() {
         let loaded = if level == 0 && shape.raw_base {
@@ -222,13 +237,14 @@ impl Run {
             &mut top,
             &mut content,
         );
-        let files: Vec<MemoryFile> = lowers
+        let supply = Supply::new(start.shape.options.granule);
+        let files: Vec<PoweredFile> = lowers
             .iter()
             .chain([&top])
             .map(|file| {
                 let mut bytes = vec![0; file.len_bytes() as usize];
                 file.view().read_bytes(0, &mut bytes);
-                MemoryFile::new(bytes)
+                supply.file(&bytes)
             })
             .collect();
         let mut model = Model::new(0);
@@ -237,25 +253,26 @@ impl Run {
             disk: open(&start.shape, &files)?,
             shape: start.shape.clone(),
             files,
+            supply,
             model,
             fsck: Fsck::default(),
             writes: 0,
             now: 0,
             changed: false,
             dirty: None,
+            dirty_before: None,
         })
     }
 
     fn step(&mut self, step: &Step) -> Judged {
         match *step {
             Step::Op(kind, start, len) => {
-                let start = u64::from(start) * self.shape.size / 256;
-                let most = (self.shape.size - start).min(3 * self.shape.cluster);
-                let len = match kind {
-                    Kind::Flush => 0,
-                    _ => 1 + u64::from(len) * (most - 1) / 255,
-                };
-                self.operate(Op { kind, start, len })?;
+                self.operate(self.op(kind, start, len))?;
+            }
+            Step::Cut(calls, seed, kind, start, len) => {
+                let op = self.op(kind, start, len);
+                self.supply.cut_after(calls.into(), seed);
+                self.cut(op)?;
             }
             Step::Tick(passed) => {
                 self.now += u64::from(passed);
@@ -271,6 +288,63 @@ impl Run {
             self.compare()?;
         }
         Ok(())
+    }
+
+    fn op(&self, kind: Kind, start: u8, len: u8) -> Op {
+        let start = u64::from(start) * self.shape.size / 256;
+        let most = (self.shape.size - start).min(3 * self.shape.cluster);
+        let len = match kind {
+            Kind::Flush => 0,
+            _ => 1 + u64::from(len) * (most - 1) / 255,
+        };
+        Op { kind, start, len }
+    }
+
+    /// The power is lost in an operation, or behind it.
+    fn cut(&mut self, op: Op) -> Judged {
+        match self.operate(op) {
+            Ok(_) => {}
+            // It is in flight for ever. It may have begun to change something.
+            Err(_) if self.supply.is_lost() => self.changed |= op.kind != Kind::Read,
+            Err(error) => return Err(error),
+        }
+        self.model.crash();
+        self.supply.restore(&self.files);
+        self.forget_bitmap()?;
+        self.reopen()?;
+        let seen = self.contents()?;
+        self.model.restart(&seen).map_err(fail)?;
+        prop_assert_eq!(self.read_all()?, seen);
+        Ok(())
+    }
+
+    /// Opens what is there.
+    fn reopen(&mut self) -> Judged {
+        self.disk = open(&self.shape, &self.files)?;
+        self.dirty_before.clone_from(&self.dirty);
+        self.changed = false;
+        Ok(())
+    }
+
+    /// The disk was not closed: a dirty bitmap counts if nothing was marked as in use, so that nothing has changed.
+    fn forget_bitmap(&mut self) -> Judged {
+        self.dirty = match self.vouched()? {
+            false => None,
+            true => self.dirty_before.clone(),
+        };
+        let known = self.dirty.is_some() || !self.vouched()?;
+        prop_assert!(known, "a bitmap counts, and nobody knew of it");
+        Ok(())
+    }
+
+    /// The top says that its dirty bitmap counts.
+    fn vouched(&mut self) -> Result<bool, TestCaseError> {
+        let Some(top) = self.files.last() else {
+            return Ok(false);
+        };
+        let bytes = top.bytes();
+        let marked = self.fsck.check(&bytes).in_use();
+        Ok(marked == Some(InUse::Closed21) && bitmap::read(&bytes).is_ok_and(|b| !b.is_empty()))
     }
 
     fn operate(&mut self, op: Op) -> Result<Vec<Value>, TestCaseError> {
@@ -331,13 +405,12 @@ impl Run {
         self.check_closed()?;
         if add {
             self.dirty = None;
-            let file = MemoryFile::default();
+            let file = self.supply.file(&[]);
             let (cluster, size) = (Sectors(self.shape.cluster), Sectors(self.shape.size));
             load::new_image(&file, self.shape.version, cluster, size).map_err(fail)?;
             self.files.push(file);
         }
-        self.disk = open(&self.shape, &self.files)?;
-        self.changed = false;
+        self.reopen()?;
         prop_assert_eq!(self.read_all()?, before);
         self.compare()
     }
@@ -350,7 +423,7 @@ impl Run {
         let Some(top) = self.files.last() else {
             return Ok(());
         };
-        let bitmaps = top.with(|bytes| bitmap::read(&bytes.to_vec()));
+        let bitmaps = bitmap::read(&top.bytes());
         let bitmaps = bitmaps.map_err(fail)?;
         let [bitmap] = bitmaps.as_slice() else {
             return Err(fail(format!("{} bitmaps", bitmaps.len())));
@@ -365,7 +438,7 @@ impl Run {
         let Some(top) = self.files.last() else {
             return Ok(());
         };
-        let report = top.with(|bytes| self.fsck.check(&bytes.to_vec()).clone());
+        let report = self.fsck.check(&top.bytes()).clone();
         prop_assert!(report.problems.is_empty(), "fsck: {:?}", report.problems);
         if let Some(in_use) = in_use {
             prop_assert_eq!(report.in_use(), Some(in_use));
@@ -376,11 +449,13 @@ impl Run {
     /// The model's reader of the bytes sees what the disk reads as: everything is in the index.
     fn compare(&mut self) -> Judged {
         let disk = self.read_all()?;
-        let bytes: Vec<Vec<u8>> = self
-            .files
-            .iter()
-            .map(|file| file.with(<[u8]>::to_vec))
-            .collect();
+        prop_assert_eq!(self.contents()?, disk);
+        Ok(())
+    }
+
+    /// What the model's reader of the bytes sees.
+    fn contents(&self) -> Result<Vec<Value>, TestCaseError> {
+        let bytes: Vec<Vec<u8>> = self.files.iter().map(PoweredFile::bytes).collect();
         let mut levels = Vec::new();
         for (level, bytes) in bytes.iter().enumerate() {
             let bytes: &dyn ImageBytes = bytes;
@@ -390,12 +465,12 @@ impl Run {
                 ModelLevel::Image(Image::open(bytes).map_err(fail)?)
             });
         }
-        for (sector, &value) in disk.iter().enumerate() {
+        let read = |sector| {
             let mut found = [0; SECTOR];
-            read_sector(&levels, sector as u64, &mut found);
-            prop_assert_eq!(recognise(&found), Some(value), "sector {}", sector);
-        }
-        Ok(())
+            read_sector(&levels, sector, &mut found);
+            recognise(&found).unwrap_or(Value(u64::MAX))
+        };
+        Ok((0..self.shape.size).map(read).collect())
     }
 }
 
