@@ -68,6 +68,8 @@ pub struct Plan {
     pub in_use: InUse,
     /// The format extension's bitmap, if some host cluster is its.
     pub bitmap: Bitmap,
+    /// Below a top: it is a shorter disk, of so many sectors.
+    pub size: Option<u64>,
 }
 
 impl Default for Plan {
@@ -77,6 +79,7 @@ impl Default for Plan {
             ragged: false,
             in_use: InUse::Closed0,
             bitmap: Bitmap::Clean,
+            size: None,
         }
     }
 }
@@ -119,8 +122,7 @@ pub fn draw(
         let mut lower = shape.lower();
         if short {
             let less = tape.choose(Kind::Geometry, (shape.size - reached + 1) as u32);
-            lower.size -= u64::from(less);
-            lower.entries = lower.size.div_ceil(lower.cluster) as u32;
+            lower = shape.lower_of(Some(shape.size - u64::from(less)));
             reached = lower.size;
             shorter += u64::from(less > 0);
         }
@@ -148,13 +150,8 @@ pub fn build(
                 build_raw(shape, *clusters, data, file, &mut content.below);
             }
             Level::Image(plan) => {
-                build_lower(
-                    &shape.lower(),
-                    number as u32,
-                    plan,
-                    file,
-                    &mut content.below,
-                );
+                let lower = shape.lower_of(plan.size);
+                build_lower(&lower, number as u32, plan, file, &mut content.below);
             }
         }
     }
@@ -368,6 +365,17 @@ fn write_durably(file: &mut SimFile, at: u64, bytes: &[u8]) {
 }
 
 impl Shape {
+    /// The shape of a lower image that is a disk of this size.
+    fn lower_of(&self, size: Option<u64>) -> Shape {
+        let lower = self.lower();
+        let size = size.unwrap_or(lower.size);
+        Shape {
+            entries: size.div_ceil(lower.cluster) as u32,
+            size,
+            ..lower
+        }
+    }
+
     /// Lower images are always plain version 2: the top's version is what the core writes.
     fn lower(&self) -> Shape {
         Shape {

@@ -100,7 +100,6 @@ impl Run<'_> {
         let raw = self.shape.raw_base && self.shape.levels == 2;
         let (version, cluster) = (self.shape.version, Sectors(self.shape.cluster));
         let granule = self.shape.options.granule;
-        let levels = self.shape.levels;
         let World { lowers, top, .. } = &mut *self.world;
         let supply = Supply::new(self.tape, &mut faults, trouble.calls());
         let result = match switch {
@@ -132,10 +131,8 @@ impl Run<'_> {
             }
             Switch::Compact => compact(&BlockingFile::new(top, &supply)),
             Switch::Index { level, every } => {
-                let file = match lowers.get_mut(usize::from(level)) {
-                    Some(lower) if level + 1 < levels => lower,
-                    _ => top,
-                };
+                let lower = level.and_then(|level| lowers.get_mut(usize::from(level)));
+                let file = lower.unwrap_or(top);
                 file.set_limit(file.len_sectors() + limit);
                 move_clusters(&BlockingFile::new(file, &supply), every)
             }

@@ -53,8 +53,8 @@ pub enum Switch {
     Rollback,
     /// Somebody copies clusters of a level behind its end, one in so many, and its slots point there.
     Index {
-        /// The level.
-        level: u8,
+        /// The level; the top if none is named.
+        level: Option<u8>,
         /// One cluster in so many.
         every: u32,
     },
@@ -150,8 +150,7 @@ impl Run<'_> {
             5 => Switch::Compact,
             6 => Switch::Rollback,
             7 => Switch::Index {
-                // Mostly the top's.
-                level: (levels - 1).saturating_sub(self.tape.choose(Kind::Arg, levels)) as u8,
+                level: Some(self.tape.choose(Kind::Arg, levels) as u8),
                 every: 1 + self.tape.choose(Kind::Arg, 4),
             },
             8 => Switch::Repair {
@@ -183,10 +182,10 @@ impl Run<'_> {
                 Switch::StartBitmap(1)
             }
             // It has no slots.
-            Switch::Index { level: 0, every } if self.shape.raw_base => Switch::Index {
-                level: levels - 1,
+            Switch::Index {
+                level: Some(0),
                 every,
-            },
+            } if self.shape.raw_base => Switch::Index { level: None, every },
             drawn => drawn,
         }
     }

@@ -77,7 +77,7 @@ impl Run<'_> {
         let last = self.world.lowers.len().checked_sub(1);
         match switch {
             Switch::Forward | Switch::Backward => last,
-            Switch::Index { level, .. } => Some(usize::from(level)),
+            Switch::Index { level, .. } => level.map(usize::from),
             _ => None,
         }
         .filter(|&level| level < self.world.lowers.len())

@@ -6,11 +6,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::core::Options;
 use super::core::units::Sectors;
+use super::core::{Options, WriteBack};
 use super::image::{Image, Shape};
 use super::ledger::Shadow;
-use super::rig::{Io, Rig, options_of};
+use super::rig::{Io, Rig, options};
 use model::op::{Kind, Op};
 
 /// What a task does next.
@@ -198,6 +198,20 @@ pub(crate) const CONFIGS: &[Config] = &[
         ..PLAIN_RACE
     },
 ];
+
+/// Options of a rig with so many queues, two at least, a file that grows by so much, and perhaps without delayed write-back.
+pub(crate) fn options_of(queues: usize, prealloc: Sectors, immediate: bool) -> Options {
+    let options = options();
+    Options {
+        queues: queues.max(2) as u16,
+        prealloc,
+        write_back: match immediate {
+            true => WriteBack::Immediate,
+            false => options.write_back,
+        },
+        ..options
+    }
+}
 
 /// A task of a race.
 pub(crate) type Racer = Box<dyn FnOnce() -> Vec<Io> + Send>;

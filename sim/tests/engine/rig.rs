@@ -13,7 +13,7 @@ use super::Events;
 use super::core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
 use super::core::{
     self as ploop, ActionKind, Actions, CloseError, ControlIo, Device, Failure, IoOp, Options,
-    Origin, Outcome, Request, Ticket, WriteBack,
+    Origin, Outcome, Request, Ticket,
 };
 use super::disk::{Control, Reach, first_part};
 use super::guard::Guard;
@@ -62,21 +62,6 @@ pub(crate) fn options() -> Options {
         page_bytes: 80,
         granule: 16,
         ..Options::default()
-    }
-}
-
-/// The same with so many queues, of which the two of every rig are there, a file that grows by so much, and perhaps without
-/// delayed write-back.
-pub(crate) fn options_of(queues: usize, prealloc: Sectors, immediate: bool) -> Options {
-    let options = options();
-    Options {
-        queues: queues.max(2) as u16,
-        prealloc,
-        write_back: match immediate {
-            true => WriteBack::Immediate,
-            false => options.write_back,
-        },
-        ..options
     }
 }
 

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::config::Racer;
+use super::config::{Racer, options_of};
 use super::core::Options;
 use super::core::units::Sectors;
 use super::image::{Image, Shape};
 use super::ledger::Shadow;
-use super::rig::{Io, Rig, Who, options_of};
+use super::rig::{Io, Rig, Who};
 use model::op::Op;
 
 /// See the module.

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use sim::disk::sector::recognise;
 
 use super::power::PoweredFile;
-use super::{Judged, Run, SECTOR, fail};
+use super::{Judged, Run, SECTOR, fail, table_of};
 
 /// No larger, in clusters.
 const MOST_CLUSTERS: u64 = 300;
@@ -272,7 +272,7 @@ impl Run {
         }
         self.model.reset(content);
         self.dirty = None;
-        let file = self.supply.file(&[]);
+        let file = self.supply.file(&[], table_of(&self.shape));
         let cluster = Sectors(self.shape.cluster);
         load::new_image(&file, self.shape.version, cluster, Sectors(size)).map_err(fail)?;
         self.files.push(file);

@@ -7,6 +7,7 @@
 
 mod control;
 mod power;
+mod start;
 
 use control::Control;
 use model::bitmap;
@@ -16,16 +17,17 @@ use model::image::{Image, ImageBytes, InUse, Level as ModelLevel, read_sector};
 use model::op::{End, Kind, Op, Value};
 use ploop_core::control::files;
 use ploop_core::drive::{DeltaFile, Disk};
-use ploop_core::format::Version;
+use ploop_core::format::{Layout, Version};
+use ploop_core::load;
 use ploop_core::units::{Millis, Sector, Sectors};
-use ploop_core::{NoSpace, Options, WriteBack, load};
 use power::{PoweredFile, Supply};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use sim::disk::SimFile;
 use sim::disk::sector::{fill_pattern, recognise};
-use sim::world::chain::{self, Content, Level, Owner, Plan};
+use sim::world::chain::{self, Content};
 use sim::world::shape::Shape;
+use start::Start;
 use std::collections::BTreeSet;
 
 const SECTOR: usize = 512;
@@ -41,14 +43,6 @@ enum Step {
     Control(Control),
     /// The power is lost after so many calls of an operation, or right behind it; what becomes of what is not durable.
     Cut(u8, u64, Kind, u8, u8),
-}
-
-/// A chain: shape, lower level, top.
-#[derive(Clone, Debug)]
-struct Start {
-    shape: Shape,
-    lowers: Vec<Level>,
-    top: Plan,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -83,103 +77,6 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0..20u8, any::<u64>(), kind, any::<u8>(), any::<u8>())
             .prop_map(|(calls, seed, kind, start, len)| Step::Cut(calls, seed, kind, start, len)),
     ]
-}
-
-fn shape() -> impl Strategy<Value = Shape> {
-    let cluster = prop_oneof![
-        Just(1u64),
-        Just(2),
-        Just(3),
-        Just(4),
-        Just(5),
-        Just(8),
-        Just(9)
-    ];
-    let write_back = prop_oneof![
-        Just(WriteBack::Immediate),
-        Just(WriteBack::Delayed(Millis(50)))
-    ];
-    let pages = prop_oneof![Just((4096, 512)), Just((80, 16)), Just((128, 16))];
-    let version = prop_oneof![
-        Just((Version::V2, false)),
-        Just((Version::V1, false)),
-        Just((Version::V1, true)),
-    ];
-    (
-        version,
-        cluster,
-        1..=24u32,
-        any::<u8>(),
-        write_back,
-        1..=4u64,
-        pages,
-    )
-        .prop_map(
-            |((version, packed), cluster, entries, cut, write_back, prealloc, pages)| Shape {
-                version,
-                packed,
-                cluster,
-                entries,
-                size: u64::from(entries) * cluster - u64::from(cut) % cluster,
-                levels: 1,
-                raw_base: false,
-                options: Options {
-                    queues: 1,
-                    depth: 1,
-                    write: true,
-                    write_back,
-                    prealloc: Sectors(prealloc * cluster),
-                    no_space: NoSpace::Fail,
-                    page_bytes: pages.0,
-                    granule: pages.1,
-                },
-            },
-        )
-}
-
-/// Host clusters for the guest clusters below `entries` that `bits` names, in an order and with gaps that it says too.
-fn hosts(entries: u32, bits: u64) -> Vec<Owner> {
-    let mut hosts = Vec::new();
-    for clu in (0..entries).filter(|clu| bits >> (clu % 32) & 1 == 1) {
-        if bits >> (32 + clu % 16) & 1 == 1 {
-            hosts.push(Owner::Free);
-        }
-        hosts.push(Owner::Guest(clu));
-    }
-    if bits >> 60 & 1 == 1 {
-        hosts.reverse();
-    }
-    hosts
-}
-
-fn start() -> impl Strategy<Value = Start> {
-    (shape(), 0..3u8, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
-        |(mut shape, base, below, above, ragged)| {
-            let mut lowers = Vec::new();
-            let plan = |bits| Plan {
-                hosts: hosts(shape.entries, bits),
-                ..Plan::default()
-            };
-            match base {
-                0 => {}
-                1 => lowers.push(Level::Image(plan(below))),
-                _ => {
-                    let clusters = 1 + (below >> 32) as u32 % shape.entries;
-                    let data = (0..clusters)
-                        .filter(|clu| below >> (clu % 32) & 1 == 1)
-                        .collect();
-                    lowers.push(Level::Raw { clusters, data });
-                }
-            }
-            let top = Plan {
-                ragged: ragged && shape.cluster > 1,
-                ..plan(above)
-            };
-            shape.levels += lowers.len() as u8;
-            shape.raw_base = base == 2;
-            Start { shape, lowers, top }
-        },
-    )
 }
 
 /// What runs.
@@ -225,6 +122,12 @@ fn open(shape: &Shape, files: &[PoweredFile]) -> Result<Disk, TestCaseError> {
     Disk::open(chain, boxed, shape.options).map_err(fail)
 }
 
+/// Bytes in front of the first data, in any version.
+fn table_of(shape: &Shape) -> u64 {
+    let cluster = Sectors(shape.cluster);
+    Layout::lowest_data_start(Version::V1, cluster, shape.entries).bytes()
+}
+
 impl Run {
     fn new(start: &Start) -> Result<Run, TestCaseError> {
         let (mut lowers, mut top) = (Vec::new(), SimFile::new());
@@ -238,13 +141,16 @@ impl Run {
             &mut content,
         );
         let supply = Supply::new(start.shape.options.granule);
+        let table = table_of(&start.shape);
         let files: Vec<PoweredFile> = lowers
             .iter()
             .chain([&top])
-            .map(|file| {
+            .enumerate()
+            .map(|(level, file)| {
                 let mut bytes = vec![0; file.len_bytes() as usize];
                 file.view().read_bytes(0, &mut bytes);
-                supply.file(&bytes)
+                let raw = start.shape.raw_base && level == 0;
+                supply.file(&bytes, if raw { 0 } else { table })
             })
             .collect();
         let mut model = Model::new(0);
@@ -405,7 +311,7 @@ impl Run {
         self.check_closed()?;
         if add {
             self.dirty = None;
-            let file = self.supply.file(&[]);
+            let file = self.supply.file(&[], table_of(&self.shape));
             let (cluster, size) = (Sectors(self.shape.cluster), Sectors(self.shape.size));
             load::new_image(&file, self.shape.version, cluster, size).map_err(fail)?;
             self.files.push(file);
@@ -491,7 +397,7 @@ proptest! {
 
     #[test]
     fn arbitrary_changes_of_chains_among_operations(
-        start in start(),
+        start in start::drawn(),
         steps in prop::collection::vec(any_step(), 1..40),
     ) {
         let mut run = Run::new(&start)?;
@@ -503,7 +409,7 @@ proptest! {
 
     #[test]
     fn arbitrary_operations_on_arbitrary_chains(
-        start in start(),
+        start in start::drawn(),
         steps in prop::collection::vec(step(), 1..40),
     ) {
         let mut run = Run::new(&start)?;

@@ -40,11 +40,11 @@ impl Supply {
         }))
     }
 
-    /// A file of these bytes, all durable.
-    pub(crate) fn file(&self, bytes: &[u8]) -> PoweredFile {
+    /// A file of these bytes, all durable. `meta_len`: bytes of it where granules are written whole, and not sectors.
+    pub(crate) fn file(&self, bytes: &[u8], meta_len: u64) -> PoweredFile {
         let mut file = SimFile::new();
         let geometry = Geometry {
-            meta_len: 512 * 8,
+            meta_len,
             granule: self.0.granule,
             limit_sectors: LIMIT,
         };
