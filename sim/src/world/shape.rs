@@ -200,7 +200,8 @@ impl Swarm {
         ];
         let (budget, cycles) = match profile {
             Profile::Tiny => (
-                8 + tape.choose(Kind::Op, 2),
+                // Mostly eight: the smaller a run, the more of them.
+                8 + u32::from(tape.choose(Kind::Op, 8) == 1),
                 1 + u32::from(tape.chance(Kind::Crash, 1, 4)),
             ),
             Profile::Default => (
