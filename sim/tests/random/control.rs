@@ -270,12 +270,13 @@ impl Run {
             read_sector(&levels, sector, &mut found);
             content.push(recognise(&found).unwrap_or(Value(u64::MAX)));
         }
-        self.model.reset(content);
-        self.dirty = None;
         let file = self.supply.file(&[], table_of(&self.shape));
         let cluster = Sectors(self.shape.cluster);
         load::new_image(&file, self.shape.version, cluster, Sectors(size)).map_err(fail)?;
         self.files.push(file);
+        // It is made.
+        self.model.reset(content);
+        self.dirty = None;
         Ok(())
     }
 
