@@ -87,5 +87,6 @@ pub(crate) const STEPS: &[Step] = &[
     step("service", OLD, 120, service::service),
     step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 480, power::cuts),
+    step("power-cut-without-copy", NEW, 240, power::without_copy),
     step("quiesce", BOTH, 60, planned::quiesce),
 ];

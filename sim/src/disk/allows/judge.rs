@@ -21,6 +21,8 @@ pub struct Image<'a> {
 pub struct Judged {
     /// Sectors compared.
     pub sectors: u64,
+    /// Those of them that a change had touched.
+    pub touched: u64,
     /// Those that might as well have held something else.
     pub open: u64,
     /// Those that hold something else than what the last sync before the window has made durable.
@@ -203,6 +205,8 @@ impl Verdict {
             }
         }
         let other = |span: &Span| span.content != found && span.meets(window);
+        let touched = spans.iter().any(|span| (1..=window.1).contains(&span.from));
+        judged.touched += u64::from(touched);
         judged.open += u64::from(spans.iter().any(other));
         judged.unsynced += u64::from(synced(spans, window.0) != found);
         Ok(())

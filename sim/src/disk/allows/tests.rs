@@ -356,6 +356,7 @@ fn what_is_written_later_or_never_is_refused() {
         judge(&[10, 21], (synced, end)),
         Ok(super::Judged {
             sectors: 2,
+            touched: 2,
             open: 2,
             unsynced: 1,
             lengths: 1
