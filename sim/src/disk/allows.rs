@@ -9,6 +9,8 @@
 //!   content of a sector:  possible from its submission ──▶ until a change that was submitted after it had completed is durable
 //!   length:               the durable one, or that of a change that is not durable and that no truncation supersedes
 //! ```
+//! The power cuts of the real-kernel tests are judged by it, which says how far the simulated disk is a real one: see the README.
+//!
 //! * Contents are numbers that the caller chooses, for instance hashes. 0 is a sector of zeros.
 //! * What is not known widens: which of two changes in flight at once came first, what reads have seen. Without reads it is
 //!   exactly what [`SimFile`](super::SimFile) can leave: a test compares the two sets, image by image.
