@@ -1,7 +1,6 @@
 //! The one file that names the concurrency primitives, and the only one that knows which engine it is compiled for.
 //!
-//! * Built as `ploop-core`: the atomics of `std`, the mutex of `parking_lot` (a byte, no poisoning to check at each release;
-//!   it allocates once a thread, when one first has to wait). Built as `ploop-core-loom`, `ploop-core-shuttle` or `ploop-core-explore` (manifest-only
+//! * Built as `ploop-core`: `std`. Built as `ploop-core-loom`, `ploop-core-shuttle` or `ploop-core-explore` (manifest-only
 //!   packages of the harness, same source): that engine's. `ploop-core` declares no such feature, so no build can turn a shipped device
 //!   into a mock.
 //! * Only what every engine models is offered: a mutex without poisoning and two atomics.
@@ -14,8 +13,8 @@ use std::ops::{Deref, DerefMut};
 
 #[cfg(not(any(feature = "loom", feature = "shuttle", feature = "explore")))]
 mod engine {
-    pub(super) use parking_lot::{Mutex, MutexGuard};
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard};
     #[cfg(debug_assertions)]
     pub(super) use std::thread_local;
 }
@@ -39,18 +38,6 @@ mod engine {
     #[cfg(debug_assertions)]
     pub(super) use explore_engine::thread_local;
     pub(super) use explore_engine::{Mutex, MutexGuard};
-}
-
-#[cfg(not(any(feature = "loom", feature = "shuttle", feature = "explore")))]
-fn lock<T>(mutex: &engine::Mutex<T>) -> engine::MutexGuard<'_, T> {
-    mutex.lock()
-}
-#[cfg(any(feature = "loom", feature = "shuttle", feature = "explore"))]
-fn lock<T>(mutex: &engine::Mutex<T>) -> engine::MutexGuard<'_, T> {
-    match mutex.lock() {
-        Ok(guard) => guard,
-        Err(poisoned) => poisoned.into_inner(),
-    }
 }
 
 /// The order in which locks may be taken.
@@ -101,7 +88,10 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         #[cfg(debug_assertions)]
         order::take(self.rank, self.label);
-        let inner = lock(&self.inner);
+        let inner = match self.inner.lock() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        };
         Guard {
             inner,
             #[cfg(debug_assertions)]
