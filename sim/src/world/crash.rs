@@ -81,7 +81,8 @@ impl Run<'_> {
         self.live_on(left, survivor)
     }
 
-    fn fall(&mut self) {
+    /// The power is off.
+    pub(super) fn fall(&mut self) {
         self.stats.crashes += 1;
         self.trace.push(0x74 << 56);
         self.tape.begin(Event::Cut);
@@ -93,7 +94,7 @@ impl Run<'_> {
     }
 
     /// Counts a crash image in which a round is torn apart.
-    fn tore(&mut self, torn: bool) {
+    pub(super) fn tore(&mut self, torn: bool) {
         let real = torn && self.shape.is_real();
         self.stats.torn_rounds += u64::from(torn);
         self.stats.torn_real_rounds += u64::from(real);
