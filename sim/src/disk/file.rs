@@ -143,6 +143,19 @@ impl SimFile {
         self.reset_bytes(geometry, &bytes);
     }
 
+    /// The same bytes, all durable; so many bytes of metadata are written whole from now on.
+    ///
+    /// # Panics
+    /// If anything is pending.
+    pub fn set_granule(&mut self, granule: u32) {
+        let geometry = Geometry {
+            meta_len: self.layout.meta_bytes(),
+            granule,
+            limit_sectors: self.limit,
+        };
+        self.relay(geometry);
+    }
+
     /// Becomes a copy of `other` with all its changes in flight, keeping its memory.
     pub fn copy_from(&mut self, other: &SimFile) {
         self.layout = other.layout;

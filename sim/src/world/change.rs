@@ -25,6 +25,8 @@ use crate::world::{Run, World};
 const STEP: u32 = 2;
 /// The bitmap that is started.
 const NEW: [u8; 16] = [0xC0; 16];
+/// Bytes of a header, which are written whole: the control plane relies on sectors, and small worlds have smaller granules.
+const HEADER: u32 = 64;
 /// Where the in-use mark stands in the header.
 const MARK_AT: u64 = 44;
 
@@ -99,7 +101,10 @@ impl Run<'_> {
         let promoted = switch == Switch::Forward && self.is_promoted();
         let raw = self.shape.raw_base && self.shape.levels == 2;
         let (version, cluster) = (self.shape.version, Sectors(self.shape.cluster));
-        let granule = self.shape.options.granule;
+        let granule = self.shape.options.granule.max(HEADER);
+        if trouble != Trouble::None {
+            self.write_headers_whole(switch);
+        }
         let World { lowers, top, .. } = &mut *self.world;
         let supply = Supply::new(self.tape, &mut faults, trouble.calls());
         let result = match switch {
@@ -182,6 +187,20 @@ impl Run<'_> {
         };
         let lost = supply.is_lost();
         Tried { result, lost }
+    }
+
+    /// The files of a change tear no header.
+    fn write_headers_whole(&mut self, switch: Switch) {
+        let granule = self.shape.options.granule.max(HEADER);
+        let lower = self.lower_of(switch);
+        let World { lowers, top, .. } = &mut *self.world;
+        let lower = lower.and_then(|level| lowers.get_mut(level));
+        // After a fault they do so already.
+        for file in [Some(top), lower].into_iter().flatten() {
+            if file.pending() == 0 {
+                file.set_granule(granule);
+            }
+        }
     }
 
     /// How long a file may become in a change.

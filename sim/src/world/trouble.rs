@@ -73,7 +73,7 @@ impl Run<'_> {
     }
 
     /// The lower level that a change may have written.
-    fn lower_of(&self, switch: Switch) -> Option<usize> {
+    pub(super) fn lower_of(&self, switch: Switch) -> Option<usize> {
         let last = self.world.lowers.len().checked_sub(1);
         match switch {
             Switch::Forward | Switch::Backward => last,

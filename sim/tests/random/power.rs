@@ -14,6 +14,8 @@ use std::rc::Rc;
 
 use ploop_core::drive::DeltaFile;
 
+/// Bytes of a header.
+const HEADER: u32 = 64;
 /// No file becomes longer, in sectors.
 const LIMIT: u64 = 1 << 16;
 
@@ -30,13 +32,13 @@ struct State {
 }
 
 impl Supply {
-    /// Power is on. `granule`: bytes of metadata that are written whole.
+    /// Power is on. `granule`: bytes of metadata that are written whole; at least a header, on which the control plane relies.
     pub(crate) fn new(granule: u32) -> Supply {
         Supply(Rc::new(State {
             tape: RefCell::new(Tape::from_seed(0)),
             left: Cell::new(None),
             lost: Cell::new(false),
-            granule,
+            granule: granule.max(HEADER),
         }))
     }
 
