@@ -3,15 +3,19 @@
 
 use crate::tree::Tree;
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A program has so many times the time that the unchanged core takes, and this on top.
+/// A program has so many times the processor time that the unchanged core takes, and this on top.
 const PATIENCE: u32 = 6;
-const GRACE: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(2);
+/// A program that waits for something that never comes takes no processor time.
+const LONGEST: Duration = Duration::from_secs(180);
+/// The signal for a program whose processor time is up.
+const SIGXCPU: i32 = 24;
 /// Kilobytes of address space: a mutant may never stop to allocate.
 const MEMORY: &str = "8000000";
 
@@ -21,8 +25,19 @@ pub(crate) struct Step {
     pub(crate) name: String,
     program: PathBuf,
     arguments: Vec<String>,
-    /// What the core as it is takes.
+    /// Processor time that the core as it is takes.
     pub(crate) takes: Duration,
+}
+
+impl Step {
+    fn new<'a>(name: &str, program: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Step {
+        Step {
+            name: name.to_owned(),
+            program: program.to_path_buf(),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+            takes: Duration::from_secs(10),
+        }
+    }
 }
 
 /// How a program ended.
@@ -59,73 +74,57 @@ impl Ladder {
             folder: tree.folder(),
             scratch: tree.folder().join("scratch"),
         };
-        let sim = tree
-            .build(&["build", "-p", "sim", "--bin", "sim"])?
-            .pop()
-            .ok_or_else(|| io::Error::other("no program sim was built"))?;
-        let core = tree.build(&["test", "-p", "ploop-core", "--lib", "--no-run"])?;
-        let tests = ["corpus", "control", "rules"];
+        let tests = ["corpus", "rules"];
         let mut arguments = vec!["test", "-p", "sim", "--no-run"];
         arguments.extend(tests.iter().flat_map(|name| ["--test", name]));
-        let built = tree.build(&arguments)?;
-        let scenarios = corpus(&tree.folder(), "scenarios")?;
-        ladder.add("scenarios", &sim, &["scenario"], &scenarios);
-        let seeds = |profile: &str, range: &str, ladder: &mut Ladder| {
-            let out = ladder.scratch.to_string_lossy().into_owned();
-            let arguments = [
+        // The tests of `sim` have the program `sim` built, too.
+        let mut built = tree.build(&arguments)?;
+        built.extend(tree.build(&["test", "-p", "ploop-core", "--lib", "--no-run"])?);
+        let program = |name: &str| {
+            let found = built.iter().find(|program| {
+                let file = program.file_name().and_then(|file| file.to_str());
+                file.is_some_and(|file| file.split_once('-').map_or(file, |(name, _)| name) == name)
+            });
+            found.ok_or_else(|| io::Error::other(format!("no program {name} was built")))
+        };
+        let sim = program("sim")?;
+        let out = ladder.scratch.to_string_lossy().into_owned();
+        let seeds = |profile: &str, range: &str| {
+            let name = format!("{profile} {range}");
+            let line = [
                 "run",
                 "--json",
                 "--jobs",
                 "1",
-                "--profile",
-                profile,
-                "--seeds",
-                range,
                 "--out",
                 &out,
+                "--profile",
+                profile,
             ];
-            ladder.add(&format!("{profile} {range}"), &sim, &arguments, &[]);
+            Step::new(&name, sim, line.into_iter().chain(["--seeds", range]))
         };
-        seeds("tiny", "0..300", &mut ladder);
-        for program in &core {
-            ladder.add("unit tests", program, &[], &[]);
-        }
-        for name in tests {
-            let found = built.iter().find(|program| {
-                let file = program
-                    .file_name()
-                    .map(|name| name.to_string_lossy().into_owned());
-                file.is_some_and(|file| file.starts_with(&format!("{name}-")))
-            });
-            let program = found.ok_or_else(|| io::Error::other(format!("no test {name}")))?;
-            ladder.add(name, program, &[], &[]);
-        }
-        seeds("tiny", "300..4000", &mut ladder);
-        seeds("default", "0..200", &mut ladder);
-        seeds("faults", "0..300", &mut ladder);
-        seeds("big", "0..60", &mut ladder);
+        let scenarios = corpus(&tree.folder(), "scenarios")?;
+        let scenarios = scenarios.iter().map(String::as_str);
+        ladder.steps = vec![
+            Step::new("scenarios", sim, ["scenario"].into_iter().chain(scenarios)),
+            seeds("tiny", "0..300"),
+            Step::new("corpus", program("corpus")?, []),
+            Step::new("rules", program("rules")?, []),
+            seeds("tiny", "300..20000"),
+            seeds("faults", "0..1000"),
+            seeds("default", "0..500"),
+            seeds("big", "0..20"),
+            Step::new("unit tests", program("ploop_core")?, []),
+        ];
         Ok(ladder)
-    }
-
-    fn add(&mut self, name: &str, program: &Path, arguments: &[&str], more: &[String]) {
-        self.steps.push(Step {
-            name: name.to_owned(),
-            program: program.to_path_buf(),
-            arguments: arguments
-                .iter()
-                .map(|text| (*text).to_owned())
-                .chain(more.iter().cloned())
-                .collect(),
-            takes: Duration::from_secs(60),
-        });
     }
 
     /// Runs the core as it is: nothing may fail. From now on it is known how long that takes.
     pub(crate) fn baseline(&mut self) -> io::Result<()> {
         for at in 0..self.steps.len() {
-            let started = Instant::now();
+            let before = children_cpu();
             let ended = self.run(&self.steps[at], 0)?;
-            self.steps[at].takes = started.elapsed();
+            self.steps[at].takes = children_cpu().saturating_sub(before);
             let Step { name, takes, .. } = &self.steps[at];
             eprintln!("  {name}: {:.1} s, {ended:?}", takes.as_secs_f64());
             if ended != Ended::Well {
@@ -158,12 +157,11 @@ impl Ladder {
 
     fn run(&self, step: &Step, id: u32) -> io::Result<Ended> {
         let mut command = Command::new("sh");
+        let limit = (step.takes * PATIENCE + GRACE).as_secs().to_string();
+        let limits =
+            "ulimit -v \"$0\" && ulimit -c 0 && ulimit -S -t \"$1\" && shift && exec \"$@\"";
         command
-            .args([
-                "-c",
-                "ulimit -v \"$0\" && ulimit -c 0 && exec \"$@\"",
-                MEMORY,
-            ])
+            .args(["-c", limits, MEMORY, &limit])
             .arg(&step.program)
             .args(&step.arguments)
             .current_dir(&self.folder)
@@ -176,18 +174,17 @@ impl Ladder {
             .stderr(Stdio::null())
             .process_group(0);
         let mut child = command.spawn()?;
-        let limit = step.takes * PATIENCE + GRACE;
         let started = Instant::now();
         let mut pause = Duration::from_millis(2);
         loop {
             if let Some(status) = child.try_wait()? {
-                return Ok(if status.success() {
-                    Ended::Well
-                } else {
-                    Ended::Badly
+                return Ok(match status.signal() {
+                    Some(SIGXCPU) => Ended::OutOfTime,
+                    _ if status.success() => Ended::Well,
+                    _ => Ended::Badly,
                 });
             }
-            if started.elapsed() >= limit {
+            if started.elapsed() >= LONGEST {
                 end(&mut child)?;
                 return Ok(Ended::OutOfTime);
             }
@@ -195,6 +192,16 @@ impl Ladder {
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
+}
+
+/// Processor time of all programs that have ended.
+fn children_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the program's name, which is in brackets: field 3 is the state, 16 and 17 are the children's times in ticks.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let fields = fields.split_ascii_whitespace().skip(13).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Ends a program. The shell has become it, so there is one process.

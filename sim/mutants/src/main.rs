@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use store::{Known, Store};
-use tree::Tree;
+use tree::{Tree, Woven};
 
 /// These are tried completely, in this order.
 const WHOLE: &[&str] = &["writeback", "alloc", "cluster", "bat"];
@@ -126,6 +126,19 @@ fn grade(arguments: &Arguments) -> io::Result<bool> {
     Ok(all.percent() >= WANTED)
 }
 
+/// What is known of those that cannot be woven.
+fn learnt(mutants: &[Mutant], store: &Store) -> Woven {
+    let mut woven = Woven::default();
+    for mutant in mutants {
+        match store.get(&mutant.key) {
+            Some(known) if known.alone || known.outcome == "alone" => woven.alone.insert(mutant.id),
+            Some(known) if known.outcome == "unviable" => woven.unviable.insert(mutant.id),
+            _ => continue,
+        };
+    }
+    woven
+}
+
 fn attempt(
     arguments: &Arguments,
     root: &Path,
@@ -139,7 +152,7 @@ fn attempt(
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let out_of_time = || until.is_some_and(|until| Instant::now() >= until);
     let tree = Tree::copy(root, state)?;
-    let woven = tree.weave(root, mutants)?;
+    let woven = tree.weave(root, mutants, learnt(mutants, store))?;
     for mutant in mutants {
         let outcome = if woven.unviable.contains(&mutant.id) {
             "unviable"
@@ -205,6 +218,10 @@ fn attempt(
             climb(&alone, mutant, 0)?
         } else {
             Known::untried(&mutant.key, "unviable")
+        };
+        let known = Known {
+            alone: true,
+            ..known
         };
         eprintln!("alone, {} {}: {}", known.outcome, known.by, mutant.shown);
         store.add(known)?;

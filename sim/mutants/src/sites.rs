@@ -36,12 +36,16 @@ pub(crate) fn sites(text: &str, mutants: &[&Mutant]) -> Result<Vec<Site>, String
     for mutant in mutants {
         starts.entry(mutant.span.start).or_default().push(mutant);
     }
+    // The first `return` would decide what `impl Trait` is: such a mutant is built alone.
     let mut finder = Finder {
         text,
         starts,
         sites: Vec::new(),
     };
-    for mutant in mutants.iter().filter(|mutant| mutant.genre == "FnValue") {
+    for mutant in mutants
+        .iter()
+        .filter(|mutant| mutant.genre == "FnValue" && !mutant.opaque)
+    {
         let at = offset(text, mutant.span.start);
         let form = Form::Before(format!("return {};", mutant.replacement));
         finder.sites.push(Site {

@@ -17,6 +17,9 @@ pub(crate) struct Known {
     /// The rung that caught it.
     pub(crate) by: String,
     pub(crate) seconds: f64,
+    /// It cannot stand beside others, and was built alone.
+    #[serde(default)]
+    pub(crate) alone: bool,
 }
 
 impl Known {
@@ -31,6 +34,7 @@ impl Known {
             outcome: outcome.to_owned(),
             by: by.to_owned(),
             seconds,
+            alone: false,
         }
     }
 
@@ -40,6 +44,7 @@ impl Known {
             outcome: outcome.to_owned(),
             by: String::new(),
             seconds: 0.0,
+            alone: outcome == "alone",
         }
     }
 }

@@ -87,11 +87,12 @@ impl Tree {
     }
 
     /// Puts all mutants into the copy. Those that the compiler refuses are taken out, until it has no more to say.
-    pub(crate) fn weave(&self, root: &Path, mutants: &[Mutant]) -> io::Result<Woven> {
+    /// `known`: what an earlier run has learnt. Where nothing has changed, no file is touched and nothing is built again.
+    pub(crate) fn weave(&self, root: &Path, mutants: &[Mutant], known: Woven) -> io::Result<Woven> {
         let mut sources = BTreeMap::new();
         collect(root, Path::new("core/src"), &mut sources)?;
         let mut texts: BTreeMap<String, (String, Vec<Site>)> = BTreeMap::new();
-        let mut woven = Woven::default();
+        let mut woven = known;
         for (path, bytes) in &sources {
             let path = path.to_string_lossy().into_owned();
             let mut text = String::from_utf8_lossy(bytes).into_owned();
@@ -148,6 +149,10 @@ impl Tree {
                         }
                     }
                     Some(Owner::Place(ids)) => woven.alone.extend(ids),
+                    None if error.code == "E0004" => {
+                        let text = now.get(&error.file).map_or("", String::as_str);
+                        woven.alone.extend(arms(text, error.byte, mutants));
+                    }
                     None => {}
                 }
             }
@@ -238,6 +243,29 @@ impl Tree {
             .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
             .collect())
     }
+}
+
+/// An arm with a guard does not count towards what a `match` covers, and the error stands at the `match`: the arms of the
+/// function whose `match` it is.
+fn arms(woven: &str, byte: usize, mutants: &[Mutant]) -> Vec<u32> {
+    let behind = woven.get(byte..).unwrap_or("");
+    let mark = behind.split("/*@<").skip(1).find_map(|rest| {
+        let (id, rest) = rest.split_once("*/")?;
+        let is_arm = rest.starts_with(&format!("crate::mutant::which() != {id}"));
+        is_arm.then(|| id.parse::<u32>().ok())?
+    });
+    let place = |mutant: &Mutant| {
+        let function = mutant
+            .label
+            .rsplit_once(" in ")
+            .map(|(_, name)| name.to_owned());
+        (mutant.file.clone(), function)
+    };
+    let first = mutants.iter().find(|mutant| Some(mutant.id) == mark);
+    let of_it = mutants.iter().filter(|mutant| {
+        mutant.genre == "MatchArm" && first.is_some_and(|first| place(first) == place(mutant))
+    });
+    of_it.map(|mutant| mutant.id).collect()
 }
 
 /// An error of the compiler.
