@@ -130,6 +130,10 @@ pub struct Add {
     /// since, to the newer file, is lost.
     #[arg(long)]
     pub ignore_snapshot: bool,
+    /// Append to this file a line for every write, hole, length and sync of the images, before it begins and when it has
+    /// ended, with a hash of each sector. For tests: what a power cut has left can be held against it. Data is copied.
+    #[arg(long, value_name = "FILE")]
+    pub trace_io: Option<PathBuf>,
 }
 
 /// Measure reads or writes of an image, without a block device: one queue of the server on io_uring.

@@ -24,9 +24,13 @@ pub mod child;
 mod lend;
 pub mod new_file;
 mod permissions;
+pub mod trace;
+mod traced;
 
 pub use new_file::{NewFile, NewFileError};
 use permissions::Taken;
+use trace::What;
+use traced::Witness;
 
 /// Bytes of zeros written at a time where the file system can neither punch nor zero.
 const ZERO_BLOCK: usize = 64 << 10;
@@ -70,6 +74,8 @@ pub struct RealFile {
     /// False if the file system has no locks.
     locked: bool,
     id: FileId,
+    /// Who is told of every change, if anybody is.
+    witness: Option<Witness>,
 }
 
 /// What a file is, whatever it is called: two paths with the same id are one file.
@@ -196,6 +202,7 @@ impl RealFile {
             device,
             locked: locked == Some(true),
             id: file_id(&stat),
+            witness: None,
         };
         if refused {
             // What was taken is given up with the file.
@@ -301,11 +308,16 @@ impl RealFile {
 
     /// `fallocate`, or `false` if this file cannot do it.
     fn fallocate(&self, flags: FallocateFlags, at: u64, len: u64) -> io::Result<bool> {
-        match retry_on_intr(|| fs::fallocate(&self.fd, flags | FallocateFlags::KEEP_SIZE, at, len))
-        {
+        let flags = flags | FallocateFlags::KEEP_SIZE;
+        let done = self.told(What::Zero { at, len }, || {
+            Ok(retry_on_intr(|| fs::fallocate(&self.fd, flags, at, len))?)
+        });
+        match done.map_err(|error| (Errno::from_io_error(&error), error)) {
             Ok(()) => Ok(true),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(false),
-            Err(errno) => Err(errno.into()),
+            Err((Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV), _)) => {
+                Ok(false)
+            }
+            Err((_, error)) => Err(error),
         }
     }
 }
@@ -342,7 +354,9 @@ impl DeltaFile for RealFile {
     }
 
     fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| rustix::io::pwrite(&self.fd, buf, at))?)
+        self.told_write(at, buf, || {
+            Ok(retry_on_intr(|| rustix::io::pwrite(&self.fd, buf, at))?)
+        })
     }
 
     fn zero_at(&self, at: u64, len: u64, punch: bool) -> io::Result<()> {
@@ -364,11 +378,15 @@ impl DeltaFile for RealFile {
                 false => Err(io::ErrorKind::StorageFull.into()),
             };
         }
-        Ok(retry_on_intr(|| fs::ftruncate(&self.fd, len))?)
+        self.told(What::SetLen { len }, || {
+            Ok(retry_on_intr(|| fs::ftruncate(&self.fd, len))?)
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(retry_on_intr(|| fs::fdatasync(&self.fd))?)
+        self.told(What::Sync, || {
+            Ok(retry_on_intr(|| fs::fdatasync(&self.fd))?)
+        })
     }
 }
 

@@ -130,6 +130,7 @@ fn mapped_requests_allocate_nothing() {
         images: vec![path],
         raw_base: false,
         direct: Direct::Off,
+        trace: None,
     };
     let opened = open(&chain, options, Survives::No).expect("opens");
     let shared = Arc::new(Shared {

@@ -20,6 +20,7 @@
 //! Not modelled: holes as space (what is allocated), reordering of truncation against later extension (a truncation
 //! persists unit by unit, as zeros, and as a length), sectors partly beyond the end.
 
+pub mod allows;
 pub mod blocking;
 mod cache;
 mod complete;

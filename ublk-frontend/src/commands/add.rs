@@ -12,7 +12,7 @@ use crate::files::child;
 use crate::tool::ToolError;
 use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::disk_node;
-use crate::ublk::server::{Task, serve};
+use crate::ublk::server::{Task, ZeroCopy, serve};
 use crate::ublk::setup::bundle_images;
 use crate::ublk::socket::Question;
 use crate::ublk::state::{Folder, NoSpace, Record};
@@ -41,7 +41,11 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     }
     let allowed = |record: &Record| allowed(&folder, record, asked.ignore_snapshot);
     allowed(&record)?;
-    let task = Task::Add(Box::new(record), asked.zero_copy);
+    let zero_copy = match asked.trace_io {
+        Some(_) => ZeroCopy::Off,
+        None => asked.zero_copy,
+    };
+    let task = Task::Add(Box::new(record), zero_copy);
     work(&folder, task, allowed, out)
 }
 
@@ -170,8 +174,15 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
     {
         return Err(refused("--no-space-limit: whole seconds, one at least"));
     }
+    if asked.trace_io.is_some() && matches!(asked.zero_copy, ZeroCopy::On | ZeroCopy::ByHand) {
+        return Err(refused(
+            "--trace-io: what is written without a copy cannot be seen",
+        ));
+    }
     let link = asked.symlink.as_deref().map(absolute).transpose()?;
-    for path in source.iter().chain(&images).chain(&bundle).chain(&link) {
+    let trace = asked.trace_io.as_deref().map(absolute).transpose()?;
+    let given = source.iter().chain(&images).chain(&bundle);
+    for path in given.chain(&link).chain(&trace) {
         if path.to_str().is_none() {
             return Err(refused(format!(
                 "{}: is not UTF-8: such a name cannot be recorded",
@@ -206,6 +217,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         symlink: link,
         token: uuid::Uuid::new_v4().as_u64_pair().0,
         closed: false,
+        trace_io: trace,
     })
 }
 

@@ -168,6 +168,7 @@ pub fn run(bench: &Bench, out: &mut Output<impl Write>) -> Result<(), ToolError>
         images: bench.images.clone(),
         raw_base: false,
         direct: bench.direct,
+        trace: None,
     };
     let delay = bench.flush_delay.0;
     let options = Options {

@@ -78,6 +78,7 @@ impl RealFile {
             device: kind == fs::FileType::BlockDevice,
             locked: false,
             id: file_id(&stat),
+            witness: None,
         })
     }
 }

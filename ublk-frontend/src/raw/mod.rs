@@ -13,6 +13,7 @@ mod control;
 mod locks;
 mod maps;
 mod ring;
+mod witness;
 
 use std::io;
 

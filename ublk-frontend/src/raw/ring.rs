@@ -4,12 +4,15 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fixed, FsyncFlags, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::arena::Arena;
+use super::witness::Witness;
+use crate::files::trace::{Trace, What};
 use crate::ublk::sys::{self, IoCmd};
 
 /// What an I/O reads or writes in memory.
@@ -100,6 +103,8 @@ pub struct Ring {
     in_flight: u32,
     /// Commands to ublk that have not come back.
     commands: u32,
+    /// Who is told of what is done to the files of the chain, if anybody is.
+    witness: Option<Box<Witness>>,
 }
 
 /// Set in the word of a command to ublk. The caller's words are smaller.
@@ -146,7 +151,13 @@ impl Ring {
             pins: vec![Pin::No; pins],
             in_flight: 0,
             commands: 0,
+            witness: None,
         })
+    }
+
+    /// From now on every change of the files from `first` on is told. No two requests under way may have the same word.
+    pub fn trace(&mut self, trace: Arc<Trace>, first: FileIndex) {
+        self.witness = Some(Box::new(Witness::new(trace, first)));
     }
 
     /// Requests, other than commands to ublk, that have not come back.
@@ -233,6 +244,9 @@ impl Ring {
         dsync: bool,
         data: u64,
     ) {
+        if let Some(witness) = &mut self.witness {
+            tell_write(witness, &self.arena, file, (at, len, from), dsync, data);
+        }
         let file = Fixed(file.0);
         let flags = if dsync { libc::RWF_DSYNC } else { 0 };
         let entry = match from {
@@ -260,12 +274,18 @@ impl Ring {
 
     /// fdatasync.
     pub fn sync(&mut self, file: FileIndex, data: u64) {
+        if let Some(witness) = &mut self.witness {
+            witness.begin(file, What::Sync, data);
+        }
         let entry = opcode::Fsync::new(Fixed(file.0)).flags(FsyncFlags::DATASYNC);
         self.push(entry.build().user_data(data));
     }
 
     /// fallocate with these mode bits.
     pub fn fallocate(&mut self, file: FileIndex, mode: i32, at: u64, len: u64, data: u64) {
+        if let Some(witness) = &mut self.witness {
+            witness.begin(file, What::Zero { at, len }, data);
+        }
         let entry = opcode::Fallocate::new(Fixed(file.0), len)
             .offset(at)
             .mode(mode);
@@ -274,6 +294,9 @@ impl Ring {
 
     /// ftruncate.
     pub fn truncate(&mut self, file: FileIndex, len: u64, data: u64) {
+        if let Some(witness) = &mut self.witness {
+            witness.begin(file, What::SetLen { len }, data);
+        }
         let entry = opcode::Ftruncate::new(Fixed(file.0), len);
         self.push(entry.build().user_data(data));
     }
@@ -349,6 +372,7 @@ impl Ring {
     /// Takes out what came back.
     pub fn reap(&mut self, into: &mut Vec<Completion>) {
         let (in_flight, commands) = (&mut self.in_flight, &mut self.commands);
+        let witness = &mut self.witness;
         into.extend(self.ring.completion().map(|entry: cqueue::Entry| {
             let data = entry.user_data();
             *if data & COMMAND == 0 {
@@ -356,6 +380,9 @@ impl Ring {
             } else {
                 &mut *commands
             } -= 1;
+            if let Some(witness) = witness {
+                witness.ended(data, entry.result());
+            }
             Completion {
                 data: data & !COMMAND,
                 result: entry.result(),
@@ -383,6 +410,26 @@ impl Drop for Ring {
             let _ = Rc::into_raw(Rc::clone(&self.arena));
         }
     }
+}
+
+/// Tells of a write of `len` bytes at `at`.
+#[cold]
+fn tell_write(
+    witness: &mut Witness,
+    arena: &Arena,
+    file: FileIndex,
+    (at, len, from): (u64, u32, Place),
+    fua: bool,
+    data: u64,
+) {
+    let (Place::Memory(place) | Place::Pinned { at: place, .. }) = from else {
+        let len = u64::from(len);
+        return witness.begin(file, What::Unseen { at, len }, data);
+    };
+    let mut bytes = vec![0; len as usize];
+    arena.copy_out(place, &mut bytes);
+    let bytes = &bytes;
+    witness.begin(file, What::Write { at, bytes, fua }, data);
 }
 
 /// Interruptions and "come back later" are no errors: the caller's loop does come back.

@@ -7,7 +7,7 @@
 //! * Nothing is written.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ploop_core::control::files;
@@ -19,6 +19,7 @@ use ploop_core::{Device, Kept, Options};
 use serde::{Deserialize, Serialize};
 
 use crate::files::RealFile;
+use crate::files::trace::Trace;
 use crate::raw;
 use crate::ring::shadow::{Shadow, ShadowError, Told};
 use crate::tool::ToolError;
@@ -45,6 +46,8 @@ pub struct Chain {
     pub raw_base: bool,
     /// Direct I/O.
     pub direct: Direct,
+    /// Where every change of the files is told, if anywhere; see [`Trace`].
+    pub trace: Option<PathBuf>,
 }
 
 /// What is to become of the map that outlives the server.
@@ -87,9 +90,10 @@ pub fn open_if(
 ) -> Result<Opened, ToolError> {
     let mut notes = Vec::new();
     let (mut files, mut deltas) = (Vec::new(), Vec::new());
+    let trace = chain.trace.as_deref().map(open_trace).transpose()?;
     for (level, path) in chain.images.iter().enumerate() {
         let is_top = level + 1 == chain.images.len();
-        let file = if is_top && options.write {
+        let mut file = if is_top && options.write {
             RealFile::open_write(path)?
         } else {
             RealFile::open_read(path)?
@@ -101,6 +105,9 @@ pub fn open_if(
             ));
         }
         file.forget_access_time();
+        if let Some(trace) = &trace {
+            file.trace(Arc::clone(trace), level);
+        }
         let is_image = sniff(&file).map_err(ToolError::io(path, "read"))?;
         let raw = !is_image || (level == 0 && chain.raw_base);
         deltas.push(load_delta(&file, raw, &mut notes)?);
@@ -169,6 +176,10 @@ fn kept(
             Kept::Recovered(told(Shadow::open(file, top, delta).map_err(failed)?))
         }
     })
+}
+
+fn open_trace(path: &Path) -> Result<Arc<Trace>, ToolError> {
+    Trace::open(path).map_err(ToolError::io(path, "open"))
 }
 
 fn refused(error: &ploop_core::OpenError) -> ToolError {

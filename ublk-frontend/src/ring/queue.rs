@@ -19,7 +19,7 @@ use ploop_core::units::{Level, QueueId, Sectors, Tag};
 use ploop_core::{Action, ActionKind, Actions, Device, Failure, Op, Origin, Outcome, Request};
 
 use crate::files::RealFile;
-use crate::raw::{Buffers, Completion, Place, Ring};
+use crate::raw::{Buffers, Completion, FileIndex, Place, Ring};
 use crate::ring::counters::Counters;
 use crate::ring::event::Event;
 use crate::ring::flights::Flights;
@@ -141,7 +141,7 @@ impl<F: Front> Queue<F> {
         mut memory: Memory,
         front: F,
     ) -> io::Result<Queue<F>> {
-        let ring = {
+        let mut ring = {
             let mut files = vec![
                 front.file().unwrap_or_else(|| shared.zero.as_fd()),
                 shared.zero.as_fd(),
@@ -157,6 +157,9 @@ impl<F: Front> Queue<F> {
             let entries = 2 * u32::from(depth) + 64;
             Ring::new(entries, Rc::clone(memory.arena()), &files, buffers)?
         };
+        if let Some(trace) = shared.files.first().and_then(RealFile::traced) {
+            ring.trace(Arc::clone(trace), FileIndex(file::CHAIN));
+        }
         // Never given back: the bell is listened to as long as the ring lives.
         let bell = memory.take(Kind::Index).map_or(0, |piece| piece.keep());
         Ok(Queue {

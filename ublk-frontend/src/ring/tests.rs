@@ -1,5 +1,7 @@
 //! The queues on real files, without ublk: this machine's io_uring does.
 
+mod traced;
+
 use super::*;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -113,6 +115,7 @@ fn share(images: &[&Path], queues: u16, direct: Direct, delay: WriteBack) -> Arc
         images: images.iter().map(|path| path.to_path_buf()).collect(),
         raw_base: false,
         direct,
+        trace: None,
     };
     let opened = open(&chain, options, Survives::No).expect("opens");
     Arc::new(Shared {

@@ -104,6 +104,7 @@ fn chain(record: &Record) -> Chain {
         images: record.images.clone(),
         raw_base: record.raw_base,
         direct: record.direct,
+        trace: record.trace_io.clone(),
     }
 }
 

@@ -85,6 +85,9 @@ pub struct Record {
     /// The images were closed by the last server and may have been changed since: its map says nothing of them.
     #[serde(default)]
     pub closed: bool,
+    /// Where every change of the files is told.
+    #[serde(default)]
+    pub trace_io: Option<PathBuf>,
 }
 
 /// What to do when the file system is full.
@@ -370,6 +373,7 @@ pub(crate) mod tests {
             token: 9,
             closed: false,
             bundle: None,
+            trace_io: None,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, bundle, copy, errors, filesystems, harness, kill, leftovers, loads, manners,
-    merge, planned, power, scenario, service, space,
+    aside, blocks, bundle, copy, endings, errors, filesystems, harness, kill, leftovers, loads,
+    manners, merge, planned, power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -69,6 +69,11 @@ pub(crate) const STEPS: &[Step] = &[
     step("kill-then-flush", BOTH, 60, kill::then_flush),
     step("kill-then-del", BOTH, 60, kill::then_del),
     step("no-leak", OLD, 180, kill::no_leak),
+    step("no-leak-without-copy", NEW, 180, kill::no_leak_without_copy),
+    step("terminated", BOTH, 120, endings::terminated),
+    step("aborted", BOTH, 120, endings::aborted),
+    step("recover-at-once", BOTH, 120, endings::recovered_at_once),
+    step("cut", BOTH, 60, endings::cut),
     step("direct-4096", NEW, 60, blocks::direct),
     step("load-lent-by-hand", NEW, 60, loads::lent_by_hand),
     step("no-space-waits", BOTH, 120, space::waits),
@@ -87,5 +92,6 @@ pub(crate) const STEPS: &[Step] = &[
     step("service", OLD, 120, service::service),
     step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 480, power::cuts),
+    step("power-cut-without-copy", NEW, 240, power::without_copy),
     step("quiesce", BOTH, 60, planned::quiesce),
 ];

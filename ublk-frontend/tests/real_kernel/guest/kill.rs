@@ -171,11 +171,31 @@ pub(crate) fn then_del() -> Outcome {
 
 /// Fifty devices come and go; nothing of them stays.
 pub(crate) fn no_leak() -> Outcome {
+    come_and_go("--queues 2 --depth 64")
+}
+
+/// The same, and the guest's pages are used as they are.
+pub(crate) fn no_leak_without_copy() -> Outcome {
+    come_and_go("--queues 2 --depth 64 --zero-copy on")
+}
+
+fn come_and_go(options: &str) -> Outcome {
     let image = disks::folder("leak")?.join("disk.hdd");
     create(&image, "64M", "1M")?;
     let round = || -> Result<(), Trouble> {
-        let device = add("--queues 2 --depth 64", &[&image])?;
+        let device = add(options, &[&image])?;
         let target = device.open()?;
+        // One that is mapped, and all the others.
+        let mut buffer = super::buffer::Buffer::new(4096);
+        let write = model::op::Op {
+            kind: model::op::Kind::Write {
+                preflush: false,
+                fua: false,
+            },
+            start: 0,
+            len: 8,
+        };
+        target.perform(write, buffer.part(4096))?;
         super::judge::read_all(&target).map(drop)?;
         drop(target);
         device.del()

@@ -219,6 +219,10 @@ pub(crate) fn trim() -> Outcome {
     with("trim", "64k", "", load, 6)
 }
 
+/// Longer than the queue of the slowest machine, and nothing that runs out: an operation that waits so long was forgotten
+/// until somebody came by.
+const TOO_SLOW: Duration = Duration::from_secs(10);
+
 /// Four queues, each client on its processor, on eight clusters that are mapped and discarded all the time: whoever comes
 /// second waits for a client of another queue.
 pub(crate) fn cross_queue() -> Outcome {
@@ -240,7 +244,18 @@ pub(crate) fn cross_queue() -> Outcome {
         slowest = disk.judge.slowest();
         Ok(())
     })?;
-    Ok(format!("{}, slowest operation {slowest:?}", disk.finish()?))
+    let report = server::ok(&format!("info {} --json", disk.device.id))?;
+    let report: serde_json::Value =
+        serde_json::from_str(&report).map_err(|error| format!("info: {error}"))?;
+    let mail = report["counters"]["mail"].as_u64().unwrap_or(0);
+    demand(mail > 0, || "no queue ever worked for another".to_owned())?;
+    demand(slowest < TOO_SLOW, || {
+        format!("an operation took {slowest:?}: it waited for something that did not come")
+    })?;
+    Ok(format!(
+        "{}, {mail} letters, slowest operation {slowest:?}",
+        disk.finish()?
+    ))
 }
 
 /// Two devices under load; one is deleted while the other goes on.

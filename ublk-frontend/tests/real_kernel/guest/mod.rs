@@ -19,6 +19,7 @@ pub(crate) mod bundle;
 pub(crate) mod copy;
 pub(crate) mod disks;
 mod dm;
+pub(crate) mod endings;
 pub(crate) mod errors;
 mod files;
 pub(crate) mod filesystems;

@@ -132,6 +132,11 @@ impl Device {
     }
 }
 
+/// What a server in the background had to say.
+pub(crate) fn log(id: u32) -> String {
+    std::fs::read_to_string(format!("/run/ploop-ublk/{id}.log")).unwrap_or_default()
+}
+
 /// Every check that can be made of an image that is closed.
 pub(crate) fn check(image: &Path) -> Result<(), Trouble> {
     ok(&format!("check {}", image.display())).map(drop)

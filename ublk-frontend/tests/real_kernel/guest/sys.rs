@@ -8,6 +8,8 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::trouble::Trouble;
+
 const BLKDISCARD: Opcode = 0x1277;
 const BLKFLSBUF: Opcode = 0x1261;
 const LOOP_SET_FD: Opcode = 0x4C00;
@@ -113,6 +115,27 @@ pub(crate) fn print_waiting() {
             println!("--- {} {} {state:?}\n{stack}", task.display(), name.trim());
         }
     }
+}
+
+/// No task waits in the kernel where no signal reaches it, at some moment of a second.
+pub(crate) fn nobody_waits() -> Result<(), Trouble> {
+    let state = |task: &std::path::PathBuf| {
+        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        let rest = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        rest == Some('D')
+    };
+    let mut waiting = tasks();
+    for _ in 0..20 {
+        waiting.retain(state);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Err(format!("tasks wait in the kernel: {waiting:?}").into())
 }
 
 /// Tasks of all processes, as folders of /proc.

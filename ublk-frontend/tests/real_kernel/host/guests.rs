@@ -123,7 +123,7 @@ impl Guests {
 }
 
 /// Where everything is kept.
-fn cache() -> PathBuf {
+pub(super) fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-kernel")
 }
 

@@ -1,6 +1,6 @@
 //! The side of `cargo test`: every step of every guest is a test, `KERNEL::STEP`; two more a kernel judge the guest as a
 //! whole (`KERNEL::guest`: it ended by itself and its kernel did not complain) and the images that it handed out
-//! (`KERNEL::qemu-img-check`).
+//! (`KERNEL::qemu-img-check`). One more is about this machine: what systemd says of the unit file.
 //!
 //! Guests boot when the first test of theirs is wanted; they run at the same time, one thread each.
 
@@ -11,6 +11,7 @@ mod guests;
 mod initramfs;
 mod parts;
 mod qemu_tools;
+mod unit;
 mod vm;
 
 use std::process::ExitCode;
@@ -79,6 +80,12 @@ pub(super) fn main() -> ExitCode {
         };
         Trial::test(name(kernel, &test), judge).with_ignored_flag(skipped)
     });
-    let trials = trials.collect();
+    let unit = || {
+        unit::check(&guests::cache())
+            .map(|found| println!("{}: {found}", unit::TEST))
+            .map_err(Failed::from)
+    };
+    let unit = Trial::test(unit::TEST, unit).with_ignored_flag(skipped);
+    let trials = trials.chain(std::iter::once(unit)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -11,7 +11,7 @@ use super::apt::{Apt, with_apt};
 use crate::kernel::Kernel;
 
 /// The suite that QEMU and the tools come from.
-const TOOLS: [&str; 2] = ["bookworm", "bookworm-backports"];
+pub(super) const TOOLS: [&str; 2] = ["bookworm", "bookworm-backports"];
 const OLDEST_QEMU: u32 = 10;
 /// Where Debian puts libraries.
 const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];

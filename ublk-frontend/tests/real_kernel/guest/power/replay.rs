@@ -20,9 +20,13 @@ use super::super::judge::values;
 use super::super::random::Random;
 use super::super::trouble::{During, Trouble, demand};
 use super::super::{server, sys};
+use super::allowed::{Allowed, Refused};
 use super::history::History;
 use super::log::{Log, What};
 use super::{CLUSTER, DISK, IMAGE, PLACE, Server, sectors};
+
+/// One of so many states is altered, too.
+const ALTERED: usize = 10;
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,12 +39,54 @@ pub(super) struct Found {
     pub(super) parts: usize,
     /// Sectors judged.
     pub(super) sectors: u64,
+    /// Sectors of the image held against the simulated disk.
+    pub(super) compared: u64,
+    /// Those that a change had touched.
+    pub(super) touched: u64,
+    /// Those that might have held something else.
+    pub(super) open: u64,
+    /// Those that held something else than at the last sync.
+    pub(super) unsynced: u64,
+    /// States that might have had another length.
+    pub(super) lengths: usize,
+    /// Altered ones.
+    pub(super) refused: Refused,
+}
+
+impl Found {
+    /// What was found of the image and the simulated disk.
+    pub(super) fn of_image(&self) -> String {
+        let Refused {
+            stale,
+            future,
+            invented,
+        } = self.refused;
+        format!(
+            "; all allowed by the simulated disk: {} sectors of the image compared, {} of them had been changed, {} might have held something else, {} held \
+             something else than at the last sync, {} states might have had another length; altered and refused: {stale} stale, \
+             {future} from the future, {invented} invented",
+            self.compared, self.touched, self.open, self.unsynced, self.lengths
+        )
+    }
+
+    /// The comparison with the simulated disk has said something.
+    pub(super) fn check(&self) -> Result<(), Trouble> {
+        let Refused {
+            stale,
+            future,
+            invented,
+        } = self.refused;
+        let all = self.touched > 0 && self.open > 0 && self.unsynced > 0;
+        let altered = [stale, future, invented].into_iter().all(|count| count > 0);
+        demand(all && altered, || format!("nothing was compared: {self:?}"))
+    }
 }
 
 /// See the module.
 pub(super) struct Replay {
     log: Log,
     history: History,
+    allowed: Option<Allowed>,
     /// The disk, up to where the log was replayed.
     disk: Vec<u8>,
     device: PathBuf,
@@ -58,7 +104,12 @@ impl Drop for Replay {
 
 impl Replay {
     /// Of this log, judged by this history.
-    pub(super) fn new(log: Log, history: History, server: Server) -> Result<Replay, Trouble> {
+    pub(super) fn new(
+        log: Log,
+        history: History,
+        allowed: Option<Allowed>,
+        server: Server,
+    ) -> Result<Replay, Trouble> {
         history.check()?;
         let path = Path::new("/tmp/replayed");
         let file = File::options()
@@ -73,6 +124,7 @@ impl Replay {
         Ok(Replay {
             log,
             history,
+            allowed,
             disk: vec![0; DISK as usize],
             device,
             file,
@@ -134,12 +186,13 @@ impl Replay {
         self.file.sync_data()?;
         sys::forget_cached(&self.device)?;
         mount(&self.device, PLACE, "ext4", MountFlags::NOATIME, None).during("mount")?;
-        let looked = self.look(until + 1, tool);
+        let looked = self.look((mark, until + 1), tool);
         unmount(PLACE, UnmountFlags::empty()).during("unmount")?;
         looked
     }
 
-    fn look(&mut self, until: u32, tool: bool) -> Result<(), Trouble> {
+    /// Judges the image as it was after the first mark and before the end of the other one.
+    fn look(&mut self, (mark, until): (u32, u32), tool: bool) -> Result<(), Trouble> {
         let path = Path::new(PLACE).join(IMAGE);
         if self.server == Server::KernelLoop {
             let content = values(&read_sparse(&path).during("raw file")?);
@@ -147,7 +200,20 @@ impl Replay {
             self.found.sectors += content.len() as u64;
             return self.history.judge(until, &content);
         }
-        let file = MemoryFile::new(read_sparse(&path).during("image")?);
+        let image = read_sparse(&path).during("image")?;
+        if let Some(allowed) = &self.allowed {
+            let judged = allowed.judge(&image, mark, until)?;
+            self.found.compared += judged.sectors;
+            self.found.touched += judged.touched;
+            self.found.open += judged.open;
+            self.found.unsynced += judged.unsynced;
+            self.found.lengths += usize::from(judged.lengths > 1);
+            if self.found.states % ALTERED == 0 {
+                let (random, refused) = (&mut self.random, &mut self.found.refused);
+                allowed.refuses(&image, (mark, until), random, refused)?;
+            }
+        }
+        let file = MemoryFile::new(image);
         let dirty = file.with(|bytes| -> Result<bool, Trouble> {
             let report = fsck(&Bytes(bytes));
             if let Some(problem) = report.problems.first() {
