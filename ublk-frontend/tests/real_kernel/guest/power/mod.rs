@@ -48,6 +48,8 @@ const IMAGE: &str = "disk.hdd";
 /// States that are looked at on each kernel, and how many of them must have dirty pages.
 const STATES: usize = 200;
 const DIRTY: usize = STATES / 2;
+/// States of a disk that lies.
+const LIES: usize = 40;
 /// States without a copy.
 const WITHOUT_COPY: usize = 60;
 /// The server's journal, on a file system in memory.
@@ -79,11 +81,25 @@ pub(crate) fn cuts() -> Outcome {
         told.push(line);
         if found.states >= STATES && found.dirty >= DIRTY {
             found.check()?;
-            return Ok(told.join("; too few, again: "));
+            told.push(lied(&events)?);
+            return Ok(told.join("; "));
         }
         demand(began.elapsed() < ANOTHER, || {
             format!("too few: {}", told.join("; again: "))
         })?;
+    }
+}
+
+/// The same log as a disk would have left it that lies: some writes are lost. What the image holds then is not allowed.
+fn lied(told: &Told) -> Outcome {
+    match replay(Server::Ours, told, LIES, Some(FORGOTTEN)) {
+        Ok((_, line)) => {
+            Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into())
+        }
+        Err(Trouble::Failed(found)) if found.contains(allowed::REFUSAL) => {
+            Ok(format!("with losses: {found}"))
+        }
+        Err(other) => Err(other),
     }
 }
 
