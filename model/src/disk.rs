@@ -33,6 +33,8 @@ pub struct OpId {
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     op: Op,
+    /// The number of the write, if it is one.
+    write: u32,
     /// Submission, or 0: nobody is in this slot.
     start: Time,
 }
@@ -103,6 +105,25 @@ impl Model {
         self.sectors.resize_with(len, Sector::default);
     }
 
+    /// The disk goes back to this content, of its own length, durably. Operations in flight have done nothing that is still
+    /// there; they go on, and take effect from now on, or never.
+    ///
+    /// # Panics
+    /// If `content` has another length than the disk.
+    pub fn roll_back(&mut self, content: &[Value]) {
+        assert_eq!(content.len(), self.initial.len(), "another disk");
+        for sector in self.touched.drain(..) {
+            self.sectors[sector as usize].clear();
+        }
+        self.initial.copy_from_slice(content);
+        let mut lives: Vec<InFlight> = self.in_flight.clone();
+        lives.retain(|entry| entry.start != 0);
+        lives.sort_unstable_by_key(|entry| entry.start);
+        for InFlight { op, write, start } in lives {
+            self.submit_over(op, write, start);
+        }
+    }
+
     /// Number of sectors.
     #[must_use]
     pub fn sectors(&self) -> u64 {
@@ -116,23 +137,11 @@ impl Model {
     pub fn submit(&mut self, op: Op, write: u32) -> OpId {
         assert!(!self.crashed, "submitted to a disk without power");
         let start = self.tick();
-        match op.kind {
-            Kind::Read => self.reads_in_flight += 1,
-            Kind::Flush | Kind::Promote { .. } => {}
-            Kind::Write { .. } => {
-                assert!(write != 0, "writes are numbered from 1");
-                self.newest_write = self.newest_write.max(write);
-                for sector in self.range(op) {
-                    self.submit_to(sector, Value::of(write, sector), start);
-                }
-            }
-            Kind::WriteZeroes { .. } | Kind::Discard => {
-                for sector in self.range(op) {
-                    self.submit_to(sector, Value::ZERO, start);
-                }
-            }
+        if op.kind == Kind::Read {
+            self.reads_in_flight += 1;
         }
-        let entry = InFlight { op, start };
+        self.submit_over(op, write, start);
+        let entry = InFlight { op, write, start };
         let slot = match self.free_slots.pop() {
             Some(slot) => {
                 self.in_flight[slot as usize] = entry;
@@ -338,6 +347,25 @@ impl Model {
                 search,
             };
             self.sectors[sector as usize].end_write(start, certain, fua, &mut at);
+        }
+    }
+
+    /// The sectors of an operation may change from `start` on.
+    fn submit_over(&mut self, op: Op, write: u32, start: Time) {
+        match op.kind {
+            Kind::Read | Kind::Flush | Kind::Promote { .. } => {}
+            Kind::Write { .. } => {
+                assert!(write != 0, "writes are numbered from 1");
+                self.newest_write = self.newest_write.max(write);
+                for sector in self.range(op) {
+                    self.submit_to(sector, Value::of(write, sector), start);
+                }
+            }
+            Kind::WriteZeroes { .. } | Kind::Discard => {
+                for sector in self.range(op) {
+                    self.submit_to(sector, Value::ZERO, start);
+                }
+            }
         }
     }
 

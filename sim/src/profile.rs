@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
-    /// Two or three metadata pages of a few slots, eight to a dozen operations on two queues; the most runs a second.
+    /// Two or three metadata pages of a few slots, eight operations and now and then a few more on two queues; the most runs a second.
     Tiny,
     /// Up to four queues, chains of up to three deltas, some dozens of operations, several crashes.
     Default,

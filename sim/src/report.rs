@@ -24,6 +24,16 @@ pub struct RunStats {
     pub promoted_merges: u64,
     /// Changes of the chain, per sort (`world::switch`).
     pub switches: [u64; crate::world::switch::Switch::SORTS],
+    /// Power cuts inside a change of the chain.
+    pub switch_cuts: u64,
+    /// Of these, while it was made anew after a power cut.
+    pub switch_recovery_cuts: u64,
+    /// Changes of the chain that met a fault, and were made anew.
+    pub switch_faults: u64,
+    /// Images below a top that were shorter disks.
+    pub short_lowers: u64,
+    /// Devices suspended while they were used.
+    pub suspends: u64,
     /// Power cuts after a power cut, before the image was marked in use again, or while it was settled.
     pub recovery_crashes: u64,
     /// Power cuts inside a close.

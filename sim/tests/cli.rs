@@ -1,44 +1,20 @@
 //! The program, as a script sees it: exit codes, JSON on standard output, nothing else there.
 
+mod support;
+
 use serde_json::Value;
 use sim::profile::Profile;
 use sim::tape::{Tape, TapeFile};
 use sim::world::World;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use support::Folder;
 
-/// An empty folder to run in; removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("sim-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn sim(&self, line: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_sim"))
-            .args(line.split_whitespace())
-            .current_dir(&self.0)
-            .output()
-            .expect("it starts")
-    }
-
-    /// The only line of standard output, and the exit code.
-    fn json(&self, line: &str) -> (Value, i32) {
-        let output = self.sim(line);
-        let text = String::from_utf8(output.stdout).expect("text");
-        assert_eq!(text.lines().count(), 1, "{line}: {text}");
-        let value = serde_json::from_str(&text).expect("JSON");
-        (value, output.status.code().expect("an exit code"))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The only line of standard output, and the exit code.
+fn json(folder: &Folder, line: &str) -> (Value, i32) {
+    let output = folder.sim(line);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(text.lines().count(), 1, "{line}: {text}");
+    let value = serde_json::from_str(&text).expect("JSON");
+    (value, output.status.code().expect("an exit code"))
 }
 
 fn number(line: &Value, key: &str) -> f64 {
@@ -50,7 +26,7 @@ fn number(line: &Value, key: &str) -> f64 {
 #[test]
 fn a_campaign_of_few_seeds_passes_and_says_so() {
     let folder = Folder::new("campaign");
-    let (line, code) = folder.json("run --seeds 0..200 --profile tiny --json");
+    let (line, code) = json(&folder, "run --seeds 0..200 --profile tiny --json");
     assert_eq!(code, 0, "{line}");
     assert_eq!(number(&line, "runs"), 200.0);
     for key in [
@@ -81,9 +57,9 @@ fn an_engine_goes_a_way_of_its_own_and_the_same_again() {
     let mut traces = Vec::new();
     for engine in ["swarm", "urw", "pct", "fuzz", "portfolio"] {
         let run = format!("run --engine {engine} --seeds 0..150 --profile tiny --json");
-        let (line, code) = folder.json(&run);
+        let (line, code) = json(&folder, &run);
         assert_eq!(code, 0, "{line}");
-        let (again, _) = folder.json(&format!("{run} --jobs 1"));
+        let (again, _) = json(&folder, &format!("{run} --jobs 1"));
         assert_eq!(line["trace"], again["trace"], "{engine}");
         assert_eq!(line["saturation"], again["saturation"], "{engine}");
         assert!(number(&line["saturation"], "traces") > 5.0, "{line}");
@@ -99,8 +75,8 @@ fn an_engine_goes_a_way_of_its_own_and_the_same_again() {
 #[test]
 fn the_same_seeds_go_the_same_way_whatever_the_jobs() {
     let folder = Folder::new("jobs");
-    let (one, _) = folder.json("run --seeds 1000..1300 --jobs 1 --json");
-    let (two, _) = folder.json("run --seeds 1000..1300 --jobs 2 --json");
+    let (one, _) = json(&folder, "run --seeds 1000..1300 --jobs 1 --json");
+    let (two, _) = json(&folder, "run --seeds 1000..1300 --jobs 2 --json");
     for key in [
         "runs",
         "ops",
@@ -185,7 +161,7 @@ fn usage_errors_have_code_1() {
 #[test]
 fn the_benchmark_has_its_figures() {
     let folder = Folder::new("bench");
-    let (line, code) = folder.json("bench --json --time 10ms");
+    let (line, code) = json(&folder, "bench --json --time 10ms");
     assert_eq!(code, 0);
     for key in [
         "runs_per_s",

@@ -1,35 +1,12 @@
 //! `sim shrink` and `sim explain` as a script sees them. A healthy core has no failing tape: the commands must say so,
 //! and tell the story of a run that passes.
 
+mod support;
+
 use sim::profile::Profile;
 use sim::tape::{Tape, TapeFile};
 use sim::world::World;
-use std::path::PathBuf;
-use std::process::{Command, Output};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("sim-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn sim(&self, line: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_sim"))
-            .args(line.split_whitespace())
-            .current_dir(&self.0)
-            .output()
-            .expect("it starts")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use support::Folder;
 
 /// A run with the names of its events, saved as `run.tape`.
 fn recorded(folder: &Folder, profile: Profile, seed: u64) -> TapeFile {

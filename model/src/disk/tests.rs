@@ -142,6 +142,31 @@ fn a_violation_is_one_clear_line_and_tells_its_kind() {
 }
 
 #[test]
+fn a_disk_that_was_rolled_back_forgets_all_but_what_is_in_flight() {
+    let mut model = Model::new(SECTORS);
+    done(&mut model, write(0, 3), 1);
+    flush(&mut model);
+    let held = model.submit(write(2, 2), 2);
+    let reads = model.submit(read(0, 3), 0);
+    let mut old = vec![Value::ZERO; SECTORS as usize];
+    old[1] = Value::of(9, 1);
+    model.roll_back(&old);
+    assert_eq!(model.legal_now(0), vec![Value::ZERO]);
+    assert_eq!(model.legal_now(2), vec![Value::ZERO, Value::of(2, 2)]);
+    let wrong = [Value::of(1, 0), old[1], old[2]];
+    let judged = model.clone().complete(reads, End::Ok, &wrong);
+    assert!(judged.is_err(), "what was written since is gone");
+    assert_eq!(model.complete(reads, End::Ok, &old[..3]), Ok(()));
+    assert_eq!(model.complete(held, End::Ok, &[]), Ok(()));
+    assert_eq!(model.legal_now(2), vec![Value::of(2, 2)]);
+    model.crash();
+    for sector in 0..SECTORS {
+        let legal = model.legal_after_crash(sector);
+        assert!(legal.contains(&old[sector as usize]), "it is durable");
+    }
+}
+
+#[test]
 fn a_torn_write_survives_in_any_subset_of_its_sectors() {
     let mut model = Model::new(SECTORS);
     done(&mut model, write(0, 4), 1);

@@ -13,6 +13,14 @@ const SWITCHES: [&str; Switch::SORTS] = [
     "merge down",
     "grow",
     "compaction",
+    "rollback",
+    "moved clusters",
+    "repair",
+    "a new dirty bitmap",
+    "a dirty bitmap cleared",
+    "a dirty bitmap gone",
+    "write-back switched",
+    "a read-only load",
 ];
 
 /// From this many guest operations on a campaign is large (some 200,000 runs of the profile `tiny`).
@@ -73,10 +81,35 @@ impl Coverage {
         if sum.left == 0 {
             others.push("an image left open that could not be made durable".into());
         }
-        for (count, sort) in sum.switches.iter().zip(SWITCHES) {
+        // `tiny` knows the plain changes only, and nothing goes wrong in them.
+        let sorts = match only(Profile::Tiny) {
+            true => Switch::PLAIN,
+            false => Switch::SORTS,
+        };
+        for (count, sort) in sum.switches.iter().zip(SWITCHES).take(sorts) {
             if *count == 0 {
                 others.push(format!("a chain changed by {sort}"));
             }
+        }
+        let in_changes = [
+            (sum.switch_cuts, "a crash inside a change of the chain"),
+            (
+                sum.switch_recovery_cuts,
+                "a crash while a change of the chain is made anew after a crash",
+            ),
+            (sum.switch_faults, "a change of the chain that met a fault"),
+            (
+                sum.short_lowers,
+                "an image below the top that is a shorter disk",
+            ),
+        ];
+        for (count, what) in in_changes {
+            if count == 0 && !only(Profile::Tiny) {
+                others.push(what.into());
+            }
+        }
+        if sum.suspends == 0 {
+            others.push("a device suspended in use".into());
         }
         if sum.copies == 0 {
             others.push("a live copy compared".into());

@@ -77,6 +77,11 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
         kills,
         left,
         switches,
+        switch_cuts,
+        switch_recovery_cuts,
+        switch_faults,
+        short_lowers,
+        suspends,
         copies,
         promoted_merges,
         recovery_crashes,
@@ -99,6 +104,11 @@ fn add(sum: &mut RunStats, stats: &RunStats) {
     for (all, some) in sum.switches.iter_mut().zip(switches) {
         *all += some;
     }
+    sum.switch_cuts += switch_cuts;
+    sum.switch_recovery_cuts += switch_recovery_cuts;
+    sum.switch_faults += switch_faults;
+    sum.short_lowers += short_lowers;
+    sum.suspends += suspends;
     sum.recovery_crashes += recovery_crashes;
     sum.close_crashes += close_crashes;
     sum.complete_cuts += complete_cuts;

@@ -8,6 +8,7 @@
 use model::bitmap::{self, Bitmap};
 use model::image::{ImageBytes, InUse};
 use model::op::Value;
+use ploop_core::control::files::Change;
 use ploop_core::delta::{ExtensionState, LoadedDelta};
 
 use crate::check::failure;
@@ -77,6 +78,12 @@ impl Since {
         }
     }
 
+    /// Bitmaps were started, cleared or stopped, and the power was cut in it: what counts now is judged by [`changed`].
+    pub fn relearn(&mut self) {
+        self.knows = Knows::Device;
+        self.bitmaps.clear();
+    }
+
     /// Judges an image that reads as `seen`.
     ///
     /// # Errors
@@ -119,5 +126,39 @@ impl Since {
             }
         }
         Ok(())
+    }
+}
+
+/// Judges the dirty bitmaps that count (`now`) after a change of those that did (`before`); `done`: it has ended.
+///
+/// # Errors
+/// One of them has lost a change, or is not what it was made; or the change has ended, and it is not there.
+pub fn changed(
+    change: Option<Change>,
+    before: &[Bitmap],
+    now: &[Bitmap],
+    done: bool,
+) -> Result<(), Failure> {
+    let wrong = |what: String| Err(failure("bitmaps", format!("{change:?} ({done}): {what}")));
+    let old = |id| before.iter().find(|bitmap| bitmap.id == id);
+    for bitmap in now {
+        let clean = !bitmap.dirty.contains(&true);
+        let kept = old(bitmap.id) == Some(bitmap);
+        let right = match change {
+            Some(Change::Start { id, .. }) if bitmap.id == id => clean,
+            Some(Change::Clear { id }) if bitmap.id == id => clean || !done && kept,
+            Some(Change::Stop { id }) if bitmap.id == id => !done && kept,
+            _ => kept,
+        };
+        if !right {
+            return wrong(format!("{bitmap:?}"));
+        }
+    }
+    let there = |wanted: [u8; 16]| now.iter().any(|bitmap| bitmap.id == wanted);
+    match change {
+        Some(Change::Start { id, .. }) if done && !there(id) => {
+            wrong("started, and not there".to_owned())
+        }
+        _ => Ok(()),
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn write(result: &Result<'_>, out: &mut dyn Write) -> io::Result<()> 
         ("images left, not durable", sum.left, String::new()),
         ("live copies compared", sum.copies, String::new()),
         ("chains changed", sum.switches.iter().sum(), String::new()),
+        ("  with a power cut in it", sum.switch_cuts, String::new()),
         ("  by a promotion", sum.promoted_merges, String::new()),
         ("crash images", sum.crash_images, String::new()),
         (

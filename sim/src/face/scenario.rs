@@ -246,6 +246,11 @@ impl<'a> Play<'a> {
             Step::Cut(survivor) => return self.cut(*survivor),
             Step::Kill => return self.kill(),
             Step::Switch(Switch::Grow(_)) => self.leave_out("grow"),
+            Step::Switch(Switch::Rollback) => {
+                // What was to be gone stays.
+                self.as_written = false;
+                self.leave_out("rollback");
+            }
             Step::Switch(_) => {
                 self.leave_out("change of the chain");
                 return self.close();

@@ -3,7 +3,7 @@
 use model::op::{Kind as OpKind, Op};
 
 use crate::face::OnFiles;
-use crate::tape::{Kind, Object, Tape};
+use crate::tape::{Kind, Tape};
 
 /// Weights of the operations of a run: read, write, FUA write, preflush write, write zeroes, discard, flush.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,21 +72,6 @@ const FLUSH: Op = Op {
 
 const fn write(preflush: bool, fua: bool) -> OpKind {
     OpKind::Write { preflush, fua }
-}
-
-/// The name of an operation on a tape.
-pub(super) fn object(op: Op, cluster: u64) -> Object {
-    let clu = (op.start / cluster) as u32;
-    match op.kind {
-        OpKind::Read => Object::Read(clu),
-        OpKind::Write { preflush: true, .. } => Object::Preflush(clu),
-        OpKind::Write { fua: true, .. } => Object::Fua(clu),
-        OpKind::Write { .. } => Object::Write(clu),
-        OpKind::WriteZeroes { .. } => Object::Zeroes(clu),
-        OpKind::Discard => Object::Discard(clu),
-        OpKind::Flush => Object::Flush,
-        OpKind::Promote { .. } => Object::Promote(clu),
-    }
 }
 
 /// An operation as a person reads it. `write`: the number of a write.

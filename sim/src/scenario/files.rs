@@ -1,5 +1,6 @@
 //! The operations of a scenario, one after the other, on files, through the core's blocking driver; judged by the model.
-//! What a line says about completions, faults and power cuts is left out, and of the changes of a chain all but growth: they change no content.
+//! What a line says about completions, faults and power cuts is left out, and of the changes of a chain all but growth: they change
+//! no content, but for a rollback, which nobody misses then.
 //!
 //! After the last operation: the whole disk is read, the image is closed, checked by the model's fsck, opened anew and
 //! read again.

@@ -30,6 +30,12 @@
 //! kill                    the server is killed: what is in flight ends somehow, the next server recovers, requests come again
 //! snapshot | merge up | merge down | grow 6 | compact | reload   the chain is changed: closed, changed, opened, held requests
 //!                         come again. up: the level below goes into the top; down: the top into the level below; 6 sectors
+//! rollback                the same: the top is thrown away, and the disk is what the levels below show
+//! index 2 [of 1]          the same: every second cluster of the top, or of level 1, is copied, and its slot points to the copy
+//! repair [marked]         the same: of a cluster that nobody has, and perhaps of a mark of being in use
+//! bitmap start 4 | clear | stop   the same: a dirty bitmap of the top, 4 sectors a bit
+//! write-back immediate | delayed:50   the same: the index is written at once, or later
+//! read-only               the same: it is opened for reading and read before it is opened again
 //! ```
 //! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.
 

@@ -14,7 +14,7 @@ use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
 use crate::world::stage::{Ending, Pick, Sort};
 use crate::world::switch::Switch;
-use chain::{default_shape, geometry, plan};
+use chain::{default_shape, geometry, plan, write_back};
 use words::{Result, Words, bad};
 
 impl Scenario {
@@ -137,6 +137,9 @@ impl Scenario {
                 0 => return Err(words.bad("0", "must be at least one sector")),
                 more => Step::Switch(Switch::Grow(more)),
             },
+            "rollback" | "index" | "repair" | "bitmap" | "write-back" | "read-only" => {
+                Step::Switch(change(word, words)?)
+            }
             "merge" => Step::Switch(match words.next("up or down")? {
                 "up" => Switch::Forward,
                 "down" => Switch::Backward,
@@ -294,6 +297,43 @@ impl Scenario {
         }
         Ok(origin)
     }
+}
+
+/// A change of the chain that has a line of its own.
+fn change(word: &str, words: &mut Words<'_>) -> Result<Switch> {
+    Ok(match word {
+        "rollback" => Switch::Rollback,
+        "read-only" => Switch::ReadOnly,
+        "index" => {
+            let every = match words.number("one cluster in so many")? {
+                0 => return Err(words.bad("0", "must be at least 1")),
+                every => every,
+            };
+            let level = match words.rest.next() {
+                None => None,
+                Some("of") => Some(words.number("a level")?),
+                Some(other) => return Err(words.bad(other, "must be of or nothing")),
+            };
+            Switch::Index { level, every }
+        }
+        "repair" => Switch::Repair {
+            marked: match words.rest.next() {
+                None => false,
+                Some("marked") => true,
+                Some(other) => return Err(words.bad(other, "must be marked or nothing")),
+            },
+        },
+        "bitmap" => match words.next("start, clear or stop")? {
+            "start" => Switch::StartBitmap(words.number("sectors of a bit")?),
+            "clear" => Switch::ClearBitmap,
+            "stop" => Switch::StopBitmap,
+            other => return Err(words.bad(other, "must be start, clear or stop")),
+        },
+        _ => {
+            let value = words.next("immediate or delayed:50")?;
+            Switch::WriteBack(write_back(value, value, words)?)
+        }
+    })
 }
 
 fn client(word: &str, words: &Words<'_>) -> Result<Origin> {

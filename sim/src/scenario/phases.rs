@@ -57,6 +57,7 @@ pub fn phases(scenario: &Scenario) -> Result<Phases, &'static str> {
     let mut mapped = Vec::new();
     for level in &scenario.lowers {
         match level {
+            Level::Image(plan) if plan.size.is_some() => return Err("a shorter level"),
             Level::Image(plan) => mapped.push(guests(plan)?.0),
             Level::Raw { .. } => return Err("a raw base"),
         }

@@ -68,6 +68,8 @@ pub struct Plan {
     pub in_use: InUse,
     /// The format extension's bitmap, if some host cluster is its.
     pub bitmap: Bitmap,
+    /// Below a top: it is a shorter disk, of so many sectors.
+    pub size: Option<u64>,
 }
 
 impl Default for Plan {
@@ -77,6 +79,7 @@ impl Default for Plan {
             ragged: false,
             in_use: InUse::Closed0,
             bitmap: Bitmap::Clean,
+            size: None,
         }
     }
 }
@@ -95,26 +98,40 @@ pub enum Level {
     Image(Plan),
 }
 
-/// Draws the files of a chain, bottom to top: `lowers`, then `top`, and what they read as.
+/// Draws the files of a chain, bottom to top: `lowers`, then `top`, and what they read as. `short`: images below the top may
+/// be disks that are shorter than the ones above them. Returns how many are.
 pub fn draw(
     shape: &Shape,
+    short: bool,
     lowers: &mut Vec<SimFile>,
     top: &mut SimFile,
     tape: &mut Tape,
     content: &mut Content,
-) {
+) -> u64 {
     begin(shape, lowers, content);
+    // What the levels so far reach: the next one reaches no less.
+    let mut reached = 1;
+    let mut shorter = 0;
     for (level, file) in lowers.iter_mut().enumerate() {
         if level == 0 && shape.raw_base {
             let (clusters, data) = draw_raw(shape, tape);
             build_raw(shape, clusters, &data, file, &mut content.below);
-        } else {
-            let plan = draw_plan(&shape.lower(), true, tape);
-            build_lower(shape, level as u32, &plan, file, &mut content.below);
+            reached = file.len_sectors();
+            continue;
         }
+        let mut lower = shape.lower();
+        if short {
+            let less = tape.choose(Kind::Geometry, (shape.size - reached + 1) as u32);
+            lower = shape.lower_of(Some(shape.size - u64::from(less)));
+            reached = lower.size;
+            shorter += u64::from(less > 0);
+        }
+        let plan = draw_plan(&lower, true, tape);
+        build_lower(&lower, level as u32, &plan, file, &mut content.below);
     }
     let plan = draw_plan(shape, false, tape);
     build_top(shape, &plan, top, content);
+    shorter
 }
 
 /// Builds the files of a chain that was written down: `levels`, bottom to top, the last of them the top.
@@ -133,7 +150,8 @@ pub fn build(
                 build_raw(shape, *clusters, data, file, &mut content.below);
             }
             Level::Image(plan) => {
-                build_lower(shape, number as u32, plan, file, &mut content.below);
+                let lower = shape.lower_of(plan.size);
+                build_lower(&lower, number as u32, plan, file, &mut content.below);
             }
         }
     }
@@ -234,8 +252,9 @@ fn build_raw(
     file.reset(geometry, &[], &content[..len as usize], len * 512);
 }
 
-fn build_lower(shape: &Shape, level: u32, plan: &Plan, file: &mut SimFile, content: &mut [Value]) {
-    build_image(&shape.lower(), level, None, plan, file, content);
+/// `lower`: the shape of this image.
+fn build_lower(lower: &Shape, level: u32, plan: &Plan, file: &mut SimFile, content: &mut [Value]) {
+    build_image(lower, level, None, plan, file, content);
 }
 
 fn build_top(shape: &Shape, plan: &Plan, top: &mut SimFile, content: &mut Content) {
@@ -280,14 +299,20 @@ fn build_image(
             data[place] = match owner {
                 Owner::Guest(clu) => {
                     let guest = u64::from(clu) * shape.cluster + within;
-                    // What lies behind the virtual size is rubbish.
-                    match content.get_mut(guest as usize) {
-                        Some(seen) => {
-                            *seen = Value::of(FIRST_BASE_WRITE + 1 + level, guest);
-                            *seen
-                        }
-                        None => Value::of(RUBBISH, place as u64),
+                    let value = match guest < shape.size {
+                        true => Value::of(FIRST_BASE_WRITE + 1 + level, guest),
+                        // What lies behind the virtual size is rubbish.
+                        false => Value::of(RUBBISH, place as u64),
+                    };
+                    // And is not seen, if the disk is larger.
+                    if let Some(seen) = content.get_mut(guest as usize) {
+                        *seen = if guest < shape.size {
+                            value
+                        } else {
+                            Value::ZERO
+                        };
                     }
+                    value
                 }
                 Owner::Bitmap => Value::of(BITMAP, place as u64),
                 Owner::Free | Owner::Extension => Value::of(RUBBISH, place as u64),
@@ -340,6 +365,17 @@ fn write_durably(file: &mut SimFile, at: u64, bytes: &[u8]) {
 }
 
 impl Shape {
+    /// The shape of a lower image that is a disk of this size.
+    fn lower_of(&self, size: Option<u64>) -> Shape {
+        let lower = self.lower();
+        let size = size.unwrap_or(lower.size);
+        Shape {
+            entries: size.div_ceil(lower.cluster) as u32,
+            size,
+            ..lower
+        }
+    }
+
     /// Lower images are always plain version 2: the top's version is what the core writes.
     fn lower(&self) -> Shape {
         Shape {

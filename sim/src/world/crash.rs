@@ -1,9 +1,11 @@
 //! The power cut: crash images opened, checked, read and compared; one of them lives on.
 
+use ploop_core::format::Layout;
+
 use crate::check::failure;
-use crate::check::image::{Expected, Left};
+use crate::check::image::{Expected, Images, Left};
 use crate::check::in_use::Mark;
-use crate::disk::{CrashReport, Effect, SyncEffect};
+use crate::disk::{CrashReport, Effect, SimFile, SyncEffect};
 use crate::profile::Profile;
 use crate::report::Failure;
 use crate::tape::{Event, Kind, Tape};
@@ -22,6 +24,33 @@ pub enum Survivor {
     KeepNone,
     /// One drawn with this seed.
     Seed(u64),
+}
+
+/// The parts of a world that judge an image, and the files that hold one.
+struct Judging<'a> {
+    top: &'a mut SimFile,
+    spare: &'a mut SimFile,
+    images: &'a mut Images,
+    expected: Expected<'a>,
+}
+
+impl World {
+    fn judging<'a>(&'a mut self, layout: &'a Layout, left: Left) -> Judging<'a> {
+        Judging {
+            top: &mut self.top,
+            spare: &mut self.spare,
+            images: &mut self.images,
+            expected: Expected {
+                below: &self.content.below,
+                kept: &self.content.kept,
+                since: &self.content.since,
+                layout,
+                left,
+                model: &self.model,
+                closed: self.closed.as_ref(),
+            },
+        }
+    }
 }
 
 impl Run<'_> {
@@ -52,7 +81,8 @@ impl Run<'_> {
         self.live_on(left, survivor)
     }
 
-    fn fall(&mut self) {
+    /// The power is off.
+    pub(super) fn fall(&mut self) {
         self.stats.crashes += 1;
         self.trace.push(0x74 << 56);
         self.tape.begin(Event::Cut);
@@ -64,7 +94,7 @@ impl Run<'_> {
     }
 
     /// Counts a crash image in which a round is torn apart.
-    fn tore(&mut self, torn: bool) {
+    pub(super) fn tore(&mut self, torn: bool) {
         let real = torn && self.shape.is_real();
         self.stats.torn_rounds += u64::from(torn);
         self.stats.torn_real_rounds += u64::from(real);
@@ -108,24 +138,8 @@ impl Run<'_> {
 
     /// Judges the top file as it is now.
     pub(super) fn judge(&mut self, left: Left) -> Result<(), Failure> {
-        let World {
-            top,
-            images,
-            content,
-            model,
-            closed,
-            ..
-        } = &mut *self.world;
-        let expected = Expected {
-            below: &content.below,
-            kept: &content.kept,
-            since: &content.since,
-            layout: &self.layout,
-            left,
-            model,
-            closed: closed.as_ref(),
-        };
-        images.judge(top.view(), expected)?;
+        let judging = self.world.judging(&self.layout, left);
+        judging.images.judge(judging.top.view(), judging.expected)?;
         self.judged();
         Ok(())
     }
@@ -138,23 +152,12 @@ impl Run<'_> {
 
     /// All images that a crash here can leave, up to a cap.
     fn judge_all(&mut self, left: Left, cap: u64) -> Result<(), Failure> {
-        let World {
+        let Judging {
             top,
             images,
-            content,
-            model,
-            closed,
+            expected,
             ..
-        } = &mut *self.world;
-        let expected = Expected {
-            below: &content.below,
-            kept: &content.kept,
-            since: &content.since,
-            layout: &self.layout,
-            left,
-            model,
-            closed: closed.as_ref(),
-        };
+        } = self.world.judging(&self.layout, left);
         let mut list = top.crash_images(cap);
         if list.distinct() <= u128::from(cap) {
             self.stats.complete_cuts += 1;
@@ -183,27 +186,12 @@ impl Run<'_> {
             self.tape.choose(Kind::Crash, 4)
         };
         for _ in 0..extra {
-            let World {
-                top,
-                spare,
-                images,
-                content,
-                model,
-                closed,
-                ..
-            } = &mut *self.world;
-            spare.copy_from(top);
-            let report = spare.crash(self.tape);
-            let expected = Expected {
-                below: &content.below,
-                kept: &content.kept,
-                since: &content.since,
-                layout: &self.layout,
-                left,
-                model,
-                closed: closed.as_ref(),
-            };
-            images.judge(spare.view(), expected)?;
+            let judging = self.world.judging(&self.layout, left);
+            judging.spare.copy_from(judging.top);
+            let report = judging.spare.crash(self.tape);
+            judging
+                .images
+                .judge(judging.spare.view(), judging.expected)?;
             self.tore(report.torn_meta > 0);
             self.judged();
         }

@@ -187,7 +187,10 @@ impl Run<'_> {
                 let later = 1 + self.tape.choose(Kind::Time, 60);
                 self.tick(device, Millis(self.now.0 + u64::from(later)))?;
             }
-            4 => self.suspend_or_resume(device)?,
+            4 => {
+                self.stats.suspends += u64::from(!self.suspended);
+                self.suspend_or_resume(device)?;
+            }
             _ => self.copy_some(device),
         }
         Ok(true)

@@ -5,7 +5,7 @@
 //!
 //!   power cycle: load, open ──▶ events: submit │ deliver a completion │ turn │ tick │ suspend, resume
 //!                   │                └─ all operations ended ──▶ clean close, image checked and compared
-//!                   ├─ chain changed (snapshot, merge, ...) ──▶ opened anew ──▶ events
+//!                   ├─ chain changed (snapshot, merge, ...; the power cut in it) ──▶ opened anew ──▶ events
 //!                   ├─ not everything can be made durable ──▶ left like that, opened by the next server
 //!                   ├─ server killed at any event ──▶ opened again on the slots that were kept ──▶ events
 //!                   └─ power cut at any event, or inside the close ──▶ crash images opened, checked, compared; one lives on
@@ -14,20 +14,23 @@
 //! * Nothing here judges the core: that is for `check` and for `model`.
 
 pub mod chain;
+mod change;
 mod close;
 pub mod crash;
 mod cycle;
 pub mod extension;
 pub mod flight;
 mod kill;
+mod learn;
 mod left;
 pub mod log;
 mod offer;
 pub mod shape;
 pub mod stage;
-mod submit;
+pub(crate) mod submit;
 pub mod switch;
 mod track;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -242,8 +245,9 @@ impl World {
             Power::CutAfter(_) | Power::CutInClose(_) => swarm.cycles = 2,
         }
         tape.begin(Event::Chain);
-        chain::draw(
+        let shorter = chain::draw(
             &shape,
+            swarm.short,
             &mut self.lowers,
             &mut self.top,
             tape,
@@ -268,6 +272,7 @@ impl World {
             enumerate: script.enumerate,
             ..Run::new(self, tape, shape)
         };
+        run.stats.short_lowers = shorter;
         run.note(|run| Happening::Begun(Box::new(run.shape.clone())));
         let result = run.cycles();
         run.finish(result)

@@ -7,6 +7,7 @@ use ploop_core::{NoSpace, Options, WriteBack};
 use crate::disk::fault::FaultRates;
 use crate::profile::Profile;
 use crate::tape::{Kind, Tape};
+use crate::world::switch::Switch;
 
 /// Geometry of the chain, and how the device is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct Swarm {
     pub kills: u32,
     /// How often the chain may be changed (snapshot, merge, grow, ...), at the most.
     pub switches: u32,
+    /// Which sorts of changes there are, a bit for each (`Switch::sort`).
+    pub sorts: u32,
+    /// Images below the top may be shorter disks.
+    pub short: bool,
     /// Faults.
     pub faults: FaultRates,
 }
@@ -195,7 +200,8 @@ impl Swarm {
         ];
         let (budget, cycles) = match profile {
             Profile::Tiny => (
-                8 + tape.choose(Kind::Op, 2),
+                // Mostly eight: the smaller a run, the more of them.
+                8 + u32::from(tape.choose(Kind::Op, 8) == 1),
                 1 + u32::from(tape.chance(Kind::Crash, 1, 4)),
             ),
             Profile::Default => (
@@ -239,9 +245,18 @@ impl Swarm {
             Profile::Tiny => u32::from(tape.choose(Kind::Crash, 20) == 19),
             _ => [0, 0, 0, 0, 1, 1, 2, 3][tape.choose(Kind::Crash, 8) as usize],
         };
+        // Of the smallest disks only the plain changes: all that is drawn of them is drawn as ever.
+        let plain = profile == Profile::Tiny;
+        let sorts = match plain || tape.choose(Kind::Op, 2) == 0 {
+            true => u32::MAX,
+            false => tape.choose(Kind::Op, 1 << Switch::SORTS),
+        };
+        let short = !plain && tape.choose(Kind::Geometry, 3) == 2;
         Swarm {
             kills,
             switches,
+            sorts,
+            short,
             ops,
             events,
             hot,

@@ -13,6 +13,7 @@ use ploop_core::control::inspect::Mapping;
 use ploop_core::units::{Millis, QueueId, Sector, Tag};
 use ploop_core::{Device, Failure as CoreFailure, Origin, Outcome};
 
+use crate::check::bitmaps::Knows;
 use crate::check::failure;
 use crate::disk::fault::{FaultKind, IoKind};
 use crate::report::{Failure, RunStats};
@@ -308,11 +309,21 @@ impl<'a> Stage<'a> {
         let device = self.device()?;
         let (levels, raw) = (self.run.shape.levels, self.run.shape.raw_base);
         match switch {
-            Switch::Forward | Switch::Backward if levels < 2 => {
+            Switch::Forward | Switch::Backward | Switch::Rollback if levels < 2 => {
                 return Err(impossible("there is no level below the top".to_owned()));
             }
             Switch::Backward if levels == 2 && raw => {
                 return Err(impossible("a raw file cannot be the top".to_owned()));
+            }
+            Switch::Index {
+                level: Some(level), ..
+            } if level >= levels || level == 0 && raw => {
+                return Err(impossible(format!("there is no image at level {level}")));
+            }
+            Switch::ClearBitmap | Switch::StopBitmap
+                if self.run.world.content.since.knows != Knows::Device =>
+            {
+                return Err(impossible("there is no dirty bitmap".to_owned()));
             }
             Switch::Snapshot if levels == u8::MAX => {
                 return Err(impossible("there are 255 levels".to_owned()));

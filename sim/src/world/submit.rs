@@ -126,11 +126,11 @@ impl Run<'_> {
         if !self.overlaps && self.is_overlapped(op) {
             return Ok(false);
         }
-        let clu = (op.start / self.shape.cluster) as u32;
+        let cluster = self.shape.cluster;
         self.tape.name(|| Label {
             event: Event::Submit,
             queue: Some(origin.queue.0),
-            object: object(op, clu),
+            object: object(op, cluster),
             ..Label::default()
         });
         self.submit(device, origin, op)?;
@@ -288,8 +288,9 @@ impl Run<'_> {
     }
 }
 
-/// The name of an operation that begins in this guest cluster.
-fn object(op: Op, clu: u32) -> Object {
+/// The name of an operation on a tape: what it does, and the guest cluster where it begins.
+pub(crate) fn object(op: Op, cluster: u64) -> Object {
+    let clu = (op.start / cluster) as u32;
     match op.kind {
         OpKind::Read => Object::Read(clu),
         OpKind::Write { preflush: true, .. } => Object::Preflush(clu),

@@ -1,36 +1,38 @@
 //! The chain of a running disk is changed: a clean restart of the core on changed files.
 //!
 //! ```text
-//!   suspend, drain, close ──▶ files are changed: snapshot │ merge │ grow │ compact ──▶ load, open ──▶ held requests come again
+//!   suspend, drain, close ──▶ files are changed ──▶ load, open ──▶ held requests come again
+//!          │                    ├─ a call fails ──▶ made anew
+//!          │                    └─ the power is cut ──▶ judged ──▶ made anew, perhaps cut again │ opened as it is; no requests
 //!          └─ not everything is durable: the device goes on as it was
 //! ```
 //! * What was promoted (`Op::Promote`) needs no merge any more: the level below leaves the chain, and nothing is copied.
-//! * To the clients nothing happens, but that a grown disk is larger: the content is the same (I23).
-//! * What a power cut inside an operation leaves is the business of the drills (`fuzzing::control`); here the disk is in use
-//!   before and after, and power is cut and servers are killed there.
+//! * To the clients nothing happens, but that a grown disk is larger, and that a disk that is rolled back is what the levels
+//!   below show: the content is the same (I23).
+//! * What is made is durable: a power cut right behind it shows the same files.
+//! * Of the smallest worlds the first [`Switch::PLAIN`] sorts only, and no trouble: that is for the larger ones, and for the drills
+//!   (`fuzzing::control`), which cut each operation in each call.
 
-use model::op::Value;
-use ploop_core::control::files::{self, Compact, ControlError, Merge, Source};
-use ploop_core::drive::DeltaFile;
-use ploop_core::format::{Layout, Version};
-use ploop_core::load;
-use ploop_core::units::Sectors;
-use ploop_core::{Device, Kept};
+use ploop_core::control::files::ControlError;
+use ploop_core::{Device, Kept, WriteBack};
 
 use crate::check;
-use crate::disk::fault::FaultPlan;
-use crate::disk::{BlockingFile, Geometry, Power as Supply, SimFile};
+use crate::check::bitmaps::Knows;
+use crate::check::image::Left;
+use crate::profile::Profile;
 use crate::report::Failure;
 use crate::tape::{Event, Kind};
+use crate::world::Run;
+use crate::world::change::Tried;
 use crate::world::close::Within;
 use crate::world::cycle::Over;
 use crate::world::kill::{Shared, Slots};
-use crate::world::{Run, World};
+use crate::world::trouble::Trouble;
 
 /// More levels than any run needs.
 const MOST_LEVELS: u8 = 5;
-/// Clusters that a merge or a compaction handles at once.
-const STEP: u32 = 2;
+/// The same change is made anew so often, at the most.
+const MOST_TRIES: u32 = 3;
 
 /// How the chain is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +49,37 @@ pub enum Switch {
     Grow(u64),
     /// The top's clusters move into its holes.
     Compact,
+    /// The top is thrown away; an empty one takes its place.
+    Rollback,
+    /// Somebody copies clusters of a level behind its end, one in so many, and its slots point there.
+    Index {
+        /// The level; the top if none is named.
+        level: Option<u8>,
+        /// One cluster in so many.
+        every: u32,
+    },
+    /// The top has got a cluster too many, and perhaps a mark of being in use; it is repaired.
+    Repair {
+        /// It has got the mark.
+        marked: bool,
+    },
+    /// The top gets a dirty bitmap of this granularity.
+    StartBitmap(u32),
+    /// In the top's first dirty bitmap nothing is dirty any more.
+    ClearBitmap,
+    /// The top's first dirty bitmap goes.
+    StopBitmap,
+    /// The index is written at once, or later.
+    WriteBack(WriteBack),
+    /// It is opened for reading, and read, before it is opened for writing again.
+    ReadOnly,
 }
 
 impl Switch {
     /// Number of sorts.
-    pub const SORTS: usize = 6;
+    pub const SORTS: usize = 14;
+    /// The first of them, that all worlds know.
+    pub const PLAIN: usize = 6;
 
     /// Its number, for counts.
     #[must_use]
@@ -63,6 +91,14 @@ impl Switch {
             Switch::Backward => 3,
             Switch::Grow(_) => 4,
             Switch::Compact => 5,
+            Switch::Rollback => 6,
+            Switch::Index { .. } => 7,
+            Switch::Repair { .. } => 8,
+            Switch::StartBitmap(_) => 9,
+            Switch::ClearBitmap => 10,
+            Switch::StopBitmap => 11,
+            Switch::WriteBack(_) => 12,
+            Switch::ReadOnly => 13,
         }
     }
 }
@@ -70,29 +106,86 @@ impl Switch {
 impl Run<'_> {
     /// Draws one that is possible.
     fn draw_switch(&mut self) -> Switch {
-        // What an operation does to an extension is judged by the drills.
+        if self.world.profile != Profile::Tiny {
+            return self.draw_any();
+        }
+        // What an operation does to an extension is judged elsewhere.
         if self.world.content.kept.ext_off != 0 {
             return Switch::Reload;
         }
-        let levels = self.shape.levels;
         if self.is_promoted() && self.tape.choose(Kind::Arg, 2) == 0 {
             return Switch::Forward;
         }
-        let drawn = match self.tape.choose(Kind::Arg, Switch::SORTS as u32) {
+        let drawn = match self.tape.choose(Kind::Arg, Switch::PLAIN as u32) {
             0 => Switch::Snapshot,
             1 => Switch::Forward,
             2 => Switch::Backward,
-            3 => Switch::Grow(
-                1 + u64::from(self.tape.choose(Kind::Arg, 6 * self.shape.cluster as u32)),
-            ),
+            3 => self.draw_growth(),
             4 => Switch::Compact,
             _ => Switch::Reload,
         };
+        self.possible(drawn)
+    }
+
+    fn draw_growth(&mut self) -> Switch {
+        Switch::Grow(1 + u64::from(self.tape.choose(Kind::Arg, 6 * self.shape.cluster as u32)))
+    }
+
+    /// Draws one of the sorts that this run has.
+    fn draw_any(&mut self) -> Switch {
+        if self.is_promoted() && self.tape.choose(Kind::Arg, 2) == 0 {
+            return Switch::Forward;
+        }
+        let weights: [u32; Switch::SORTS] = std::array::from_fn(|sort| {
+            let weight = [1, 3, 3, 3, 2, 2, 2, 2, 2, 3, 2, 2, 1, 1][sort];
+            weight * (self.swarm.sorts >> sort & 1)
+        });
+        let levels = u32::from(self.shape.levels);
+        let drawn = match self.tape.weighted(Kind::Arg, &weights) {
+            0 => Switch::Reload,
+            1 => Switch::Snapshot,
+            2 => Switch::Forward,
+            3 => Switch::Backward,
+            4 => self.draw_growth(),
+            5 => Switch::Compact,
+            6 => Switch::Rollback,
+            7 => Switch::Index {
+                level: Some(self.tape.choose(Kind::Arg, levels) as u8),
+                every: 1 + self.tape.choose(Kind::Arg, 4),
+            },
+            8 => Switch::Repair {
+                marked: self.tape.choose(Kind::Arg, 2) == 1,
+            },
+            9 => Switch::StartBitmap(1 << self.tape.choose(Kind::Arg, 4)),
+            10 => Switch::ClearBitmap,
+            11 => Switch::StopBitmap,
+            12 => Switch::WriteBack(match self.shape.options.write_back {
+                WriteBack::Immediate => WriteBack::Delayed(ploop_core::units::Millis(20)),
+                WriteBack::Delayed(_) => WriteBack::Immediate,
+            }),
+            _ => Switch::ReadOnly,
+        };
+        self.possible(drawn)
+    }
+
+    /// This one, or another if it makes no sense now.
+    fn possible(&self, drawn: Switch) -> Switch {
+        let levels = self.shape.levels;
         match drawn {
             Switch::Snapshot if levels >= MOST_LEVELS => Switch::Forward,
-            Switch::Forward | Switch::Backward if levels < 2 => Switch::Snapshot,
+            Switch::Forward | Switch::Backward | Switch::Rollback if levels < 2 => Switch::Snapshot,
             // A raw file is no top.
             Switch::Backward if levels == 2 && self.shape.raw_base => Switch::Forward,
+            Switch::ClearBitmap | Switch::StopBitmap
+                if self.world.content.since.knows == Knows::Nobody =>
+            {
+                Switch::StartBitmap(1)
+            }
+            // It has no slots.
+            Switch::Index {
+                level: Some(0),
+                every,
+            } if self.shape.raw_base => Switch::Index { level: None, every },
             drawn => drawn,
         }
     }
@@ -101,7 +194,7 @@ impl Run<'_> {
     pub(super) fn switch(&mut self, device: &Device) -> Result<Option<Device>, Failure> {
         self.tape.begin(Event::Switch);
         let switch = self.draw_switch();
-        self.switch_to(device, switch)
+        self.switch_in(device, switch, self.world.profile != Profile::Tiny)
     }
 
     /// Makes a change of the chain, which must be possible.
@@ -109,6 +202,16 @@ impl Run<'_> {
         &mut self,
         device: &Device,
         switch: Switch,
+    ) -> Result<Option<Device>, Failure> {
+        self.switch_in(device, switch, false)
+    }
+
+    /// `trouble`: something may go wrong in it, as the tape says; and what was made is held against a power cut.
+    fn switch_in(
+        &mut self,
+        device: &Device,
+        switch: Switch,
+        trouble: bool,
     ) -> Result<Option<Device>, Failure> {
         if self.close(device, Within::Switch)? == Over::GoesOn {
             self.say(|_| format!("{switch:?}: not everything is durable, the device goes on"));
@@ -118,15 +221,56 @@ impl Run<'_> {
         }
         self.say(|_| format!("{switch:?}"));
         self.trace.push(0x75 << 56 | switch.sort() as u64);
-        self.stats.switches[switch.sort()] += 1;
-        let changed = self.change_files(switch);
-        let missed =
-            changed.map_err(|error| check::failure("control", format!("{switch:?}: {error}")))?;
-        if missed > 0 {
-            let what = format!("{missed} clusters were promoted, and the top has not got them");
-            return Err(check::failure("control", what));
+        let plan = self.plan(switch);
+        // Only what there is counts.
+        let counted = match switch {
+            Switch::StartBitmap(_) | Switch::ClearBitmap | Switch::StopBitmap
+                if plan.bitmap.is_none() =>
+            {
+                Switch::Reload
+            }
+            switch => switch,
+        };
+        self.stats.switches[counted.sort()] += 1;
+        let (mut tries, mut failed) = (0, false);
+        loop {
+            let what = match trouble && tries < MOST_TRIES {
+                true => self.draw_trouble(),
+                false => Trouble::None,
+            };
+            tries += 1;
+            let Tried { result, lost } = self.change_files(switch, &plan, what);
+            match result {
+                Ok(missed) => {
+                    promoted(missed)?;
+                    break;
+                }
+                Err(_) if lost => {
+                    let again = tries > 1;
+                    self.cut_in_switch(switch, &plan, again)?;
+                    if self.tape.choose(Kind::Crash, 3) == 0 {
+                        return self.open().map(Some);
+                    }
+                }
+                Err(error) if what.is_fault() => {
+                    self.say(|_| format!("failed: {error}"));
+                    self.stats.switch_faults += 1;
+                    failed = true;
+                }
+                Err(error) => return Err(refused(switch, &error)),
+            }
         }
-        self.learn(switch)?;
+        if trouble {
+            self.power_blinks(switch);
+        }
+        self.learn(switch, &plan)?;
+        self.learn_extension_of(switch, &plan, failed)?;
+        if trouble {
+            self.judge(Left::Either)?;
+        }
+        if switch == Switch::ReadOnly {
+            self.read_only(&plan)?;
+        }
         self.world.slots = std::sync::Arc::new(Slots::new(self.layout.entries.into()));
         let kept = Kept::From(Box::new(Shared(self.world.slots.clone())));
         let device = self.open_as(kept)?;
@@ -135,129 +279,21 @@ impl Run<'_> {
     }
 
     /// Nothing shows through to the level below any more.
-    fn is_promoted(&self) -> bool {
+    pub(super) fn is_promoted(&self) -> bool {
         let levels = self.shape.levels;
         self.promoted.is_some_and(|lowest| lowest + 2 <= levels)
     }
+}
 
-    /// Returns how many clusters a merge had to copy although they were promoted.
-    fn change_files(&mut self, switch: Switch) -> Result<u64, ControlError> {
-        let raw = self.shape.raw_base && self.shape.levels == 2;
-        let promoted = self.is_promoted();
-        let mut missed = 0;
-        let size = Sectors(self.shape.size);
-        let (version, cluster) = (self.shape.version, Sectors(self.shape.cluster));
-        let granule = self.shape.options.granule;
-        let entries = match switch {
-            Switch::Grow(more) => (self.shape.size + more).div_ceil(self.shape.cluster),
-            _ => u64::from(self.shape.entries),
-        };
-        let limit = self.shape.limit() + (3 * entries + 16) * self.shape.cluster;
-        let World { lowers, top, .. } = &mut *self.world;
-        let mut none = FaultPlan::none();
-        let supply = Supply::new(self.tape, &mut none, None);
-        match switch {
-            Switch::Reload => return Ok(0),
-            Switch::Snapshot => {
-                let mut new = SimFile::new();
-                let start = Layout::lowest_data_start(version, cluster, entries as u32);
-                let geometry = Geometry {
-                    meta_len: start.bytes(),
-                    granule,
-                    limit_sectors: limit,
-                };
-                new.reset(geometry, &[], &[], 0);
-                let file = BlockingFile::new(&mut new, &supply);
-                load::new_image(&file, version, cluster, size).map_err(|error| {
-                    ControlError::Io {
-                        file: "new top".to_owned(),
-                        what: "creating it",
-                        source: std::io::Error::other(error),
-                    }
-                })?;
-                lowers.push(std::mem::replace(top, new));
-            }
-            Switch::Grow(more) => {
-                top.set_limit(limit);
-                let file = BlockingFile::new(top, &supply);
-                files::grow(&file, "top", Sectors(size.0 + more))?;
-            }
-            Switch::Compact => {
-                let file = BlockingFile::new(top, &supply);
-                let mut compact = Compact::new(&file, "top")?;
-                while !compact.step(STEP)?.finished {}
-            }
-            Switch::Forward | Switch::Backward => {
-                let Some(mut below) = lowers.pop() else {
-                    return Ok(0);
-                };
-                below.set_limit(limit);
-                top.set_limit(limit);
-                {
-                    let lower = BlockingFile::new(&mut below, &supply);
-                    let upper = BlockingFile::new(top, &supply);
-                    let source = |file, name, raw| Source { file, name, raw };
-                    let pair = (
-                        source(&lower as &dyn DeltaFile, "below", raw),
-                        source(&upper, "top", false),
-                    );
-                    let mut merge = match switch {
-                        Switch::Forward => Merge::forward(pair.0, pair.1)?,
-                        _ => Merge::backward(pair.0, pair.1)?,
-                    };
-                    if switch == Switch::Forward && promoted {
-                        self.stats.promoted_merges += 1;
-                        missed = merge.progress().total;
-                    }
-                    while !merge.step(STEP)?.finished {}
-                }
-                if switch == Switch::Backward {
-                    *top = below;
-                }
-            }
-        }
-        Ok(missed)
+/// `missed`: how many clusters a merge had to copy although they were promoted.
+fn promoted(missed: u64) -> Result<(), Failure> {
+    if missed == 0 {
+        return Ok(());
     }
+    let what = format!("{missed} clusters were promoted, and the top has not got them");
+    Err(check::failure("control", what))
+}
 
-    /// Learns what the chain is now: levels, sizes, layouts, and what the lower levels show.
-    fn learn(&mut self, switch: Switch) -> Result<(), Failure> {
-        let refused = |error: String| check::failure("control", error);
-        let loaded = load::load(&self.world.top, "top").map_err(|e| refused(e.to_string()))?;
-        let layout = loaded
-            .expanded()
-            .map(|image| image.layout)
-            .ok_or_else(|| refused("the top is no image".to_owned()))?;
-        let limit = self.shape.limit();
-        self.layout = layout;
-        self.shape.version = layout.version;
-        self.shape.packed &= layout.version == Version::V1 && switch != Switch::Snapshot;
-        self.shape.entries = layout.entries;
-        let old = std::mem::replace(&mut self.shape.size, layout.size.0);
-        self.shape.levels = self.world.lowers.len() as u8 + 1;
-        self.shape.raw_base &= !self.world.lowers.is_empty();
-        let more = match switch {
-            Switch::Grow(more) => more,
-            _ => 0,
-        };
-        if layout.size.0 != old + more {
-            let message = format!("{switch:?}: {} sectors, not {}", layout.size.0, old + more);
-            return Err(refused(message));
-        }
-        let world = &mut *self.world;
-        world.model.grow(more);
-        world.top.relay(Geometry {
-            meta_len: layout.data_start.bytes(),
-            granule: self.shape.options.granule,
-            limit_sectors: limit.max(self.shape.limit()) + world.top.len_sectors(),
-        });
-        let mut below = vec![Value::ZERO; self.shape.size as usize];
-        for (level, file) in world.lowers.iter().enumerate() {
-            let raw = level == 0 && self.shape.raw_base;
-            world
-                .images
-                .lay_over(file.view(), raw, self.shape.cluster, &mut below);
-        }
-        world.content.below = below;
-        Ok(())
-    }
+fn refused(switch: Switch, error: &ControlError) -> Failure {
+    check::failure("control", format!("{switch:?}: {error}"))
 }

@@ -199,6 +199,20 @@ pub(crate) const CONFIGS: &[Config] = &[
     },
 ];
 
+/// Options of a rig with so many queues, two at least, a file that grows by so much, and perhaps without delayed write-back.
+pub(crate) fn options_of(queues: usize, prealloc: Sectors, immediate: bool) -> Options {
+    let options = options();
+    Options {
+        queues: queues.max(2) as u16,
+        prealloc,
+        write_back: match immediate {
+            true => WriteBack::Immediate,
+            false => options.write_back,
+        },
+        ..options
+    }
+}
+
 /// A task of a race.
 pub(crate) type Racer = Box<dyn FnOnce() -> Vec<Io> + Send>;
 
@@ -209,16 +223,8 @@ impl Config {
     }
 
     fn options(&self) -> Options {
-        Options {
-            queues: self.tasks.len().max(2) as u16,
-            prealloc: Sectors(self.shape.cluster),
-            write_back: if self.immediate {
-                WriteBack::Immediate
-            } else {
-                options().write_back
-            },
-            ..options()
-        }
+        let prealloc = Sectors(self.shape.cluster);
+        options_of(self.tasks.len(), prealloc, self.immediate)
     }
 
     /// Plays it once, in the order that `race` lets the tasks go. Returns the state that is left.

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::config::Racer;
+use super::config::{Racer, options_of};
+use super::core::Options;
 use super::core::units::Sectors;
-use super::core::{Options, WriteBack};
 use super::image::{Image, Shape};
 use super::ledger::Shadow;
-use super::rig::{Io, Rig, Who, options};
+use super::rig::{Io, Rig, Who};
 use model::op::Op;
 
 /// See the module.
@@ -33,16 +33,7 @@ pub(crate) fn keep(mapped: &[Vec<u64>]) -> &'static [&'static [u64]] {
 
 impl Script {
     fn options(&self) -> Options {
-        Options {
-            queues: self.queues.max(2),
-            prealloc: Sectors(self.prealloc),
-            write_back: if self.immediate {
-                WriteBack::Immediate
-            } else {
-                options().write_back
-            },
-            ..options()
-        }
+        options_of(self.queues.into(), Sectors(self.prealloc), self.immediate)
     }
 
     /// Plays it once; `race` is called for each phase that `races` says.

@@ -3,6 +3,9 @@
 //! after a growth.
 //!
 //! Killed: the top is marked in use, and the operation finds it so. A dirty bitmap does not count any more then (I32).
+//!
+//! Cut: the power is lost in a call of the operation. Then the chain is the one of before, it is opened and reads as before
+//! (a growth may have come to its end), and the operation is made anew, perhaps cut again, perhaps not.
 
 use model::image::{Image, ImageBytes, Level as ModelLevel, read_sector};
 use model::op::Value;
@@ -10,13 +13,14 @@ use ploop_core::control::files::{
     Change, Compact, Merge, SlotMove, Source, change_bitmaps, grow, repair, update_index,
 };
 use ploop_core::drive::DeltaFile;
+use ploop_core::drive::file::read_padded;
 use ploop_core::load;
 use ploop_core::units::{Clu, DstClu, Sectors};
 use proptest::prelude::*;
 use sim::disk::sector::recognise;
-use sim::scenario::files::MemoryFile;
 
-use super::{Judged, Run, SECTOR, fail, open};
+use super::power::PoweredFile;
+use super::{Judged, Run, SECTOR, fail, table_of};
 
 /// No larger, in clusters.
 const MOST_CLUSTERS: u64 = 300;
@@ -26,6 +30,10 @@ const ID: [u8; 16] = [3; 16];
 pub(crate) struct Control {
     killed: bool,
     operation: Operation,
+    /// After so many calls; what becomes of what is not durable. One try after the other.
+    cuts: Vec<(u8, u64)>,
+    /// After the last of them it is made anew.
+    again: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -58,8 +66,19 @@ pub(crate) fn drawn() -> impl Strategy<Value = Control> {
         1 => Just(Operation::Repair),
         3 => any::<u8>().prop_map(Operation::Bitmap),
     ];
-    (prop::bool::weighted(0.2), operation)
-        .prop_map(|(killed, operation)| Control { killed, operation })
+    let cut = (prop_oneof![0..12u8, 0..60u8], any::<u64>());
+    let cuts = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec(cut, 1..4),
+    ];
+    (prop::bool::weighted(0.2), operation, cuts, any::<bool>()).prop_map(
+        |(killed, operation, cuts, again)| Control {
+            killed,
+            operation,
+            cuts,
+            again,
+        },
+    )
 }
 
 impl Run {
@@ -72,22 +91,89 @@ impl Run {
                 start: 0,
                 len: 0,
             })?;
-            self.dirty = self.dirty.take().filter(|_| !self.changed);
+            self.forget_bitmap()?;
         } else {
             self.disk.close().map_err(fail)?;
             self.check_closed()?;
         }
-        self.change(&control.operation, &mut before)?;
+        for &(calls, seed) in &control.cuts {
+            if !self.cut_change(&control.operation, &mut before, calls, seed)? {
+                return self.settled(control, &before);
+            }
+        }
+        if control.cuts.is_empty() || control.again {
+            self.change(&control.operation, &mut before)?;
+        }
+        self.settled(control, &before)
+    }
+
+    /// The files are what they are going to be: they are opened, and read.
+    fn settled(&mut self, control: &Control, before: &[Value]) -> Judged {
+        let size = self.learn_size()?;
+        prop_assert_eq!(size, before.len() as u64, "the size of the disk");
+        self.reopen()?;
+        prop_assert_eq!(self.read_all()?, before, "{:?}", control);
+        self.compare()
+    }
+
+    fn learn_size(&mut self) -> Result<u64, TestCaseError> {
         let top = self.files.last().ok_or_else(|| fail("no top"))?;
         let layout = load::load(top, "image").map_err(fail)?;
         let layout = layout.expanded().ok_or_else(|| fail("a raw top"))?.layout;
-        prop_assert_eq!(layout.size.0, before.len() as u64, "the size of the disk");
         self.shape.size = layout.size.0;
         self.shape.entries = layout.entries;
-        self.disk = open(&self.shape, &self.files)?;
-        self.changed = false;
-        prop_assert_eq!(self.read_all()?, before, "{:?}", control);
-        self.compare()
+        Ok(layout.size.0)
+    }
+
+    /// An operation during which the power is lost; then the chain is as it was. False: it came to its end before that.
+    fn cut_change(
+        &mut self,
+        operation: &Operation,
+        before: &mut Vec<Value>,
+        calls: u8,
+        seed: u64,
+    ) -> Result<bool, TestCaseError> {
+        let (files, shape) = (self.files.clone(), self.shape.clone());
+        let dirty = self.dirty.clone();
+        let mut content = before.clone();
+        self.supply.cut_after(calls.into(), seed);
+        let changed = self.change(operation, &mut content);
+        if !self.supply.is_lost() {
+            self.supply.stay_on();
+            *before = content;
+            return changed.map(|()| false);
+        }
+        prop_assert!(changed.is_err(), "without power: {:?}", operation);
+        (self.files, self.shape) = (files, shape);
+        self.supply.restore(&self.files);
+        self.dirty = dirty.filter(|_| !matches!(operation, Operation::Bitmap(_)));
+        let (old, size) = (before.len() as u64, self.learn_size()?);
+        if size != old {
+            let grows =
+                matches!(*operation, Operation::Grow(more) if size <= old + u64::from(more));
+            prop_assert!(grows && size > old, "{} sectors, were {}", size, old);
+            self.model.grow(size - old);
+            before.resize(size as usize, Value::ZERO);
+            if let Some(dirty) = &mut self.dirty {
+                dirty.extend(old..size);
+            }
+        }
+        if !self.vouched()? {
+            self.dirty = None;
+        } else if matches!(operation, Operation::Bitmap(_)) {
+            self.dirty = Some(Default::default());
+        }
+        let known = self.dirty.is_some() || !self.vouched()?;
+        prop_assert!(
+            known,
+            "a bitmap counts, and nobody knew of it: {:?}",
+            operation
+        );
+        self.reopen()?;
+        prop_assert_eq!(&self.read_all()?, before, "{:?}, cut", operation);
+        self.disk.close().map_err(fail)?;
+        self.check_closed()?;
+        Ok(true)
     }
 
     fn change(&mut self, operation: &Operation, content: &mut Vec<Value>) -> Judged {
@@ -124,7 +210,7 @@ impl Run {
         }
     }
 
-    fn grow(&mut self, top: &MemoryFile, more: u64, content: &mut Vec<Value>) -> Judged {
+    fn grow(&mut self, top: &PoweredFile, more: u64, content: &mut Vec<Value>) -> Judged {
         let old = content.len() as u64;
         let size = (old + more)
             .min(MOST_CLUSTERS * self.shape.cluster)
@@ -165,11 +251,7 @@ impl Run {
     /// What is left is what the levels below show.
     fn roll_back(&mut self, content: &mut Vec<Value>) -> Judged {
         self.files.pop();
-        let bytes: Vec<Vec<u8>> = self
-            .files
-            .iter()
-            .map(|file| file.with(<[u8]>::to_vec))
-            .collect();
+        let bytes: Vec<Vec<u8>> = self.files.iter().map(PoweredFile::bytes).collect();
         let mut size = content.len() as u64;
         let mut levels = Vec::new();
         for (level, bytes) in bytes.iter().enumerate() {
@@ -188,16 +270,17 @@ impl Run {
             read_sector(&levels, sector, &mut found);
             content.push(recognise(&found).unwrap_or(Value(u64::MAX)));
         }
-        self.model.reset(content);
-        self.dirty = None;
-        let file = MemoryFile::default();
+        let file = self.supply.file(&[], table_of(&self.shape));
         let cluster = Sectors(self.shape.cluster);
         load::new_image(&file, self.shape.version, cluster, Sectors(size)).map_err(fail)?;
         self.files.push(file);
+        // It is made.
+        self.model.reset(content);
+        self.dirty = None;
         Ok(())
     }
 
-    fn bitmap(&mut self, top: &MemoryFile, which: u8) -> Judged {
+    fn bitmap(&mut self, top: &PoweredFile, which: u8) -> Judged {
         let granularity = 1 << (which / 4 % 4);
         let change = match (&self.dirty, which % 4) {
             (None, _) => Change::Start {
@@ -217,7 +300,7 @@ impl Run {
 }
 
 /// Copies clusters behind the end of the file, one in `every`, and points their slots there.
-fn move_clusters(top: &MemoryFile, every: u8) -> Judged {
+fn move_clusters(top: &PoweredFile, every: u8) -> Judged {
     let loaded = load::load(top, "image").map_err(fail)?;
     let image = loaded.expanded().ok_or_else(|| fail("a raw top"))?;
     let layout = image.layout;
@@ -233,7 +316,7 @@ fn move_clusters(top: &MemoryFile, every: u8) -> Judged {
         let to = DstClu(next.max(layout.first_host().0));
         next = to.0 + 1;
         let mut bytes = vec![0; layout.cluster_bytes() as usize];
-        read(top, layout.host_sector(from).bytes(), &mut bytes);
+        read_padded(top, layout.host_sector(from).bytes(), &mut bytes)?;
         top.write_at(layout.host_sector(to).bytes(), &bytes)?;
         let clu = Clu(clu);
         moves.push(SlotMove { clu, from, to });
@@ -241,13 +324,4 @@ fn move_clusters(top: &MemoryFile, every: u8) -> Judged {
     let made = update_index(top, "image", &moves).map_err(fail)?;
     prop_assert_eq!(made as usize, moves.len());
     Ok(())
-}
-
-/// What there is of these bytes; the rest stays.
-fn read(file: &MemoryFile, at: u64, into: &mut [u8]) {
-    file.with(|bytes| {
-        let there = bytes.get(at as usize..).unwrap_or_default();
-        let len = there.len().min(into.len());
-        into[..len].copy_from_slice(&there[..len]);
-    });
 }

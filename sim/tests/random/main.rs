@@ -1,11 +1,13 @@
-//! Arbitrary operations on arbitrary chains, through the blocking driver on files in memory, against the model; and with the
-//! control plane's operations between them (see `control`).
+//! Arbitrary operations on arbitrary chains, through the blocking driver on files of the simulator (see `power`), against the
+//! model; and with the control plane's operations between them (see `control`), and power cuts in any call of both.
 //!
 //! After every step: the core's own invariants (`Device::verify`), the model's fsck of the top's bytes, and of what was
 //! read, the model's judgement. After every flush and close, too: the model's own reader of the bytes sees what the disk
 //! reads as. A failing case shrinks, and its seed is kept in `corpus/`.
 
 mod control;
+mod power;
+mod start;
 
 use control::Control;
 use model::bitmap;
@@ -15,16 +17,17 @@ use model::image::{Image, ImageBytes, InUse, Level as ModelLevel, read_sector};
 use model::op::{End, Kind, Op, Value};
 use ploop_core::control::files;
 use ploop_core::drive::{DeltaFile, Disk};
-use ploop_core::format::Version;
+use ploop_core::format::{Layout, Version};
+use ploop_core::load;
 use ploop_core::units::{Millis, Sector, Sectors};
-use ploop_core::{NoSpace, Options, WriteBack, load};
+use power::{PoweredFile, Supply};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use sim::disk::SimFile;
 use sim::disk::sector::{fill_pattern, recognise};
-use sim::scenario::files::MemoryFile;
-use sim::world::chain::{self, Content, Level, Owner, Plan};
+use sim::world::chain::{self, Content};
 use sim::world::shape::Shape;
+use start::Start;
 use std::collections::BTreeSet;
 
 const SECTOR: usize = 512;
@@ -38,14 +41,8 @@ enum Step {
     Reopen,
     AddDelta,
     Control(Control),
-}
-
-/// A chain: shape, lower level, top.
-#[derive(Clone, Debug)]
-struct Start {
-    shape: Shape,
-    lowers: Vec<Level>,
-    top: Plan,
+    /// The power is lost after so many calls of an operation, or right behind it; what becomes of what is not durable.
+    Cut(u8, u64, Kind, u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,115 +62,28 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// As [`step`], with the control plane's operations between.
+/// As [`step`], with the control plane's operations between, and power cuts.
 fn any_step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![
+        1 => Just(Kind::Read),
+        4 => (any::<bool>(), any::<bool>()).prop_map(|(fua, preflush)| Kind::Write { preflush: preflush && fua, fua }),
+        1 => Just(Kind::WriteZeroes { fua: false, unmap: true }),
+        1 => Just(Kind::Discard),
+        2 => Just(Kind::Flush),
+    ];
     prop_oneof![
-        4 => step(),
-        1 => control::drawn().prop_map(Step::Control),
+        16 => step(),
+        4 => control::drawn().prop_map(Step::Control),
+        1 => (0..20u8, any::<u64>(), kind, any::<u8>(), any::<u8>())
+            .prop_map(|(calls, seed, kind, start, len)| Step::Cut(calls, seed, kind, start, len)),
     ]
-}
-
-fn shape() -> impl Strategy<Value = Shape> {
-    let cluster = prop_oneof![
-        Just(1u64),
-        Just(2),
-        Just(3),
-        Just(4),
-        Just(5),
-        Just(8),
-        Just(9)
-    ];
-    let write_back = prop_oneof![
-        Just(WriteBack::Immediate),
-        Just(WriteBack::Delayed(Millis(50)))
-    ];
-    let pages = prop_oneof![Just((4096, 512)), Just((80, 16)), Just((128, 16))];
-    let version = prop_oneof![
-        Just((Version::V2, false)),
-        Just((Version::V1, false)),
-        Just((Version::V1, true)),
-    ];
-    (
-        version,
-        cluster,
-        1..=24u32,
-        any::<u8>(),
-        write_back,
-        1..=4u64,
-        pages,
-    )
-        .prop_map(
-            |((version, packed), cluster, entries, cut, write_back, prealloc, pages)| Shape {
-                version,
-                packed,
-                cluster,
-                entries,
-                size: u64::from(entries) * cluster - u64::from(cut) % cluster,
-                levels: 1,
-                raw_base: false,
-                options: Options {
-                    queues: 1,
-                    depth: 1,
-                    write: true,
-                    write_back,
-                    prealloc: Sectors(prealloc * cluster),
-                    no_space: NoSpace::Fail,
-                    page_bytes: pages.0,
-                    granule: pages.1,
-                },
-            },
-        )
-}
-
-/// Host clusters for the guest clusters below `entries` that `bits` names, in an order and with gaps that it says too.
-fn hosts(entries: u32, bits: u64) -> Vec<Owner> {
-    let mut hosts = Vec::new();
-    for clu in (0..entries).filter(|clu| bits >> (clu % 32) & 1 == 1) {
-        if bits >> (32 + clu % 16) & 1 == 1 {
-            hosts.push(Owner::Free);
-        }
-        hosts.push(Owner::Guest(clu));
-    }
-    if bits >> 60 & 1 == 1 {
-        hosts.reverse();
-    }
-    hosts
-}
-
-fn start() -> impl Strategy<Value = Start> {
-    (shape(), 0..3u8, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
-        |(mut shape, base, below, above, ragged)| {
-            let mut lowers = Vec::new();
-            let plan = |bits| Plan {
-                hosts: hosts(shape.entries, bits),
-                ..Plan::default()
-            };
-            match base {
-                0 => {}
-                1 => lowers.push(Level::Image(plan(below))),
-                _ => {
-                    let clusters = 1 + (below >> 32) as u32 % shape.entries;
-                    let data = (0..clusters)
-                        .filter(|clu| below >> (clu % 32) & 1 == 1)
-                        .collect();
-                    lowers.push(Level::Raw { clusters, data });
-                }
-            }
-            let top = Plan {
-                ragged: ragged && shape.cluster > 1,
-                ..plan(above)
-            };
-            shape.levels += lowers.len() as u8;
-            shape.raw_base = base == 2;
-            Start { shape, lowers, top }
-        },
-    )
 }
 
 /// What runs.
 struct Run {
     shape: Shape,
-    files: Vec<MemoryFile>,
+    files: Vec<PoweredFile>,
+    supply: Supply,
     disk: Disk,
     model: Model,
     fsck: Fsck,
@@ -182,6 +92,8 @@ struct Run {
     changed: bool,
     /// Sectors changed since the top's dirty bitmap was started, if it has one that counts.
     dirty: Option<BTreeSet<u64>>,
+    /// Of those, the ones when the disk was opened.
+    dirty_before: Option<BTreeSet<u64>>,
 }
 
 type Judged = Result<(), TestCaseError>;
@@ -190,7 +102,7 @@ fn fail(why: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(why.to_string())
 }
 
-fn open(shape: &Shape, files: &[MemoryFile]) -> Result<Disk, TestCaseError> {
+fn open(shape: &Shape, files: &[PoweredFile]) -> Result<Disk, TestCaseError> {
     let mut chain = Vec::new();
     for (level, file) in files.iter().enumerate() {
         let loaded = if level == 0 && shape.raw_base {
@@ -210,6 +122,12 @@ fn open(shape: &Shape, files: &[MemoryFile]) -> Result<Disk, TestCaseError> {
     Disk::open(chain, boxed, shape.options).map_err(fail)
 }
 
+/// Bytes in front of the first data, in any version.
+fn table_of(shape: &Shape) -> u64 {
+    let cluster = Sectors(shape.cluster);
+    Layout::lowest_data_start(Version::V1, cluster, shape.entries).bytes()
+}
+
 impl Run {
     fn new(start: &Start) -> Result<Run, TestCaseError> {
         let (mut lowers, mut top) = (Vec::new(), SimFile::new());
@@ -222,13 +140,17 @@ impl Run {
             &mut top,
             &mut content,
         );
-        let files: Vec<MemoryFile> = lowers
+        let supply = Supply::new(start.shape.options.granule);
+        let table = table_of(&start.shape);
+        let files: Vec<PoweredFile> = lowers
             .iter()
             .chain([&top])
-            .map(|file| {
+            .enumerate()
+            .map(|(level, file)| {
                 let mut bytes = vec![0; file.len_bytes() as usize];
                 file.view().read_bytes(0, &mut bytes);
-                MemoryFile::new(bytes)
+                let raw = start.shape.raw_base && level == 0;
+                supply.file(&bytes, if raw { 0 } else { table })
             })
             .collect();
         let mut model = Model::new(0);
@@ -237,25 +159,26 @@ impl Run {
             disk: open(&start.shape, &files)?,
             shape: start.shape.clone(),
             files,
+            supply,
             model,
             fsck: Fsck::default(),
             writes: 0,
             now: 0,
             changed: false,
             dirty: None,
+            dirty_before: None,
         })
     }
 
     fn step(&mut self, step: &Step) -> Judged {
         match *step {
             Step::Op(kind, start, len) => {
-                let start = u64::from(start) * self.shape.size / 256;
-                let most = (self.shape.size - start).min(3 * self.shape.cluster);
-                let len = match kind {
-                    Kind::Flush => 0,
-                    _ => 1 + u64::from(len) * (most - 1) / 255,
-                };
-                self.operate(Op { kind, start, len })?;
+                self.operate(self.op(kind, start, len))?;
+            }
+            Step::Cut(calls, seed, kind, start, len) => {
+                let op = self.op(kind, start, len);
+                self.supply.cut_after(calls.into(), seed);
+                self.cut(op)?;
             }
             Step::Tick(passed) => {
                 self.now += u64::from(passed);
@@ -271,6 +194,63 @@ impl Run {
             self.compare()?;
         }
         Ok(())
+    }
+
+    fn op(&self, kind: Kind, start: u8, len: u8) -> Op {
+        let start = u64::from(start) * self.shape.size / 256;
+        let most = (self.shape.size - start).min(3 * self.shape.cluster);
+        let len = match kind {
+            Kind::Flush => 0,
+            _ => 1 + u64::from(len) * (most - 1) / 255,
+        };
+        Op { kind, start, len }
+    }
+
+    /// The power is lost in an operation, or behind it.
+    fn cut(&mut self, op: Op) -> Judged {
+        match self.operate(op) {
+            Ok(_) => {}
+            // It is in flight for ever. It may have begun to change something.
+            Err(_) if self.supply.is_lost() => self.changed |= op.kind != Kind::Read,
+            Err(error) => return Err(error),
+        }
+        self.model.crash();
+        self.supply.restore(&self.files);
+        self.forget_bitmap()?;
+        self.reopen()?;
+        let seen = self.contents()?;
+        self.model.restart(&seen).map_err(fail)?;
+        prop_assert_eq!(self.read_all()?, seen);
+        Ok(())
+    }
+
+    /// Opens what is there.
+    fn reopen(&mut self) -> Judged {
+        self.disk = open(&self.shape, &self.files)?;
+        self.dirty_before.clone_from(&self.dirty);
+        self.changed = false;
+        Ok(())
+    }
+
+    /// The disk was not closed: a dirty bitmap counts if nothing was marked as in use, so that nothing has changed.
+    fn forget_bitmap(&mut self) -> Judged {
+        self.dirty = match self.vouched()? {
+            false => None,
+            true => self.dirty_before.clone(),
+        };
+        let known = self.dirty.is_some() || !self.vouched()?;
+        prop_assert!(known, "a bitmap counts, and nobody knew of it");
+        Ok(())
+    }
+
+    /// The top says that its dirty bitmap counts.
+    fn vouched(&mut self) -> Result<bool, TestCaseError> {
+        let Some(top) = self.files.last() else {
+            return Ok(false);
+        };
+        let bytes = top.bytes();
+        let marked = self.fsck.check(&bytes).in_use();
+        Ok(marked == Some(InUse::Closed21) && bitmap::read(&bytes).is_ok_and(|b| !b.is_empty()))
     }
 
     fn operate(&mut self, op: Op) -> Result<Vec<Value>, TestCaseError> {
@@ -331,13 +311,12 @@ impl Run {
         self.check_closed()?;
         if add {
             self.dirty = None;
-            let file = MemoryFile::default();
+            let file = self.supply.file(&[], table_of(&self.shape));
             let (cluster, size) = (Sectors(self.shape.cluster), Sectors(self.shape.size));
             load::new_image(&file, self.shape.version, cluster, size).map_err(fail)?;
             self.files.push(file);
         }
-        self.disk = open(&self.shape, &self.files)?;
-        self.changed = false;
+        self.reopen()?;
         prop_assert_eq!(self.read_all()?, before);
         self.compare()
     }
@@ -350,7 +329,7 @@ impl Run {
         let Some(top) = self.files.last() else {
             return Ok(());
         };
-        let bitmaps = top.with(|bytes| bitmap::read(&bytes.to_vec()));
+        let bitmaps = bitmap::read(&top.bytes());
         let bitmaps = bitmaps.map_err(fail)?;
         let [bitmap] = bitmaps.as_slice() else {
             return Err(fail(format!("{} bitmaps", bitmaps.len())));
@@ -365,7 +344,7 @@ impl Run {
         let Some(top) = self.files.last() else {
             return Ok(());
         };
-        let report = top.with(|bytes| self.fsck.check(&bytes.to_vec()).clone());
+        let report = self.fsck.check(&top.bytes()).clone();
         prop_assert!(report.problems.is_empty(), "fsck: {:?}", report.problems);
         if let Some(in_use) = in_use {
             prop_assert_eq!(report.in_use(), Some(in_use));
@@ -376,11 +355,13 @@ impl Run {
     /// The model's reader of the bytes sees what the disk reads as: everything is in the index.
     fn compare(&mut self) -> Judged {
         let disk = self.read_all()?;
-        let bytes: Vec<Vec<u8>> = self
-            .files
-            .iter()
-            .map(|file| file.with(<[u8]>::to_vec))
-            .collect();
+        prop_assert_eq!(self.contents()?, disk);
+        Ok(())
+    }
+
+    /// What the model's reader of the bytes sees.
+    fn contents(&self) -> Result<Vec<Value>, TestCaseError> {
+        let bytes: Vec<Vec<u8>> = self.files.iter().map(PoweredFile::bytes).collect();
         let mut levels = Vec::new();
         for (level, bytes) in bytes.iter().enumerate() {
             let bytes: &dyn ImageBytes = bytes;
@@ -390,12 +371,12 @@ impl Run {
                 ModelLevel::Image(Image::open(bytes).map_err(fail)?)
             });
         }
-        for (sector, &value) in disk.iter().enumerate() {
+        let read = |sector| {
             let mut found = [0; SECTOR];
-            read_sector(&levels, sector as u64, &mut found);
-            prop_assert_eq!(recognise(&found), Some(value), "sector {}", sector);
-        }
-        Ok(())
+            read_sector(&levels, sector, &mut found);
+            recognise(&found).unwrap_or(Value(u64::MAX))
+        };
+        Ok((0..self.shape.size).map(read).collect())
     }
 }
 
@@ -416,7 +397,7 @@ proptest! {
 
     #[test]
     fn arbitrary_changes_of_chains_among_operations(
-        start in start(),
+        start in start::drawn(),
         steps in prop::collection::vec(any_step(), 1..40),
     ) {
         let mut run = Run::new(&start)?;
@@ -428,7 +409,7 @@ proptest! {
 
     #[test]
     fn arbitrary_operations_on_arbitrary_chains(
-        start in start(),
+        start in start::drawn(),
         steps in prop::collection::vec(step(), 1..40),
     ) {
         let mut run = Run::new(&start)?;

@@ -1,5 +1,6 @@
 //! Bundles: made, changed and read by the tool; every file of them read by QEMU, every state compared with what it must show.
 
+mod outside;
 mod refusals;
 
 use std::fs;

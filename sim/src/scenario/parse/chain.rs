@@ -78,7 +78,7 @@ pub(super) fn geometry(words: &mut Words<'_>) -> Result<Shape> {
     Ok(shape)
 }
 
-fn write_back(word: &str, value: &str, words: &Words<'_>) -> Result<WriteBack> {
+pub(super) fn write_back(word: &str, value: &str, words: &Words<'_>) -> Result<WriteBack> {
     let rule = "must be immediate or delayed:50";
     match value.split_once(':') {
         None if value == "immediate" => Ok(WriteBack::Immediate),
@@ -104,6 +104,13 @@ pub(super) fn plan(words: &mut Words<'_>, shape: &Shape, top: bool) -> Result<Pl
     while let Some(word) = words.rest.next() {
         match word {
             "-" => plan.hosts.push(Owner::Free),
+            shorter if !top && shorter.starts_with("size=") => {
+                let rule = "must be fewer sectors than the disk has";
+                match words.parse(shorter.trim_start_matches("size="), rule)? {
+                    size if (1..shape.size).contains(&size) => plan.size = Some(size),
+                    _ => return Err(words.bad(shorter, rule)),
+                }
+            }
             "ragged" if top && shape.cluster > 1 => plan.ragged = true,
             "in-use" if top => plan.in_use = InUse::InUse,
             "bitmap" if top && plan.bitmap == Bitmap::Mixed => plan.hosts.push(Owner::Bitmap),
@@ -136,6 +143,15 @@ pub(super) fn plan(words: &mut Words<'_>, shape: &Shape, top: bool) -> Result<Pl
                     plan.hosts.push(Owner::Guest(clu));
                 }
             }
+        }
+    }
+    if let Some(size) = plan.size {
+        let beyond = |host: &&Owner| match host {
+            Owner::Guest(clu) => u64::from(*clu) * shape.cluster >= size,
+            _ => false,
+        };
+        if let Some(Owner::Guest(clu)) = plan.hosts.iter().find(beyond) {
+            return Err(words.bad(&clu.to_string(), "beyond the size of the image"));
         }
     }
     for owner in [Owner::Extension, Owner::Bitmap] {
