@@ -6,7 +6,8 @@
 //!
 //! **The log's order is not quite the disk's.** A FUA write is logged at once, an ordinary one that had completed before it only
 //! with the next flush: the log then has the older one behind the newer one. No disk brings the older one back. So where
-//! a FUA write has been, an ordinary entry does not overwrite a client's newer stamp of the same guest sector. Two flushes
+//! a FUA write has been, an ordinary entry does not overwrite a client's newer stamp of the same guest sector: the newer one is
+//! the later one, as who writes with FUA writes there alone, one after the other. Two flushes
 //! at once would be logged as they end, with what each covers; the guest's disk has one queue so that they end in order.
 
 use std::collections::BTreeSet;

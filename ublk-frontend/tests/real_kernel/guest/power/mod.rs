@@ -248,21 +248,33 @@ type Span = (Duration, usize);
 fn work(mapped: &Mapped, (time, moments): Span, target: &Target) -> Result<Told, Trouble> {
     let judge = Judge::zeros(sectors());
     judge.record();
-    // First touches and discards, so that there are always new mappings; flushes and FUA now and then.
+    // First touches and discards, so that there are always new mappings; flushes and FUA now and then. Whoever writes with
+    // FUA is alone in its part of the disk: of writes in flight at once the log does not tell which was the last.
+    let own = sectors() / 8;
     let load = Load {
-        weights: [4, 62, 2, 0, 2, 29, 1],
+        weights: [4, 63, 0, 0, 2, 29, 2],
         longest: 32,
         grain: 4,
         sequential: 10,
-        clients: 6,
+        clients: 5,
+        area: (own, sectors() - own),
         ..Load::mixed(sectors(), 12)
+    };
+    let alone = Load {
+        weights: [4, 53, 11, 0, 2, 29, 1],
+        clients: 1,
+        area: (0, own),
+        seed: 30,
+        ..load.clone()
     };
     let stop = AtomicBool::new(false);
     let marks = std::thread::scope(|scope| {
         let marker = scope.spawn(|| mark(mapped, &judge, &stop));
-        let result = during(&load, &judge, target, &[], |running| {
-            running.until(|| judge.durables() >= moments, time, LONGEST);
-            Ok(())
+        let result = during(&load, &judge, target, &[], |_| {
+            during(&alone, &judge, target, &[], |running| {
+                running.until(|| judge.durables() >= moments, time, LONGEST);
+                Ok(())
+            })
         });
         stop.store(true, Ordering::Relaxed);
         let marks = marker.join().map_err(|_| "the marker panicked")??;
