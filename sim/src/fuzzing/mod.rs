@@ -6,6 +6,7 @@
 
 pub mod control;
 mod memory;
+mod never;
 mod open;
 mod picture;
 mod session;

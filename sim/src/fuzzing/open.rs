@@ -9,6 +9,7 @@
 //! * Not compared: the format extension beyond "there or not"; leaks of images with an extension.
 
 use super::memory::Memory;
+use super::never;
 use super::picture::{Base, Scene, Top};
 use super::session::{self, Written};
 use model::fsck::{Extension, Problem, Report, fsck};
@@ -78,6 +79,11 @@ pub(super) fn run(scene: &Scene) {
         },
     };
     let deltas: Vec<LoadedDelta> = base.into_iter().chain([top]).collect();
+    never::chains(&deltas);
+    never::options(scene, &deltas);
+    if let (Some((true, bytes)), Some(raw)) = (&files.base, deltas.first()) {
+        never::raw_alone(scene, bytes, raw);
+    }
     read_only(scene, &files, &deltas);
     let written = session::run(scene, &files, &deltas, options(scene, true, &deltas));
     if let Some(written) = written {
@@ -86,7 +92,7 @@ pub(super) fn run(scene: &Scene) {
 }
 
 /// How the stack is opened.
-fn options(scene: &Scene, write: bool, deltas: &[LoadedDelta]) -> Options {
+pub(super) fn options(scene: &Scene, write: bool, deltas: &[LoadedDelta]) -> Options {
     let cluster = deltas
         .last()
         .and_then(|top| top.expanded())
@@ -158,7 +164,14 @@ fn compare(loaded: &Result<LoadedDelta, LoadError>, report: &Report, bytes: &[u8
         // The model has no opinion on limits.
         Err(LoadError::Refused { problem, .. })
             if matches!(problem.rule, Rule::ClusterLimit | Rule::EntriesLimit) => {}
-        Err(LoadError::Refused { problem, .. }) => {
+        Err(error @ LoadError::Refused { problem, .. }) => {
+            // Whoever reads it must know which file, and which rule.
+            let text = error.to_string();
+            assert!(
+                text.starts_with("image") && text.ends_with(problem.rule.text()),
+                "[image] refused, and told as: {text}"
+            );
+            assert_eq!(error.rule(), Some(problem.rule));
             assert!(
                 matches!(problem.rule.kind(), Kind::Corrupt | Kind::NotAnImage),
                 "[image] refused for reading: {problem}"
@@ -239,6 +252,8 @@ fn compare_counts(inspection: &Inspection, report: &Report) {
     if image.extension == ExtensionState::None && same_grid && report.problems.is_empty() {
         // The core counts the cluster that the end of the file cuts, too.
         let whole = image.layout.hosts_in(inspection.delta.file_len);
+        let cut = inspection.leaked_clusters().saturating_sub(report.leaked());
+        assert!(cut <= 1, "[image] {cut} clusters are cut by the end");
         let leaked = inspection.leaked.iter();
         let leaked: u64 = leaked
             .map(|range| u64::from(range.end.0.min(whole).saturating_sub(range.start.0)))

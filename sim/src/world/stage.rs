@@ -382,11 +382,23 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Checks the core's own invariants. Panics if one is broken.
+    /// Checks the core's own invariants, and that its counts say what its lookups say. Panics if one is broken.
     pub fn verify(&self) {
-        if let Some(device) = &self.device {
-            device.verify();
-        }
+        let Some(device) = &self.device else { return };
+        device.verify();
+        let (cluster, top) = (self.run.shape.cluster, self.top_level());
+        let starts = (0..self.run.shape.size).step_by(cluster as usize);
+        let mapped = starts.filter(|&start| {
+            let found = device.locate(Sector(start));
+            matches!(found, Mapping::Mapped { level, .. } if level == top)
+        });
+        let (stats, mapped) = (device.stats(), mapped.count() as u64);
+        assert_eq!(stats.mapped, mapped, "clusters counted as mapped");
+        let hosts = self.run.world.top.view().len_sectors().div_ceil(cluster);
+        assert!(
+            stats.mapped + stats.free <= hosts,
+            "{stats:?}, and the file has {hosts} clusters"
+        );
     }
 
     /// Everything in flight ends, the whole disk is read, and the image is closed and compared.

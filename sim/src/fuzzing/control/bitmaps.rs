@@ -100,6 +100,20 @@ impl Drill for Bitmaps {
         if self.is_done(files[0])? {
             return Ok(());
         }
+        let unknown = [0xEE; 16];
+        let odd = |granularity| Change::Start {
+            id: unknown,
+            granularity,
+        };
+        let stop = Change::Stop { id: unknown };
+        let clear = Change::Clear { id: unknown };
+        for wrong in [odd(0), odd(3), stop, clear] {
+            match change_bitmaps(files[0], "image", wrong) {
+                Ok(()) => panic!("[refused] {wrong:?} was done"),
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
+        }
         change_bitmaps(files[0], "image", self.change)
     }
 

@@ -155,6 +155,49 @@ impl Index {
         (index, vec![file])
     }
 
+    /// Moves that are never allowed, whatever was done before.
+    fn wrong(&self) -> Vec<Vec<SlotMove>> {
+        let Some(&step) = self.moves.first() else {
+            return Vec::new();
+        };
+        let nowhere = DstClu(u32::MAX - 1);
+        let of_no_slot = SlotMove {
+            clu: Clu(u32::MAX),
+            ..step
+        };
+        let onto_header = SlotMove {
+            to: DstClu(0),
+            ..step
+        };
+        let behind_the_end = SlotMove {
+            to: nowhere,
+            ..step
+        };
+        let from_elsewhere = SlotMove {
+            from: nowhere,
+            ..behind_the_end
+        };
+        let mut wrong = vec![
+            vec![of_no_slot],
+            vec![step, step],
+            vec![onto_header],
+            vec![behind_the_end],
+            vec![from_elsewhere],
+        ];
+        if let Some(&other) = self.moves.get(1) {
+            let onto_each_other = SlotMove {
+                to: step.to,
+                ..other
+            };
+            let onto_data = SlotMove {
+                to: other.from,
+                ..step
+            };
+            wrong.extend([vec![step, onto_each_other], vec![onto_data, other]]);
+        }
+        wrong
+    }
+
     /// Makes the copies that are not there, as somebody else would. Whether they are durable he does not care.
     fn copy(&self, file: &dyn DeltaFile) -> std::io::Result<()> {
         for &(from, to) in &self.copies {
@@ -187,6 +230,13 @@ impl Drill for Index {
             what: "making the copies",
             source,
         })?;
+        for wrong in self.wrong() {
+            match update_index(files[0], "image", &wrong) {
+                Ok(changed) => panic!("[refused] {wrong:?}: {changed} slots were changed"),
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
+        }
         update_index(files[0], "image", &self.moves).map(drop)
     }
 

@@ -53,6 +53,15 @@ pub fn run(tape: &mut Tape) -> Result<Stats, Failure> {
     }
 }
 
+/// A refusal says which file, and why.
+fn tells_why(error: &ControlError) -> bool {
+    match (error.to_string().split_once(": "), error.refusal()) {
+        (Some((file, told)), Some(why)) => !file.is_empty() && told == why.to_string(),
+        (Some((file, _)), None) => !file.is_empty(),
+        (None, _) => false,
+    }
+}
+
 /// Something that must be refused before it changes or syncs anything.
 fn no_calls(
     files: &mut [SimFile],
@@ -70,7 +79,7 @@ fn no_calls(
     let result = run(&refs);
     match (&result, power.calls()) {
         (Err(ControlError::Load(_)), 0) => Ok(()),
-        (Err(error), 0) if error.is_refusal() => Ok(()),
+        (Err(error), 0) if error.is_refusal() && !error.is_no_space() && tells_why(error) => Ok(()),
         (_, calls) => Err(failure(
             "refused",
             format!("{what}: {result:?} after {calls} calls"),

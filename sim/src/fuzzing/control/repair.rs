@@ -11,7 +11,7 @@ use crate::tape::{Kind, Tape};
 use model::fsck::{Extension, fsck};
 use model::image::{Header, ImageBytes};
 use model::op::Value;
-use ploop_core::control::files::{ControlError, repair};
+use ploop_core::control::files::{ControlError, Fix, repair};
 use ploop_core::drive::DeltaFile;
 
 const HEADER: u64 = 64;
@@ -152,6 +152,25 @@ impl Repair {
     }
 }
 
+/// Whoever reads what was mended must find it in the file.
+fn tells(fix: Fix) -> bool {
+    let text = fix.to_string();
+    match fix {
+        Fix::Header { from, to, .. } => {
+            text.contains(&from.to_string()) && text.contains(&to.to_string())
+        }
+        Fix::Cleared { clu, .. } | Fix::Copied { clu, .. } => {
+            text.starts_with(&format!("BAT[{}] = ", clu.0))
+        }
+        Fix::Extended { to, .. } => text.contains(&to.to_string()),
+        Fix::Cut { bytes } => text.contains(&bytes.to_string()),
+        Fix::Freed { at, clusters } => {
+            text.contains(&at.0.to_string()) && text.contains(&clusters.to_string())
+        }
+        Fix::Closed => text.starts_with("m_DiskInUse"),
+    }
+}
+
 /// True if a repair refuses the file, and does not write to it.
 fn is_refused(file: &SimFile, tape: &mut Tape) -> bool {
     let mut files = [file.clone()];
@@ -170,6 +189,9 @@ impl Drill for Repair {
             done => done?,
         };
         assert!(done.sound, "[sound] not sound, by its own words: {done:?}");
+        for fix in &done.fixes {
+            assert!(tells(*fix), "[told] {fix:?} is told as: {fix}");
+        }
         Ok(())
     }
 
