@@ -84,3 +84,33 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
     );
     ExitCode::from(FAILED)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+    use std::time::Duration;
+
+    /// Set in the process that is to panic.
+    const PANICS: &str = "PLOOP_TEST_PANICS";
+
+    #[test]
+    fn a_panic_in_any_thread_ends_the_process_by_abort() {
+        if std::env::var_os(PANICS).is_some() {
+            super::end_on_panic();
+            // As a queue: nobody waits for it.
+            let _queue = std::thread::spawn(|| panic!("on purpose"));
+            std::thread::sleep(Duration::from_secs(30));
+            return;
+        }
+        let name = "tests::a_panic_in_any_thread_ends_the_process_by_abort";
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", name, "--nocapture"])
+            .env(PANICS, "1")
+            .output()
+            .expect("started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{said}");
+        assert!(said.contains("on purpose"), "{said}");
+    }
+}

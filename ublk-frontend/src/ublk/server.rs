@@ -303,6 +303,9 @@ impl<'a> Server<'a> {
         let (end, asker) = self.wait()?;
         let result = self.finish(end);
         let supervised = self.systemd.is_there();
+        // Whoever asked may open the images at once: the locks go with the last who has the files. (Where the device stays,
+        // the queues have them still.)
+        drop(self.shared);
         if let Some(asker) = asker {
             asker.answer(&match (&result, end) {
                 (Ok(()), End::Aside) => Answer::Aside { supervised },

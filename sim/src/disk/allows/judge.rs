@@ -79,7 +79,8 @@ impl fmt::Display for Refusal {
                     true => write!(f, "which nobody has written there")?,
                     false => write!(f, "which is possible at the moments {possible:?} only")?,
                 }
-                write!(f, "; allowed are {allowed:#x?}")
+                let allowed: Vec<String> = allowed.iter().map(|c| format!("{c:#x}")).collect();
+                write!(f, "; allowed are {}", allowed.join(", "))
             }
             Refusal::NoMoment { sector } => write!(
                 f,

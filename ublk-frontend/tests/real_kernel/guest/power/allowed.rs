@@ -38,6 +38,8 @@ pub(super) struct Allowed {
     marks: Marks,
 }
 
+/// What is said of an image that cannot be.
+pub(super) const REFUSAL: &str = "the simulated disk does not allow it";
 /// A hash that no sector has.
 const INVENTED: u64 = 0xdead_beef_0bad_cafe;
 
@@ -106,9 +108,7 @@ impl Allowed {
             contents: &contents,
         };
         let judged = self.verdict.judge(image, window);
-        judged.map_err(|why| {
-            format!("the simulated disk does not allow it, moments {window:?}: {why}").into()
-        })
+        judged.map_err(|why| format!("{REFUSAL}, moments {window:?}: {why}").into())
     }
 
     /// The test of this test: the image is altered in one sector, which must be refused.

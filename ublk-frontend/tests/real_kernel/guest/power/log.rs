@@ -6,13 +6,16 @@
 //!
 //! **The log's order is not quite the disk's.** A FUA write is logged at once, an ordinary one that had completed before it only
 //! with the next flush: the log then has the older one behind the newer one. No disk brings the older one back. So where
-//! a FUA write has been, an ordinary entry does not overwrite a client's newer stamp of the same guest sector. Two flushes
+//! a FUA write has been, an ordinary entry does not overwrite a client's newer stamp of the same guest sector: the newer one is
+//! the later one, as who writes with FUA writes there alone, one after the other. Two flushes
 //! at once would be logged as they end, with what each covers; the guest's disk has one queue so that they end in order.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use model::op::Value;
 
 use super::super::judge::values;
 use super::super::trouble::{During, Trouble, demand};
@@ -71,7 +74,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
 }
 
 impl Log {
-    /// Reads the log on a device. Of each `forget` writes behind our first mark one becomes nothing.
+    /// Reads the log on a device. Of each `forget` writes of clients' data behind our first mark one becomes nothing.
     pub(super) fn read(device: &Path, forget: Option<usize>) -> Result<Log, Trouble> {
         let file = File::open(device).during(device.display())?;
         let mut sector = [0; SECTOR as usize];
@@ -126,10 +129,20 @@ impl Log {
         }
         if let Some(forget) = forget {
             let first = log.durable().next().unwrap_or(0);
-            let entries = log.entries.iter_mut().skip(first);
-            let writes = entries.filter(|entry| matches!(entry.what, What::Write { .. }));
-            for entry in writes.step_by(forget) {
-                entry.what = What::Nothing;
+            let mut writes = Vec::new();
+            for (index, entry) in log.entries.iter().enumerate().skip(first) {
+                if let What::Write { at } = entry.what {
+                    log.file.read_exact_at(&mut sector, at)?;
+                    writes.extend(
+                        values(&sector)
+                            .first()
+                            .filter(|v| is_stamp(v))
+                            .map(|_| index),
+                    );
+                }
+            }
+            for index in writes.into_iter().step_by(forget) {
+                log.entries[index].what = What::Nothing;
             }
         }
         Ok(log)
@@ -185,13 +198,16 @@ impl Log {
     }
 }
 
+/// A client has written it.
+fn is_stamp(value: &Value) -> bool {
+    value.0 != 0 && value.0 != u64::MAX
+}
+
 /// `old` was stamped later than `new`, for the same guest sector.
 fn is_newer(old: &[u8], new: &[u8]) -> bool {
     let (old, new) = (values(old), values(new));
     old.iter().zip(&new).any(|(old, new)| {
-        let known = [old, new]
-            .iter()
-            .all(|value| value.0 != 0 && value.0 != u64::MAX);
+        let known = is_stamp(old) && is_stamp(new);
         known && old.0 as u32 == new.0 as u32 && old.write() > new.write()
     })
 }

@@ -48,6 +48,8 @@ const IMAGE: &str = "disk.hdd";
 /// States that are looked at on each kernel, and how many of them must have dirty pages.
 const STATES: usize = 200;
 const DIRTY: usize = STATES / 2;
+/// States of a disk that lies.
+const LIES: usize = 40;
 /// States without a copy.
 const WITHOUT_COPY: usize = 60;
 /// The server's journal, on a file system in memory.
@@ -79,11 +81,25 @@ pub(crate) fn cuts() -> Outcome {
         told.push(line);
         if found.states >= STATES && found.dirty >= DIRTY {
             found.check()?;
-            return Ok(told.join("; too few, again: "));
+            told.push(lied(&events)?);
+            return Ok(told.join("; "));
         }
         demand(began.elapsed() < ANOTHER, || {
             format!("too few: {}", told.join("; again: "))
         })?;
+    }
+}
+
+/// The same log as a disk would have left it that lies: some writes are lost. What the image holds then is not allowed.
+fn lied(told: &Told) -> Outcome {
+    match replay(Server::Ours, told, LIES, Some(FORGOTTEN)) {
+        Ok((_, line)) => {
+            Err(format!("every {FORGOTTEN}th write was lost, and nobody noticed: {line}").into())
+        }
+        Err(Trouble::Failed(found)) if found.contains(allowed::REFUSAL) => {
+            Ok(format!("with losses: {found}"))
+        }
+        Err(other) => Err(other),
     }
 }
 
@@ -232,21 +248,33 @@ type Span = (Duration, usize);
 fn work(mapped: &Mapped, (time, moments): Span, target: &Target) -> Result<Told, Trouble> {
     let judge = Judge::zeros(sectors());
     judge.record();
-    // First touches and discards, so that there are always new mappings; flushes and FUA now and then.
+    // First touches and discards, so that there are always new mappings; flushes and FUA now and then. Whoever writes with
+    // FUA is alone in its part of the disk: of writes in flight at once the log does not tell which was the last.
+    let own = sectors() / 8;
     let load = Load {
-        weights: [4, 62, 2, 0, 2, 29, 1],
+        weights: [4, 63, 0, 0, 2, 29, 2],
         longest: 32,
         grain: 4,
         sequential: 10,
-        clients: 6,
+        clients: 5,
+        area: (own, sectors() - own),
         ..Load::mixed(sectors(), 12)
+    };
+    let alone = Load {
+        weights: [4, 53, 11, 0, 2, 29, 1],
+        clients: 1,
+        area: (0, own),
+        seed: 30,
+        ..load.clone()
     };
     let stop = AtomicBool::new(false);
     let marks = std::thread::scope(|scope| {
         let marker = scope.spawn(|| mark(mapped, &judge, &stop));
-        let result = during(&load, &judge, target, &[], |running| {
-            running.until(|| judge.durables() >= moments, time, LONGEST);
-            Ok(())
+        let result = during(&load, &judge, target, &[], |_| {
+            during(&alone, &judge, target, &[], |running| {
+                running.until(|| judge.durables() >= moments, time, LONGEST);
+                Ok(())
+            })
         });
         stop.store(true, Ordering::Relaxed);
         let marks = marker.join().map_err(|_| "the marker panicked")??;
