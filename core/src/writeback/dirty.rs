@@ -92,3 +92,21 @@ impl DirtySet {
         state.rounds == 0 && state.ready.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_idle_when_no_round_is_under_way_or_about_to_start() {
+        let dirty = DirtySet::new(None);
+        assert!(dirty.is_idle());
+        dirty.queue(PageId(3));
+        assert!(!dirty.is_idle(), "a page wants a round");
+        dirty.round_started();
+        assert_eq!(dirty.next_ready(), Some(PageId(3)));
+        assert!(!dirty.is_idle(), "a round is under way");
+        dirty.round_ended();
+        assert!(dirty.is_idle());
+    }
+}

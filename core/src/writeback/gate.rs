@@ -158,7 +158,9 @@ mod tests {
         assert_eq!(gate.next(), 1);
         assert!(matches!(gate.wait(1, waiter(0)), Wait::Parked));
         assert!(matches!(gate.wait(1, waiter(1)), Wait::Parked));
+        assert!(!gate.is_idle(), "somebody waits");
         assert_eq!(gate.start(), Some(1));
+        assert!(!gate.is_idle(), "a sync is in flight");
         assert_eq!(
             gate.next(),
             2,
