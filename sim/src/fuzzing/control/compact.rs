@@ -108,6 +108,8 @@ pub struct Index {
     /// Byte places of the copies, and cluster bytes.
     copies: Vec<(u64, u64)>,
     bytes: usize,
+    /// The first host cluster that may hold data.
+    first: DstClu,
 }
 
 impl Index {
@@ -145,6 +147,7 @@ impl Index {
             moves,
             copies,
             bytes: (cluster * 512) as usize,
+            first: layout.first_host(),
         };
         if tape.choose(Kind::Arg, 2) == 1 {
             let mut none = FaultPlan::none();
@@ -165,10 +168,6 @@ impl Index {
             clu: Clu(u32::MAX),
             ..step
         };
-        let onto_header = SlotMove {
-            to: DstClu(0),
-            ..step
-        };
         let behind_the_end = SlotMove {
             to: nowhere,
             ..step
@@ -180,20 +179,20 @@ impl Index {
         let mut wrong = vec![
             vec![of_no_slot],
             vec![step, step],
-            vec![onto_header],
             vec![behind_the_end],
             vec![from_elsewhere],
         ];
+        // A packed image has none: its first host cluster is data.
+        if let Some(header) = self.first.0.checked_sub(1) {
+            let to = DstClu(header);
+            wrong.push(vec![SlotMove { to, ..step }]);
+        }
         if let Some(&other) = self.moves.get(1) {
             let onto_each_other = SlotMove {
                 to: step.to,
                 ..other
             };
-            let onto_data = SlotMove {
-                to: other.from,
-                ..step
-            };
-            wrong.extend([vec![step, onto_each_other], vec![onto_data, other]]);
+            wrong.push(vec![step, onto_each_other]);
         }
         wrong
     }
