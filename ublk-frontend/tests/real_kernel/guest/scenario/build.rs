@@ -7,7 +7,7 @@ use ploop_core::units::Sectors;
 use ploop_core::{NoSpace, WriteBack};
 use sim::disk::SimFile;
 use sim::scenario::Scenario;
-use sim::world::chain::{self, Content};
+use sim::world::chain::{self, Content, Level};
 use sim::world::shape::Shape;
 
 use super::super::disks;
@@ -35,6 +35,17 @@ fn scaled(shape: &Shape) -> Shape {
     shape
 }
 
+/// The levels below the top on a real device: those that are shorter disks are so in proportion.
+fn scaled_lowers(lowers: &[Level]) -> Vec<Level> {
+    let mut lowers = lowers.to_vec();
+    for level in &mut lowers {
+        if let Level::Image(plan) = level {
+            plan.size = plan.size.map(|size| size * SCALE);
+        }
+    }
+    lowers
+}
+
 /// Writes the files.
 pub(super) fn build(scenario: &Scenario) -> Result<Built, Trouble> {
     let shape = scaled(&scenario.shape);
@@ -42,7 +53,7 @@ pub(super) fn build(scenario: &Scenario) -> Result<Built, Trouble> {
     let mut content = Content::default();
     chain::build(
         &shape,
-        &scenario.lowers,
+        &scaled_lowers(&scenario.lowers),
         &scenario.top,
         &mut lowers,
         &mut top,
