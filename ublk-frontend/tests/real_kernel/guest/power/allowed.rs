@@ -14,6 +14,7 @@ use ublk_frontend::files::trace::{Id, Record, SECTOR, digest, read};
 
 use super::super::random::Random;
 use super::super::trouble::{During, Trouble, demand};
+use super::replay::Sparse;
 
 /// Length of the journal before and after each mark.
 pub(super) type Marks = Vec<(u64, u64)>;
@@ -100,11 +101,11 @@ impl Allowed {
     }
 
     /// Could the simulated disk have left this image, between one mark and the end of the other?
-    pub(super) fn judge(&self, image: &[u8], mark: u32, until: u32) -> Result<Judged, Trouble> {
+    pub(super) fn judge(&self, image: &Sparse, mark: u32, until: u32) -> Result<Judged, Trouble> {
         let window = self.window(mark, until)?;
-        let contents = contents(image);
+        let contents = contents(image.data());
         let image = Image {
-            len: image.len() as u64,
+            len: image.bytes.len() as u64,
             contents: &contents,
         };
         let judged = self.verdict.judge(image, window);
@@ -114,13 +115,13 @@ impl Allowed {
     /// The test of this test: the image is altered in one sector, which must be refused.
     pub(super) fn refuses(
         &self,
-        image: &[u8],
+        image: &Sparse,
         (mark, until): (u32, u32),
         random: &mut Random,
         refused: &mut Refused,
     ) -> Result<(), Trouble> {
         let window = self.window(mark, until)?;
-        let contents = contents(image);
+        let contents = contents(image.data());
         let never: Vec<(u64, u64, Never)> = self
             .verdict
             .impossible(contents.len() as u64, window)
@@ -145,7 +146,7 @@ impl Allowed {
             let mut contents = contents.clone();
             contents[sector as usize] = content;
             let image = Image {
-                len: image.len() as u64,
+                len: image.bytes.len() as u64,
                 contents: &contents,
             };
             demand(self.verdict.judge(image, window).is_err(), || {

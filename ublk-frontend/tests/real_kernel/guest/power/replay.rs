@@ -195,12 +195,12 @@ impl Replay {
     fn look(&mut self, (mark, until): (u32, u32), tool: bool) -> Result<(), Trouble> {
         let path = Path::new(PLACE).join(IMAGE);
         if self.server == Server::KernelLoop {
-            let content = values(&read_sparse(&path).during("raw file")?);
+            let content = values(&Sparse::read(&path).during("raw file")?.bytes);
             self.found.states += 1;
             self.found.sectors += content.len() as u64;
             return self.history.judge(until, &content);
         }
-        let image = read_sparse(&path).during("image")?;
+        let image = Sparse::read(&path).during("image")?;
         if let Some(allowed) = &self.allowed {
             let judged = allowed.judge(&image, mark, until)?;
             self.found.compared += judged.sectors;
@@ -213,7 +213,7 @@ impl Replay {
                 allowed.refuses(&image, (mark, until), random, refused)?;
             }
         }
-        let file = MemoryFile::new(image);
+        let file = MemoryFile::new(image.bytes);
         let dirty = file.with(|bytes| -> Result<bool, Trouble> {
             let report = fsck(&Bytes(bytes));
             if let Some(problem) = report.problems.first() {
@@ -257,21 +257,39 @@ impl ImageBytes for Bytes<'_> {
     }
 }
 
-/// The content of a file; its holes are not read.
-fn read_sparse(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let len = file.seek(SeekFrom::End(0))?;
-    let mut bytes = vec![0; len as usize];
-    let mut at = 0;
-    while at < len {
-        let Ok(data) = rustix::fs::seek(&file, Special::Data(at)) else {
-            break;
-        };
-        let hole = rustix::fs::seek(&file, Special::Hole(data))?;
-        file.read_exact_at(&mut bytes[data as usize..hole as usize], data)?;
-        at = hole;
+/// A file that ends with a large hole, as an image with space taken in advance does.
+pub(super) struct Sparse {
+    /// All of it.
+    pub(super) bytes: Vec<u8>,
+    /// Behind its last data.
+    end: usize,
+}
+
+impl Sparse {
+    /// Reads a file, but for its holes.
+    fn read(path: &Path) -> std::io::Result<Sparse> {
+        let mut file = File::open(path)?;
+        let len = file.seek(SeekFrom::End(0))?;
+        let mut bytes = vec![0; len as usize];
+        let mut at = 0;
+        while at < len {
+            let Ok(data) = rustix::fs::seek(&file, Special::Data(at)) else {
+                break;
+            };
+            let hole = rustix::fs::seek(&file, Special::Hole(data))?;
+            file.read_exact_at(&mut bytes[data as usize..hole as usize], data)?;
+            at = hole;
+        }
+        Ok(Sparse {
+            bytes,
+            end: at as usize,
+        })
     }
-    Ok(bytes)
+
+    /// Its beginning, behind which all is zeros.
+    pub(super) fn data(&self) -> &[u8] {
+        &self.bytes[..self.end]
+    }
 }
 
 /// Opens the image with the core, and reads the disk in it.
