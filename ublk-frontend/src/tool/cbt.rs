@@ -57,6 +57,9 @@ struct Named {
     name: Guid,
 }
 
+/// Bytes. QEMU keeps a granularity in 32 bits, and ends with a failed assertion if there are more.
+const LARGEST_GRANULARITY: u64 = 2 << 30;
+
 fn row(bitmap: &DirtyBitmap) -> Row {
     Row {
         name: Guid::from_bytes(bitmap.id()),
@@ -67,15 +70,15 @@ fn row(bitmap: &DirtyBitmap) -> Row {
 
 fn start(asked: &CbtStart, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let name = asked.name.unwrap_or_else(Guid::random);
-    let granularity = asked.granularity;
+    let bytes = asked.granularity.0.bytes();
+    if bytes > LARGEST_GRANULARITY {
+        return Err(refused(format!(
+            "a granularity of {bytes} is too large: at most {LARGEST_GRANULARITY}, or QEMU aborts on the image"
+        )));
+    }
     let change = Change::Start {
         id: name.to_bytes(),
-        granularity: u32::try_from(granularity.0.0).map_err(|_| {
-            refused(format!(
-                "a granularity of {} is too large",
-                granularity.0.bytes()
-            ))
-        })?,
+        granularity: (bytes / 512) as u32,
     };
     on_top(&asked.of, true, |top| {
         Ok(change_bitmaps(top, &name_of(top.path()), change)?)

@@ -62,6 +62,7 @@ fn bitmaps_that_cannot_be() {
     let dir = made();
     let dir = dir.path();
     tool(dir, "cbt start a --granularity 1536").refused(&["a", "power of two"]);
+    tool(dir, "cbt start a --granularity 4G").refused(&["4294967296", "at most 2147483648"]);
     std::fs::write(dir.join("raw"), [0; 4096]).expect("written");
     tool(dir, "cbt start raw").refused(&["raw disk"]);
     tool(dir, "cbt list raw").refused(&["raw disk"]);
