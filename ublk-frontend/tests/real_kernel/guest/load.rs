@@ -27,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) grain: u64,
     /// The sectors that they use: first, number.
     pub(crate) area: (u64, u64),
+    /// Each client has a part of them to itself: no two writes are in flight to one sector.
+    pub(crate) apart: bool,
     /// Part of the operations, in percent, that go on where the client's last one ended.
     pub(crate) sequential: u64,
     /// Seed.
@@ -45,9 +47,21 @@ impl Load {
             longest: 256,
             grain: 1,
             area: (0, sectors),
+            apart: false,
             sequential: 30,
             seed,
         }
+    }
+
+    /// What this client does of it.
+    fn of(&self, client: usize) -> Load {
+        let mut load = self.clone();
+        if self.apart {
+            let (first, count) = self.area;
+            let part = count / self.clients as u64 / self.grain * self.grain;
+            load.area = (first + client as u64 * part, part);
+        }
+        load
     }
 
     fn draw(&self, random: &mut Random, last: u64) -> Op {
@@ -179,6 +193,7 @@ fn run(
     allowed: &[Errno],
     stop: &AtomicBool,
 ) -> Result<(), Trouble> {
+    let load = load.of(client);
     let mut random = Random::new(load.seed * 1000 + client as u64 + 1);
     let mut buffer = Buffer::new((load.longest * SECTOR) as usize);
     let mut last = 0;

@@ -248,8 +248,9 @@ type Span = (Duration, usize);
 fn work(mapped: &Mapped, (time, moments): Span, target: &Target) -> Result<Told, Trouble> {
     let judge = Judge::zeros(sectors());
     judge.record();
-    // First touches and discards, so that there are always new mappings; flushes and FUA now and then. Whoever writes with
-    // FUA is alone in its part of the disk: of writes in flight at once the log does not tell which was the last.
+    // First touches and discards, so that there are always new mappings; flushes and FUA now and then. Everybody is alone in
+    // a part of the disk: the log has writes in the order in which they were completed. Of two in flight to one sector that
+    // need not be the one that the disk has kept and that clients have read.
     let own = sectors() / 8;
     let load = Load {
         weights: [4, 63, 0, 0, 2, 29, 2],
@@ -258,6 +259,7 @@ fn work(mapped: &Mapped, (time, moments): Span, target: &Target) -> Result<Told,
         sequential: 10,
         clients: 5,
         area: (own, sectors() - own),
+        apart: true,
         ..Load::mixed(sectors(), 12)
     };
     let alone = Load {
