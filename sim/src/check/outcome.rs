@@ -1,8 +1,8 @@
 //! Checker `outcome`: a request fails only for a reason that there was: EIO only after an I/O that failed with EIO, did
 //! nothing at all, or met a file that cannot do it; ENOSPC only after space ran out. What was done in part is finished, and
-//! what found no space is not told as an I/O error (I33, I39). A page of the index that is written in part is written anew, so
-//! often in a row and no more. And the other way: after a sync that failed no flush and no FUA
-//! write succeeds, until the image is opened anew.
+//! what found no space is not told as an I/O error (I33, I39). A page of the index that was written in part is written anew, and
+//! only the fourth time in a row is that a reason (counted here over the whole run). And the other way: after a sync that
+//! failed no flush and no FUA write succeeds, until the image is opened anew.
 
 use model::op::{End, Kind};
 
@@ -50,4 +50,25 @@ pub fn check_promise(kind: Kind, poisoned: bool) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::fault::FaultPlan;
+
+    #[test]
+    fn short_index_writes_are_a_reason_from_the_fourth_on_and_others_never() {
+        let mut plan = FaultPlan::none();
+        for _ in 1..SHORT_INDEX_WRITES {
+            plan.note(IoKind::Index, FaultKind::Short);
+            plan.note(IoKind::Write, FaultKind::Short);
+            assert!(check(End::Io, plan.injected()).is_err());
+        }
+        plan.note(IoKind::Write, FaultKind::Short);
+        assert!(check(End::Io, plan.injected()).is_err());
+        plan.note(IoKind::Index, FaultKind::Short);
+        assert!(check(End::Io, plan.injected()).is_ok());
+        assert!(check(End::NoSpace, plan.injected()).is_err());
+    }
 }
