@@ -93,7 +93,7 @@ impl Shape {
         };
         let packed = version == Version::V1 && pick(2) == 1;
         let levels = match profile {
-            Profile::Tiny => 1 + [0, 0, 1, 1][pick(4) as usize],
+            Profile::Tiny => 1 + [0, 0, 0, 1][pick(4) as usize],
             _ => 1 + [0, 0, 1, 1, 2][pick(5) as usize],
         };
         let raw_base = levels > 1 && pick(3) == 2;
@@ -202,7 +202,7 @@ impl Swarm {
             Profile::Tiny => (
                 // Mostly eight: the smaller a run, the more of them.
                 8 + u32::from(tape.choose(Kind::Op, 8) == 1),
-                1 + u32::from(tape.chance(Kind::Crash, 1, 4)),
+                1 + u32::from(tape.chance(Kind::Crash, 1, 8)),
             ),
             Profile::Default => (
                 12 + tape.choose(Kind::Op, 40),
