@@ -93,7 +93,8 @@ impl Shape {
         };
         let packed = version == Version::V1 && pick(2) == 1;
         let levels = match profile {
-            Profile::Tiny => 1 + [0, 0, 0, 1][pick(4) as usize],
+            // The third of four, as it always was: recorded tapes keep their meaning.
+            Profile::Tiny => 1 + [0, 0, 1, 0][pick(4) as usize],
             _ => 1 + [0, 0, 1, 1, 2][pick(5) as usize],
         };
         let raw_base = levels > 1 && pick(3) == 2;
@@ -202,7 +203,8 @@ impl Swarm {
             Profile::Tiny => (
                 // Mostly eight: the smaller a run, the more of them.
                 8 + u32::from(tape.choose(Kind::Op, 8) == 1),
-                1 + u32::from(tape.chance(Kind::Crash, 1, 8)),
+                // One in eight, asked so that recorded tapes keep their meaning.
+                1 + u32::from(tape.chance(Kind::Crash, 1, 4) && tape.choose(Kind::Crash, 2) == 0),
             ),
             Profile::Default => (
                 12 + tape.choose(Kind::Op, 40),
