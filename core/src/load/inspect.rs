@@ -33,7 +33,7 @@ pub struct Inspection {
     pub fragmented: u32,
     /// Grid clusters of the data area that belong to nobody, ascending; the last one may be cut by the end of the file.
     pub leaked: Vec<Range<DstClu>>,
-    /// The sector behind the last cluster that belongs to somebody; the start of data if there is none.
+    /// The sector behind the last cluster that belongs to somebody; if there is none, [`crate::format::Layout::least_end`].
     pub image_end: Sector,
 }
 
@@ -79,7 +79,7 @@ pub fn inspect(file: &dyn DeltaFile, name: &str) -> Result<Inspection, LoadError
         allocated,
         fragmented,
         leaked: read.used.gaps(layout.first_host().0..in_file),
-        image_end: read.used.end().unwrap_or(layout.data_start),
+        image_end: read.used.end().unwrap_or(layout.least_end()),
         delta: LoadedDelta {
             name: name.to_owned(),
             file_len: read.file_len,
