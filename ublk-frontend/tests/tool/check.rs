@@ -280,6 +280,28 @@ fn clusters_of_the_extension_are_no_leak() {
     assert!(read(dir, "out.raw") == sample_disk());
 }
 
+/// Space is space, whatever is in it.
+#[test]
+fn a_leaked_cluster_of_zeros_is_given_back_too() {
+    let dir = dir();
+    let dir = dir.path();
+    for contents in [vec![0; CLUSTER], noise(CLUSTER, 5)] {
+        let mut image = Image::v2(TRACKS, 10)
+            .with(1, &noise(CLUSTER, 1))
+            .with(2, &contents)
+            .with(7, &noise(CLUSTER, 3));
+        image.bat[2] = 0;
+        image.save(&dir.join("a.hdd"));
+        assert_eq!(leaves_alone(dir, "check a.hdd").code, 3);
+        let mended = tool(dir, "check --repair a.hdd").fine();
+        assert!(mended.contains("freed"), "{mended}");
+        let before = snapshot(dir);
+        let again = tool(dir, "check --repair a.hdd").fine();
+        assert!(!again.contains("Repaired"), "{again}");
+        assert!(snapshot(dir) == before, "a sound image was touched");
+    }
+}
+
 /// Whoever writes to it does no harm: what is lost is lost.
 #[test]
 fn a_broken_extension_is_no_reason_not_to_write() {

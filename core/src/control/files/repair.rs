@@ -353,7 +353,7 @@ impl<'a> Work<'a> {
         }])
     }
 
-    /// Clusters of nobody that are not zeros already, and the tail.
+    /// Clusters of nobody that take space or are not zeros, and the tail.
     fn free_leaks(&mut self) -> Result<(), ControlError> {
         if self.found.is_corrupt() {
             return Ok(());
@@ -368,11 +368,11 @@ impl<'a> Work<'a> {
             let clusters = range.end.0 - range.start.0;
             let len = Sectors(u64::from(clusters) * layout.cluster.0);
             let len = Sectors(len.0.min(end.since(at).0));
-            if copier.is_zero(self.io, at, len)? {
+            if !self.io.takes_space(at, len)? && copier.is_zero(self.io, at, len)? {
                 continue;
             }
             self.begin()?;
-            self.io.punch(at, len)?;
+            self.io.punch_or_zero(at, len)?;
             self.note(Fix::Freed { at, clusters });
         }
         let tail = self.found.delta.file_len.saturating_sub(end.bytes());

@@ -52,6 +52,9 @@ fn no_file_is_cut_below_one_cluster() {
     };
     let (file, fixes) = repaired(&empty());
     assert_eq!((fixes.len(), *file.len.borrow()), (1, 8 * 512), "{fixes:?}");
+    let file = empty().patch(512, [1; 7 * 512]).file();
+    assert!(repair(&file, NAME).expect("mends").sound);
+    assert_eq!((byte(&file, 7), *file.len.borrow()), (0, 8 * 512));
     let file = empty().file();
     let mut compact = Compact::new(&file, NAME).expect("sound");
     assert!(compact.step(1).expect("a step").finished);
