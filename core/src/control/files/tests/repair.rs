@@ -1,6 +1,7 @@
 //! Tests of [`repair`]: what is mended, what is kept, and what is refused.
 
 use super::*;
+use crate::load::tests::extension::{image as with_extension, one_bitmap};
 
 fn repaired(image: &Image) -> (MemFile, Vec<String>) {
     let file = image.file();
@@ -39,6 +40,51 @@ fn repair_keeps_what_a_cut_file_still_has() {
     let (file, fixes) = repaired(&image.patch(4 * 512, [1; 600]));
     assert_eq!(fixes, ["file length = 2648: now 4096"]);
     assert_eq!(file.bytes.borrow()[4 * 512 + 599..4 * 512 + 601], [1, 0]);
+}
+
+/// Nobody can read a damaged extension, and QEMU does not open an image that has one: pointer and space are given back,
+/// whatever the mark says.
+#[test]
+fn repair_drops_a_damaged_extension() {
+    use crate::format::InUse;
+    let spoiled = |at: usize| {
+        let mut extension = one_bitmap().finish();
+        extension[at] ^= 1;
+        extension
+    };
+    for extension in [spoiled(0), spoiled(9), spoiled(100), vec![0; 2048]] {
+        for in_use in [InUse::ClosedV21, InUse::Closed0, InUse::InUse] {
+            let mut image = with_extension(Version::V2, extension.clone());
+            image.header.in_use = in_use;
+            let found = image.inspect().expect("an image");
+            assert!(!found.problems.is_empty() && !found.is_corrupt());
+            let (file, fixes) = repaired(&image);
+            assert!(
+                fixes.contains(&"m_FormatExtensionOffset = 24: now 0".to_owned()),
+                "{fixes:?}"
+            );
+            // The mark, the low word of the pointer, and the length: nothing is behind the third cluster.
+            let fields = [44, 56].map(|at| field(&file, at));
+            assert_eq!((fields, *file.len.borrow()), ([0, 0], 4 * 2048));
+            let found = sound(&file);
+            assert_eq!((found.problem_count, found.leaked.len()), (0, 0));
+        }
+    }
+}
+
+/// An image that somebody wrote to who does not keep bitmaps: they are stale, but they can be read.
+#[test]
+fn repair_keeps_a_sound_extension() {
+    use crate::format::InUse;
+    for in_use in [InUse::ClosedV21, InUse::Closed0] {
+        let mut image = with_extension(Version::V2, one_bitmap().finish());
+        image.header.in_use = in_use;
+        image.len = 7 * 2048;
+        let file = image.file();
+        let before = file.bytes.borrow().clone();
+        assert_eq!(repair(&file, NAME).expect("sound").count, 0);
+        assert_eq!(*file.bytes.borrow(), before);
+    }
 }
 
 /// QEMU takes entries that are 0 for clusters beyond the end of the file, if that is shorter than one cluster.
