@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::delta::{Body, LoadedDelta, chain};
 use crate::drive::file::DeltaFile;
-use crate::error::{Kind, LoadError, Problem};
+use crate::error::{Kind, LoadError, Problem, Rule};
 use crate::format::InUse;
 use crate::load::report::Report;
 use crate::load::{bat, image};
@@ -53,6 +53,15 @@ impl Inspection {
         self.problems
             .iter()
             .any(|problem| problem.rule.kind() == Kind::Corrupt)
+    }
+
+    /// True if the format extension is damaged, not just more than is kept here: nobody can read it, and QEMU refuses to
+    /// open the image for reading.
+    #[must_use]
+    pub fn extension_is_damaged(&self) -> bool {
+        self.problems.iter().any(|problem| {
+            problem.rule.kind() == Kind::Extension && problem.rule != Rule::BitmapLimit
+        })
     }
 }
 

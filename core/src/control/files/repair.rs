@@ -326,14 +326,10 @@ impl<'a> Work<'a> {
         self.set_header(&fixes)
     }
 
-    /// The pointer to an extension that is damaged: nobody can read it, and QEMU does not even open the image. Its clusters
-    /// are free then. Not if it is only more than is kept here.
+    /// The pointer to an extension that is damaged. Its clusters are free then.
     fn drop_extension(&mut self) -> Result<(), ControlError> {
         let at = self.edit.header.ext_off;
-        let is_lost = |problem: &Problem| {
-            problem.rule.kind() == Kind::Extension && problem.rule != Rule::BitmapLimit
-        };
-        if at.0 == 0 || !self.found.problems.iter().any(is_lost) {
+        if at.0 == 0 || !self.found.extension_is_damaged() {
             return Ok(());
         }
         self.set_header(&[Fix::Header {

@@ -5,6 +5,7 @@ mod repair;
 use super::*;
 use crate::error::{Field, Rule};
 use crate::format::Version;
+use crate::load::tests::extension::{image as with_extension, one_bitmap};
 use crate::load::tests::{Image, MemFile};
 use crate::load::{Inspection, inspect, load};
 use crate::units::{Clu, DstClu, Sectors};
@@ -288,6 +289,43 @@ fn an_image_that_was_not_closed_is_settled() {
     assert_eq!((entry(&file, 0), entry(&file, 111)), (1, 3));
     assert_eq!(top.file_len, 4 * 512, "loaded anew");
     assert!(!settle(&file, &mut top).expect("settled"), "once");
+}
+
+/// A close that was cut has written over a part of the old bitmaps; nobody would repair it before the next close.
+#[test]
+fn a_damaged_extension_does_not_outlive_a_settling() {
+    use crate::format::InUse;
+    for (spoil, ext_off) in [(0, 24), (1, 0)] {
+        let mut extension = one_bitmap().finish();
+        extension[100] ^= spoil;
+        let mut image = with_extension(Version::V2, extension);
+        image.header.in_use = InUse::InUse;
+        let file = image.file();
+        let mut top = load(&file, NAME).expect("sound");
+        assert!(settle(&file, &mut top).expect("settled"));
+        let header = top.expanded().expect("an image").header;
+        assert_eq!((header.ext_off.0, header.in_use), (ext_off, InUse::InUse));
+        assert!(!sound(&file).extension_is_damaged());
+    }
+}
+
+#[test]
+fn a_bitmap_that_nobody_vouches_for_is_not_kept_by_growing() {
+    use crate::format::InUse;
+    for (size, ext_off) in [(24, 24), (30, 0)] {
+        let mut image = with_extension(Version::V2, one_bitmap().finish());
+        image.header.in_use = InUse::Closed0;
+        let file = image.file();
+        let grown = grow(&file, NAME, Sectors(size)).expect("grows");
+        let dropped = grown.extension_dropped.map(|at| at.0);
+        assert_eq!(dropped, (ext_off == 0).then_some(24));
+        assert_eq!(field(&file, 56), ext_off);
+        let found = sound(&file);
+        assert_eq!(
+            (found.problem_count, found.image_end.0),
+            (0, if ext_off == 0 { 16 } else { 28 })
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Tests of [`repair`]: what is mended, what is kept, and what is refused.
 
 use super::*;
-use crate::load::tests::extension::{image as with_extension, one_bitmap};
 
 fn repaired(image: &Image) -> (MemFile, Vec<String>) {
     let file = image.file();
