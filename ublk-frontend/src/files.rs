@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +20,7 @@ use rustix::fs::{self, FallocateFlags, FileType, FlockOperation, Mode, OFlags, S
 use rustix::io::{Errno, retry_on_intr};
 
 pub mod child;
+mod holes;
 mod lend;
 pub mod new_file;
 mod permissions;
@@ -259,28 +259,6 @@ impl RealFile {
             .saturating_mul(512))
     }
 
-    /// Bytes in which the file system gives space: holes are whole blocks. Never 0.
-    pub fn block_size(&self) -> io::Result<u64> {
-        let stat = fs::fstat(&self.fd)?;
-        Ok(u64::try_from(stat.st_blksize).unwrap_or(1).max(1))
-    }
-
-    /// The first byte inside `within` that may be something else than zero, or `None` if all of it is a hole. Where the
-    /// file system does not tell, every byte may.
-    ///
-    /// There is no way to ask for the end of the data on purpose: a file system may walk to the end of the file for it.
-    pub fn next_data(&self, within: Range<u64>) -> io::Result<Option<u64>> {
-        if within.is_empty() {
-            return Ok(None);
-        }
-        match fs::seek(&self.fd, SeekFrom::Data(within.start)) {
-            Ok(start) => Ok((start < within.end).then_some(start.max(within.start))),
-            Err(Errno::NXIO) => Ok(None),
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Some(within.start)),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
     /// Writes all of `buf` at `at`.
     pub fn write_all_at(&self, mut at: u64, mut buf: &[u8]) -> io::Result<()> {
         while !buf.is_empty() {
@@ -369,6 +347,10 @@ impl DeltaFile for RealFile {
             return Ok(());
         }
         self.write_zeros(at, len)
+    }
+
+    fn takes_space(&self, at: u64, len: u64) -> io::Result<bool> {
+        Ok(self.gives_back()? && self.next_block(at..at.saturating_add(len))?.is_some())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

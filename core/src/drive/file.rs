@@ -19,6 +19,12 @@ pub trait DeltaFile {
     fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize>;
     /// Makes `len` bytes at `at` read as zeros without changing the length. `punch`: space may be given back.
     fn zero_at(&self, at: u64, len: u64, punch: bool) -> io::Result<()>;
+    /// True if [`DeltaFile::zero_at`] would give space back that `len` bytes at `at` take, even if they read as zeros. False
+    /// where nobody can tell, or where space is never given back: zeros are as good as a hole there.
+    fn takes_space(&self, at: u64, len: u64) -> io::Result<bool> {
+        let _ = (at, len);
+        Ok(false)
+    }
     /// Sets the length. New bytes read as zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes data, holes and length durable (fdatasync).

@@ -62,6 +62,13 @@ impl Layout {
         }
     }
 
+    /// The least length of a file: all of the format's own, and never less than one cluster, as far as which QEMU looks for
+    /// the cluster of an entry that is 0, too (version 1 data may start before that).
+    #[must_use]
+    pub fn least_end(&self) -> Sector {
+        self.data_start.max(Sector(self.cluster.0))
+    }
+
     /// Checks that an image whose data starts there has room for all its clusters where entries can name them: in version 1
     /// they are sectors.
     pub fn check_reach(

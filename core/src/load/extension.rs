@@ -2,8 +2,9 @@
 //!
 //! * Its clusters are in no BAT entry. Whatever is wrong with it, each cluster that it may occupy stays reserved, so
 //!   that damage never turns a bitmap into free space; only a BAT entry for the same cluster is believed more.
-//! * It counts only in an image closed as "v2.1". Otherwise its clusters are found in the same way, but nothing about
-//!   them is a problem: software that did not know it may have written since.
+//! * It counts only in an image closed as "v2.1": software that did not know it may have written since. Otherwise its clusters
+//!   are found in the same way, and damage is told all the same, for others read it whatever the mark says (QEMU does not
+//!   open an image with a damaged one for reading); but nobody looks at the bits.
 //! * The cluster is read in pieces, however large the image says it is, and no further than the file goes. So are the
 //!   bitmaps: their tables have an entry for thousands of BAT entries, and their bits take memory as far as they are not
 //!   all alike.
@@ -134,10 +135,8 @@ impl Reader<'_> {
     }
 
     fn damaged_by(&mut self, problem: Problem) {
-        if self.vouched() {
-            self.report.note(problem);
-            self.damage.get_or_insert(problem);
-        }
+        self.report.note(problem);
+        self.damage.get_or_insert(problem);
     }
 
     /// True if a cluster at `at` begins in the data area, inside the file.
@@ -177,9 +176,7 @@ impl Reader<'_> {
             self.damaged(Field::ExtensionOffset, at.0, Rule::ExtensionUnmapped);
             return Ok(());
         }
-        if self.vouched() {
-            self.check_head()?;
-        }
+        self.check_head()?;
         self.features()
     }
 

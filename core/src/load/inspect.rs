@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::delta::{Body, LoadedDelta, chain};
 use crate::drive::file::DeltaFile;
-use crate::error::{Kind, LoadError, Problem};
+use crate::error::{Kind, LoadError, Problem, Rule};
 use crate::format::InUse;
 use crate::load::report::Report;
 use crate::load::{bat, image};
@@ -33,7 +33,7 @@ pub struct Inspection {
     pub fragmented: u32,
     /// Grid clusters of the data area that belong to nobody, ascending; the last one may be cut by the end of the file.
     pub leaked: Vec<Range<DstClu>>,
-    /// The sector behind the last cluster that belongs to somebody; the start of data if there is none.
+    /// The sector behind the last cluster that belongs to somebody; if there is none, [`crate::format::Layout::least_end`].
     pub image_end: Sector,
 }
 
@@ -53,6 +53,15 @@ impl Inspection {
         self.problems
             .iter()
             .any(|problem| problem.rule.kind() == Kind::Corrupt)
+    }
+
+    /// True if the format extension is damaged, not just more than is kept here: nobody can read it, and QEMU refuses to
+    /// open the image for reading.
+    #[must_use]
+    pub fn extension_is_damaged(&self) -> bool {
+        self.problems.iter().any(|problem| {
+            problem.rule.kind() == Kind::Extension && problem.rule != Rule::BitmapLimit
+        })
     }
 }
 
@@ -79,7 +88,7 @@ pub fn inspect(file: &dyn DeltaFile, name: &str) -> Result<Inspection, LoadError
         allocated,
         fragmented,
         leaked: read.used.gaps(layout.first_host().0..in_file),
-        image_end: read.used.end().unwrap_or(layout.data_start),
+        image_end: read.used.end().unwrap_or(layout.least_end()),
         delta: LoadedDelta {
             name: name.to_owned(),
             file_len: read.file_len,

@@ -7,11 +7,12 @@
 //! file should have ended.
 //! An image whose header makes no sense cannot be checked, as in QEMU: that is an error, not a result.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
 use ploop_core::control::files::repair;
+use ploop_core::drive::file::read_padded;
 use ploop_core::error::{Field, Kind, Problem, Rule};
 use ploop_core::format::Layout;
 use ploop_core::load::{Inspection, inspect};
@@ -233,30 +234,30 @@ fn describe(leaks: &[Range<DstClu>], layout: &Layout) -> Vec<String> {
     lines
 }
 
-/// The unreferenced clusters that take space.
+/// The unreferenced clusters that take space which could be given back, as `--repair` sees it.
 fn find_leaks(
     file: &RealFile,
     inspection: &Inspection,
     layout: &Layout,
 ) -> Result<Vec<Range<DstClu>>, ToolError> {
     let failed = ToolError::io(file.path(), "read");
-    let block = file.block_size().map_err(&failed)?;
+    let zeros_count = file.gives_back().map_err(&failed)?;
     let mut leaks: Vec<Range<DstClu>> = Vec::new();
     for range in &inspection.leaked {
         if layout.host_sector(range.start) >= inspection.image_end {
             leaks.push(range.clone());
             continue;
         }
-        // A block that a cluster in use has a part of is that one's.
-        let end = layout.host_sector(range.end).bytes() / block * block;
-        let mut at = layout
-            .host_sector(range.start)
-            .bytes()
-            .next_multiple_of(block);
-        while let Some(data) = file.next_data(at..end).map_err(&failed)? {
+        let end = layout.host_sector(range.end);
+        let mut at = layout.host_sector(range.start).bytes();
+        while let Some(data) = file.next_block(at..end.bytes()).map_err(&failed)? {
             let touched = layout.hosts_touching(Sector(data / SECTOR_BYTES), Sectors(1));
             let found = DstClu(touched.start)..DstClu(touched.end);
+            let from = at.max(layout.host_sector(found.start).bytes());
             at = layout.host_sector(found.end).bytes();
+            if !zeros_count && is_zero(file, from..at).map_err(&failed)? {
+                continue;
+            }
             match leaks.last_mut() {
                 Some(Range { end, .. }) if *end == found.start => *end = found.end,
                 _ => leaks.push(found),
@@ -264,6 +265,23 @@ fn find_leaks(
         }
     }
     Ok(leaks)
+}
+
+/// True if these bytes read as zeros; beyond the end of the file they do.
+fn is_zero(file: &RealFile, within: Range<u64>) -> io::Result<bool> {
+    let mut piece = [0; 1 << 16];
+    let mut at = within.start;
+    while at < within.end {
+        let len = (within.end - at).min(piece.len() as u64) as usize;
+        if read_padded(file, at, &mut piece[..len])? == 0 {
+            return Ok(true);
+        }
+        if piece[..len].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += len as u64;
+    }
+    Ok(true)
 }
 
 fn print(report: &Report, out: &mut Output<impl Write>) -> Result<(), ToolError> {

@@ -1,5 +1,7 @@
 //! `check`: every exit status, on sound, damaged, hostile and leaky images.
 
+use std::path::Path;
+
 use crate::support::image::{DIRTY, Image};
 use crate::support::{noise, snapshot, tool, tool_words};
 use crate::{CLUSTER, TRACKS, dir, leaves_alone, read, sample, sample_disk};
@@ -261,13 +263,8 @@ fn a_cluster_given_back_and_punched_is_free_and_not_leaked() {
 fn clusters_of_the_extension_are_no_leak() {
     let dir = dir();
     let dir = dir.path();
-    // Closed by software that does not vouch for it: what is in the extension does not matter, its place does.
-    let mut image = sample();
-    image.ext_off = u64::from(4 * TRACKS);
-    let mut extension = vec![0; CLUSTER];
-    extension[..8].copy_from_slice(&0xAB23_4CEF_23DC_EA87u64.to_le_bytes());
-    image.data.extend(extension);
-    image.save(&dir.join("a.hdd"));
+    // Closed by software that does not vouch for it, but left whole.
+    unvouched(dir, "a.hdd");
     let ended = leaves_alone(dir, "check --json a.hdd");
     let report = ended.json();
     assert_eq!(
@@ -278,6 +275,67 @@ fn clusters_of_the_extension_are_no_leak() {
     assert!(!tool(dir, "info a.hdd").fine().contains("problems"));
     tool(dir, "convert a.hdd out.raw").fine();
     assert!(read(dir, "out.raw") == sample_disk());
+}
+
+/// An image with a dirty bitmap whose header says that nobody vouches for it.
+fn unvouched(dir: &Path, name: &str) {
+    sample().save(&dir.join(name));
+    tool(dir, &format!("cbt start {name}")).fine();
+    poke(dir, name, 44, &[0; 4]);
+}
+
+fn poke(dir: &Path, name: &str, at: usize, bytes: &[u8]) {
+    let mut all = read(dir, name);
+    all[at..at + bytes.len()].copy_from_slice(bytes);
+    std::fs::write(dir.join(name), all).expect("written");
+}
+
+/// QEMU opens no image for reading that has such an extension, vouched for or not.
+#[test]
+fn a_damaged_extension_is_told_and_mended_whatever_the_mark_says() {
+    let dir = dir();
+    let dir = dir.path();
+    for mark in [[0; 4], *b"v2.1", DIRTY.to_le_bytes()] {
+        for spoiled in [0, 8, 24] {
+            unvouched(dir, "a.hdd");
+            leaves_alone(dir, "check a.hdd").fine();
+            let at = u64::from_le_bytes(read(dir, "a.hdd")[56..64].try_into().expect("8 bytes"));
+            poke(dir, "a.hdd", at as usize * 512 + spoiled, b"garbage");
+            poke(dir, "a.hdd", 44, &mark);
+            let ended = leaves_alone(dir, "check a.hdd");
+            assert_eq!(ended.code, 2, "{ended:?}");
+            assert!(ended.out.contains("ERROR extension "), "{ended:?}");
+            let mended = tool(dir, "check --repair a.hdd").fine();
+            assert!(mended.contains("m_FormatExtensionOffset"), "{mended}");
+            leaves_alone(dir, "check a.hdd").fine();
+            assert_eq!(read(dir, "a.hdd")[56..64], [0; 8]);
+            leaves_alone(dir, "convert a.hdd out.raw").fine();
+            assert!(read(dir, "out.raw") == sample_disk());
+            std::fs::remove_file(dir.join("out.raw")).expect("removed");
+        }
+    }
+}
+
+/// Space is space, whatever is in it.
+#[test]
+fn a_leaked_cluster_of_zeros_is_given_back_too() {
+    let dir = dir();
+    let dir = dir.path();
+    for contents in [vec![0; CLUSTER], noise(CLUSTER, 5)] {
+        let mut image = Image::v2(TRACKS, 10)
+            .with(1, &noise(CLUSTER, 1))
+            .with(2, &contents)
+            .with(7, &noise(CLUSTER, 3));
+        image.bat[2] = 0;
+        image.save(&dir.join("a.hdd"));
+        assert_eq!(leaves_alone(dir, "check a.hdd").code, 3);
+        let mended = tool(dir, "check --repair a.hdd").fine();
+        assert!(mended.contains("freed"), "{mended}");
+        let before = snapshot(dir);
+        let again = tool(dir, "check --repair a.hdd").fine();
+        assert!(!again.contains("Repaired"), "{again}");
+        assert!(snapshot(dir) == before, "a sound image was touched");
+    }
 }
 
 /// Whoever writes to it does no harm: what is lost is lost.

@@ -143,14 +143,14 @@ impl<'a> Edit<'a> {
         self.layout.guest_len(clu)
     }
 
-    /// The sector behind the last cluster that belongs to somebody; the start of data if there is none.
+    /// The sector behind the last cluster that belongs to somebody; if there is none, [`Layout::least_end`].
     pub(super) fn image_end(&self) -> Sector {
         let layout = &self.layout;
         let data = self.bat.iter().filter(|&&entry| entry != 0);
         let data = data.map(|&entry| layout.entry_sector(entry));
         let own = self.reserved.iter().map(|&host| layout.host_sector(host));
         let last = data.chain(own).max();
-        last.map_or(layout.data_start, |last| last.after(layout.cluster))
+        last.map_or(layout.least_end(), |last| last.after(layout.cluster))
     }
 
     /// Free host clusters before [`Edit::image_end`], as ascending ranges.

@@ -12,8 +12,9 @@
 //! * A disk that ends inside a cluster has bytes behind its end that nobody ever had to zero. They become part of it.
 //! * Dirty bitmaps have the old size. The header forgets the extension in the same write that sets the mark; when all else
 //!   is done they are written anew, what is new of the disk being dirty, and vouched for as the mark is cleared (I32).
-//! * Any other extension does not count afterwards. It stays where it is, unless its clusters are in the way; then the
-//!   header forgets it.
+//! * An extension that nobody vouches for is forgotten: its bitmaps have a wrong size then, and QEMU would not open the image.
+//! * One without bitmaps does not count afterwards. It stays where it is, unless its clusters are in the way; then the header
+//!   forgets it.
 
 use super::copy::Copier;
 use super::edit::Edit;
@@ -48,7 +49,8 @@ pub struct Grown {
 pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, ControlError> {
     let mut edit = Edit::open(file, name)?;
     let (grows, old) = (edit.layout.size < size, edit.header.ext_off);
-    let freed = if grows && !edit.bitmaps.is_empty() {
+    let forgets = old.0 != 0 && (!edit.vouched || !edit.bitmaps.is_empty());
+    let freed = if grows && forgets {
         edit.forget_extension()
     } else {
         Vec::new()
@@ -85,6 +87,10 @@ pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, Co
         } else {
             grown.extension_dropped = Some(old);
         }
+    } else if forgets {
+        grown.extension_dropped = Some(old);
+    }
+    if !freed.is_empty() {
         edit.free(&freed)?;
     }
     edit.close(grown.bitmaps > 0)?;
@@ -99,7 +105,7 @@ pub(super) fn space_after(
     size: Sectors,
 ) -> Result<Space, ControlError> {
     let mut edit = Edit::open(file, name)?;
-    if !edit.bitmaps.is_empty() {
+    if !edit.vouched || !edit.bitmaps.is_empty() {
         edit.forget_extension();
     }
     let plan = Plan::new(&edit, size).map_err(|refusal| refusal.of(name))?;

@@ -128,6 +128,21 @@ impl Io<'_> {
         }
     }
 
+    /// As [`Io::punch`]; where the file cannot do that, they become zeros.
+    pub(super) fn punch_or_zero(&self, at: Sector, len: Sectors) -> Result<(), ControlError> {
+        const WHAT: &str = "giving space back";
+        match self.file.zero_at(at.bytes(), len.bytes(), true) {
+            Err(source) if source.kind() == ErrorKind::Unsupported => self.zero(at, len, WHAT),
+            done => done.map_err(self.failed(WHAT)),
+        }
+    }
+
+    /// True if a punch of these sectors would give space back.
+    pub(super) fn takes_space(&self, at: Sector, len: Sectors) -> Result<bool, ControlError> {
+        let taken = self.file.takes_space(at.bytes(), len.bytes());
+        taken.map_err(self.failed("looking for holes"))
+    }
+
     /// Makes everything so far durable.
     pub(super) fn sync(&self, what: &'static str) -> Result<(), ControlError> {
         self.file.sync().map_err(self.failed(what))

@@ -16,12 +16,10 @@
 //!   it must have been the rest of the header tells (`load::entries`); if that is wrong too, the image is refused.
 //! * A disk is not made smaller than its mapped clusters. A BAT that is shorter than the disk becomes longer where there
 //!   is room, for its slots may still be there; else the disk becomes as large as the BAT.
-//! * An extension stays, with all that it refers to; its pointer goes only if it leads out of the file, or to a guest's
-//!   cluster.
+//! * A sound extension stays, with all that it refers to, whether somebody vouches for it or not. The pointer to a damaged
+//!   one goes, in the write that sets the mark or in one that is durable before its clusters are given back.
 //! * Not mended, but refused: an interrupted conversion, an unknown extension that says it must be understood, a header
 //!   that makes no sense.
-
-use std::io;
 
 use super::copy::Copier;
 use super::edit::Edit;
@@ -32,12 +30,10 @@ use super::space::Space;
 use crate::drive::file::DeltaFile;
 use crate::error::{Field, Kind, Problem, Rule};
 use crate::format::geometry::ENTRY_RESERVED;
-use crate::format::{InUse, Layout, Version};
+use crate::format::{Layout, Version};
 use crate::load::{Inspection, inspect};
 use crate::units::{Clu, SECTOR_BYTES, Sector, Sectors};
 
-/// Byte of m_DiskInUse.
-const IN_USE_AT: u64 = 44;
 /// Mends an image. A sound and closed one, without leaks, is not touched.
 ///
 /// # Errors
@@ -330,20 +326,10 @@ impl<'a> Work<'a> {
         self.set_header(&fixes)
     }
 
-    /// The pointer to an extension that lies, in part, outside the file or in a guest's cluster.
+    /// The pointer to an extension that is damaged. Its clusters are free then.
     fn drop_extension(&mut self) -> Result<(), ControlError> {
         let at = self.edit.header.ext_off;
-        if at.0 == 0 {
-            return Ok(());
-        }
-        let lost = |problem: &Problem| {
-            matches!(
-                problem.rule,
-                Rule::ExtensionInFile | Rule::ExtensionUnmapped | Rule::BitmapL1Entry
-            )
-        };
-        let vouched = inspect(&AsVouched(self.io.file), self.io.name)?;
-        if self.edit.extension_is_there() && !vouched.problems.iter().any(lost) {
+        if at.0 == 0 || !self.found.extension_is_damaged() {
             return Ok(());
         }
         self.set_header(&[Fix::Header {
@@ -353,7 +339,7 @@ impl<'a> Work<'a> {
         }])
     }
 
-    /// Clusters of nobody that are not zeros already, and the tail.
+    /// Clusters of nobody that take space or are not zeros, and the tail.
     fn free_leaks(&mut self) -> Result<(), ControlError> {
         if self.found.is_corrupt() {
             return Ok(());
@@ -368,11 +354,11 @@ impl<'a> Work<'a> {
             let clusters = range.end.0 - range.start.0;
             let len = Sectors(u64::from(clusters) * layout.cluster.0);
             let len = Sectors(len.0.min(end.since(at).0));
-            if copier.is_zero(self.io, at, len)? {
+            if !self.io.takes_space(at, len)? && copier.is_zero(self.io, at, len)? {
                 continue;
             }
             self.begin()?;
-            self.io.punch(at, len)?;
+            self.io.punch_or_zero(at, len)?;
             self.note(Fix::Freed { at, clusters });
         }
         let tail = self.found.delta.file_len.saturating_sub(end.bytes());
@@ -411,42 +397,4 @@ fn look(io: Io<'_>) -> Result<(Inspection, Edit<'_>), ControlError> {
     let mut edit = Edit::of(io, image);
     edit.read_bat()?;
     Ok((found, edit))
-}
-
-/// A file as if its image had been closed by somebody who vouches for the extension: so the loader tells what is wrong
-/// with one that nobody vouches for. Only for reading.
-struct AsVouched<'a>(&'a dyn DeltaFile);
-
-impl DeltaFile for AsVouched<'_> {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let done = self.0.read_at(at, buf)?;
-        let mark = InUse::ClosedV21.raw().to_le_bytes();
-        for (byte, mark) in (IN_USE_AT..).zip(mark) {
-            let place = byte.checked_sub(at).filter(|&place| place < done as u64);
-            if let Some(place) = place {
-                buf[place as usize] = mark;
-            }
-        }
-        Ok(done)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn zero_at(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
 }

@@ -2,7 +2,7 @@
 //! [`Header::to_bytes`].
 
 mod chain;
-mod extension;
+pub(crate) mod extension;
 mod forms;
 mod hostile;
 mod layouts;

@@ -13,6 +13,7 @@ use model::image::{Header, ImageBytes};
 use model::op::Value;
 use ploop_core::control::files::{ControlError, Fix, repair};
 use ploop_core::drive::DeltaFile;
+use ploop_core::load::inspect;
 
 const HEADER: u64 = 64;
 
@@ -95,6 +96,11 @@ impl Repair {
                 bytes.truncate((file_end - u64::from(lost)) as usize * 512);
             }
             _ => {}
+        }
+        // The extension's cluster: magic, checksum or content.
+        let at = u64::from_le_bytes(bytes[56..64].try_into().unwrap_or_default()) * 512;
+        if at > 0 && at + 512 <= bytes.len() as u64 && tape.choose(Kind::Op, 2) == 0 {
+            bytes[at as usize + tape.index(Kind::Arg, 512)] ^= 0x10;
         }
         // Nothing says where data starts but what is wrong.
         may_refuse |= header && bytes[48..52] == [0; 4];
@@ -222,6 +228,10 @@ impl Drill for Repair {
             .last()
             .is_some_and(|leak| leak.sector + leak.clusters * self.cluster >= report.file_sectors);
         if stage == Stage::Done {
+            let left = inspect(&view, "image").map(|found| found.problems);
+            if !left.as_ref().is_ok_and(Vec::is_empty) {
+                return Err(failure("image", format!("repaired, but: {left:?}")));
+            }
             if ends && report.extension == Extension::None && !self.header {
                 let message = format!("repaired, but the file ends in {:?}", report.leaks);
                 return Err(failure("leaks", message));
