@@ -336,6 +336,14 @@ pub struct Stack {
     /// the first may be one. Or a bundle, alone.
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
+    /// Which disk of theirs.
+    #[command(flatten)]
+    pub of: Reading,
+}
+
+/// How the files of a disk are read.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Reading {
     /// The disk as it was when this snapshot of the bundle was taken.
     #[arg(long, value_name = "GUID")]
     pub snapshot: Option<Guid>,
@@ -374,13 +382,14 @@ pub struct Check {
 /// damaged one is refused unless `--salvage` is given.
 #[derive(Debug, clap::Args)]
 pub struct Convert {
-    /// The stack of files.
+    /// The files of the disk, oldest first, or a bundle, alone; then the file to make, OUT, which must not exist. A file that does
+    /// not begin with an image's signature is a raw disk; only the first may be one.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Which disk of theirs.
     #[command(flatten)]
-    pub stack: Stack,
-    /// The file to make. Must not exist.
-    #[arg(required = true, value_name = "OUT")]
-    pub output: PathBuf,
-    /// Format of OUT. If not given: an image if IN is one raw file, or if `--cluster` or `--version` is given; else raw.
+    pub of: Reading,
+    /// Format of OUT. If not given: an image if it is made of one raw file, or if `--cluster` or `--version` is given; else raw.
     #[arg(long, value_enum)]
     pub to: Option<OutFormat>,
     /// Read what can be read of a damaged image; what cannot reads as zeros. Every loss is reported.

@@ -80,8 +80,8 @@ fn load_stack(asked: &Files, trust: Trust) -> Result<Stack, ToolError> {
 /// The files meant: a bundle given alone is its chain.
 fn files_asked(asked: &cli::Stack) -> Result<Files, ToolError> {
     let files = match asked.inputs.as_slice() {
-        [only] => files_of(only, asked.snapshot)?,
-        _ if asked.snapshot.is_some() => {
+        [only] => files_of(only, asked.of.snapshot)?,
+        _ if asked.of.snapshot.is_some() => {
             return Err(ToolError::Refused(
                 "--snapshot: give one bundle, and nothing else".into(),
             ));
@@ -92,7 +92,7 @@ fn files_asked(asked: &cli::Stack) -> Result<Files, ToolError> {
         },
     };
     Ok(Files {
-        raw_base: files.raw_base || asked.raw_base,
+        raw_base: files.raw_base || asked.of.raw_base,
         ..files
     })
 }

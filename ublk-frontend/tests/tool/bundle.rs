@@ -49,7 +49,7 @@ fn write(dir: &Path, pattern: u8, cluster: usize, count: usize) {
 /// The disk, or a snapshot of it, as the tool reads it.
 fn disk(dir: &Path, snapshot: Option<&str>) -> Vec<u8> {
     let option = snapshot.map(|guid| format!("--snapshot {guid}"));
-    let command = format!("convert b out.raw --to raw {}", option.unwrap_or_default());
+    let command = format!("convert b --to raw {} out.raw", option.unwrap_or_default());
     leaves_alone(dir, &command).fine();
     let bytes = fs::read(dir.join("out.raw")).expect("read");
     fs::remove_file(dir.join("out.raw")).expect("removed");
