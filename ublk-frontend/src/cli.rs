@@ -64,8 +64,7 @@ pub enum Command {
     Quiesce(Quiesce),
     Bench(Bench),
     Resize(Resize),
-    /// List what this kernel's ublk driver can do.
-    Features,
+    Features(Features),
     Completions(Completions),
     /// Print the manual page.
     Man,
@@ -73,7 +72,7 @@ pub enum Command {
 
 /// Make a block device of an image.
 ///
-/// Prints the path of the device, alone, when it can be used. The server stays in the background unless `--foreground`
+/// Prints the path of the device, alone, when it can be used; with --json, a line with what there is to know of it. The server stays in the background unless `--foreground`
 /// is given. It ends at SIGTERM or `del`: everything is written back, the image is closed, the device goes.
 ///
 /// If the server is killed, the device stays and its users wait; `recover` gives it a new one, and no request is lost.
@@ -134,6 +133,9 @@ pub struct Add {
     /// ended, with a hash of each sector. For tests: what a power cut has left can be held against it. Data is copied.
     #[arg(long, value_name = "FILE")]
     pub trace_io: Option<PathBuf>,
+    /// Print one line of JSON: number, path, server, size, images.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Measure reads or writes of an image, without a block device: one queue of the server on io_uring.
@@ -200,6 +202,9 @@ pub struct Del {
     /// Even if it is mounted or open: what its users have not written is lost.
     #[arg(long, short)]
     pub force: bool,
+    /// Print one line of JSON: number and path of the device; with --all, a list.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// List the devices of this program.
@@ -224,6 +229,9 @@ pub struct Recover {
     /// Serve in the foreground, and tell systemd when ready.
     #[arg(long)]
     pub foreground: bool,
+    /// Print one line of JSON, as `add` does; with --all, a list.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Close the image and end the server; the device stays and its users wait for `recover` (Linux 6.16).
@@ -233,6 +241,17 @@ pub struct Recover {
 pub struct Quiesce {
     /// Number of the device.
     pub id: u32,
+    /// Print one line of JSON: number and path of the device.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// List what this kernel's ublk driver can do.
+#[derive(Debug, clap::Args)]
+pub struct Features {
+    /// Print one line of JSON: the names, and the word.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Make a device larger while it is in use.
@@ -245,6 +264,9 @@ pub struct Resize {
     pub id: u32,
     /// New size: bytes, or with K, M, G, T, P or E.
     pub size: Size,
+    /// Print one line of JSON: number, path, the new size, and whether the kernel shows it.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Print completions for a shell.
@@ -269,6 +291,9 @@ pub struct Create {
     /// Format of the new image.
     #[command(flatten)]
     pub shape: Shape,
+    /// Print one line of JSON: name, sizes and version.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The format of a new image.
@@ -401,6 +426,9 @@ pub struct Convert {
     /// Format version of a new image. If not given, 2.
     #[arg(long, value_enum)]
     pub version: Option<VersionArg>,
+    /// Print one line of JSON: name, format and sizes of OUT.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `convert` makes.
@@ -420,6 +448,24 @@ mod tests {
     #[test]
     fn the_description_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_has_a_result_prints_it_as_json_too() {
+        fn without(above: &str, command: &clap::Command, found: &mut Vec<String>) {
+            let name = format!("{above} {}", command.get_name());
+            let is_leaf = !command.has_subcommands();
+            if is_leaf && !command.get_arguments().any(|arg| arg.get_id() == "json") {
+                found.push(name.clone());
+            }
+            for sub in command.get_subcommands() {
+                without(&name, sub, found);
+            }
+        }
+        let mut found = Vec::new();
+        without("", &Cli::command(), &mut found);
+        // These print a text for another program.
+        assert_eq!(found, [" ploop-ublk completions", " ploop-ublk man"]);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! `convert`: a copy of a disk in a new file. Zeros are not copied.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ploop_core::format::Version;
 use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
 
 use super::ToolError;
-use super::load::{Trust, open_stack};
+use super::create::Made;
+use super::load::{Trust, name_of, open_stack};
+use super::output::Output;
 use super::progress;
 use super::sink::Sink;
 use super::stack::Stack;
@@ -20,7 +23,7 @@ const STEP_BYTES: u64 = 4 << 20;
 pub(super) const USUAL_CLUSTER: Sectors = Sectors(2048);
 
 /// Copies. OUT appears only when all of it is durable.
-pub fn run(asked: &Convert) -> Result<(), ToolError> {
+pub fn run(asked: &Convert, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let [inputs @ .., output] = asked.files.as_slice() else {
         return Err(incomplete());
     };
@@ -43,10 +46,12 @@ pub fn run(asked: &Convert) -> Result<(), ToolError> {
         of: asked.of.clone(),
     };
     let stack = open_stack(&stack, trust)?;
-    let (mut sink, step) = match asked.to.unwrap_or_else(|| usual_format(asked, &stack)) {
+    let name = name_of(output);
+    let (mut sink, step, made) = match asked.to.unwrap_or_else(|| usual_format(asked, &stack)) {
         OutFormat::Raw => (
             Sink::raw(output, stack.size())?,
             Sectors::whole_in(STEP_BYTES),
+            Made::raw(name, stack.size()),
         ),
         OutFormat::Ploop => {
             let version = asked.version.map_or(Version::V2, Version::from);
@@ -54,11 +59,16 @@ pub fn run(asked: &Convert) -> Result<(), ToolError> {
             (
                 Sink::image(output, version, cluster, stack.size())?,
                 step_of(cluster),
+                Made::image(name, version, cluster, stack.size()),
             )
         }
     };
     copy(&stack, &mut sink, step)?;
-    sink.finish()
+    sink.finish()?;
+    match asked.json {
+        true => out.json_line(&made),
+        false => Ok(()),
+    }
 }
 
 fn incomplete() -> ToolError {

@@ -33,7 +33,7 @@ fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), To
         file: String,
     }
     if let Some(id) = asked.id {
-        return topology::snapshot_create(id, asked.file.as_deref(), asked.guid, out);
+        return topology::snapshot_create(id, asked.file.as_deref(), asked.guid, asked.json, out);
     }
     let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
     let made = snapshots::create(&folder, asked.guid)?;
