@@ -39,6 +39,8 @@ pub struct Switched {
     pub saved: Option<Guid>,
     /// A file that is not in the bundle any more, and was left where it is because it lies outside.
     pub left: Option<PathBuf>,
+    /// It had been done before, and nothing was changed.
+    pub again: bool,
 }
 
 /// Takes a snapshot: what was written until now is called `guid`, what is written from now on goes into a new file.
@@ -87,8 +89,14 @@ fn take(folder: &dyn Folder, guid: Option<Guid>, going: &[Guid]) -> Result<Creat
 }
 
 /// Goes back to a snapshot: what was written since is dropped, or kept as the snapshot `save`.
+///
+/// Asked again with the same `save`, it finds that it is done: the disk stands on the snapshot, nothing was written to it since, and
+/// `save` is there.
 pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolError> {
     let mut change = Change::begin(folder)?;
+    if let Some(done) = switched_already(&change, guid, save)? {
+        return Ok(done);
+    }
     let save = save.map(|save| free(&change, save)).transpose()?;
     let bundle = change.bundle();
     let top = bundle.tree.top();
@@ -138,7 +146,34 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
         file: folder.path().join(file),
         saved: save,
         left: (save.is_none() && goes.is_none()).then(|| folder.path().join(&old_file)),
+        again: false,
     })
+}
+
+/// What the same switch has done before, if nothing is left to do.
+fn switched_already(
+    change: &Change<'_>,
+    guid: Guid,
+    save: Option<Guid>,
+) -> Result<Option<Switched>, ToolError> {
+    let bundle = change.bundle();
+    let (tree, top) = (&bundle.tree, bundle.tree.top());
+    let stands_on = tree.get(top).and_then(|node| node.parent);
+    let is_done = |save: &Guid| {
+        tree.get(*save).is_some() && *save != guid && *save != top && stands_on == Some(guid)
+    };
+    let Some(saved) = save.filter(is_done) else {
+        return Ok(None);
+    };
+    let held = hold(change.folder(), bundle, top, &[top])?;
+    let image = held.last().and_then(|held| held.delta.expanded());
+    let is_empty = image.is_some_and(|image| image.bat.iter().all(|entry| *entry == 0));
+    Ok(is_empty.then(|| Switched {
+        file: change.folder().path().join(file_of(tree, top)),
+        saved: Some(saved),
+        left: None,
+        again: true,
+    }))
 }
 
 /// Drops a snapshot that nothing stands on. Returns its file if that was left where it is, outside of the bundle.

@@ -108,15 +108,24 @@ fn switch(asked: &SnapshotSwitch, out: &mut Output<impl Write>) -> Result<(), To
     struct Report {
         file: String,
         saved: Option<Guid>,
+        /// It had been done before, and nothing was changed.
+        again: bool,
     }
     let (folder, _lock) = change::bundle(&asked.bundle)?;
-    let save = asked.save.then(Guid::random);
+    let save = asked.save.then(|| asked.saved.unwrap_or_else(Guid::random));
     let done = snapshots::switch(&folder, asked.guid, save)?;
     tell_left(done.left.as_deref());
+    if done.again {
+        complain(
+            "note",
+            format_args!("{}: it was done before; nothing is changed", asked.guid),
+        );
+    }
     if asked.json {
         return out.json(&Report {
             file: done.file.display().to_string(),
             saved: done.saved,
+            again: done.again,
         });
     }
     done.saved.map_or(Ok(()), |guid| out.line(guid))
