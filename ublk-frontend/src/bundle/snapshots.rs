@@ -37,7 +37,7 @@ pub struct Switched {
     pub file: PathBuf,
     /// The snapshot that the old top has become.
     pub saved: Option<Guid>,
-    /// A file that is not in the bundle any more, and was left where it is because it lies outside.
+    /// A file that is not in the bundle any more, and was left where it is: see [`stays`].
     pub left: Option<PathBuf>,
     /// It had been done before, and nothing was changed.
     pub again: bool,
@@ -133,6 +133,10 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
         .and_then(|next| sized(next, like));
     let next = sound(&change, next)?;
     let goes = plain_name(&old_file).filter(|_| save.is_none());
+    let left = match save {
+        None => stays(folder, &old_file),
+        Some(_) => None,
+    };
     change.note(
         &[Some(file.as_str()), goes]
             .into_iter()
@@ -145,7 +149,7 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
     Ok(Switched {
         file: folder.path().join(file),
         saved: save,
-        left: (save.is_none() && goes.is_none()).then(|| folder.path().join(&old_file)),
+        left,
         again: false,
     })
 }
@@ -176,7 +180,16 @@ fn switched_already(
     }))
 }
 
-/// Drops a snapshot that nothing stands on. Returns its file if that was left where it is, outside of the bundle.
+/// What is left of a file that goes from the bundle: one outside of it, or what a symbolic link in it leads to. Its owner is to be
+/// told.
+pub fn stays(folder: &dyn Folder, file: &std::path::Path) -> Option<PathBuf> {
+    match plain_name(file) {
+        None => Some(folder.path().join(file)),
+        Some(name) => folder.target(name),
+    }
+}
+
+/// Drops a snapshot that nothing stands on. Returns what is left of its file: see [`stays`].
 pub fn drop_leaf(change: &mut Change<'_>, guid: Guid) -> Result<Option<PathBuf>, ToolError> {
     let folder = change.folder();
     let bundle = change.bundle();
@@ -193,11 +206,12 @@ pub fn drop_leaf(change: &mut Change<'_>, guid: Guid) -> Result<Option<PathBuf>,
         .and_then(|next| next.without(guid));
     let next = sound(change, next)?;
     let name = plain_name(&file);
+    let left = stays(folder, &file);
     change.note(&name.into_iter().collect::<Vec<_>>())?;
     let done = change.commit(next);
     drop(held);
     settle(change, done)?;
-    Ok(name.is_none().then(|| folder.path().join(&file)))
+    Ok(left)
 }
 
 /// A snapshot that can be used.

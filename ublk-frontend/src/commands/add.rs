@@ -11,6 +11,7 @@ use crate::bundle::{folder_of, must_not_be_lower};
 use crate::cli::Add;
 use crate::files::child;
 use crate::tool::ToolError;
+use crate::tool::load::doubts_of;
 use crate::tool::output::{Output, complain};
 use crate::ublk::server::{Task, ZeroCopy, serve};
 use crate::ublk::setup::bundle_images;
@@ -166,6 +167,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         }
         Some(bundle) => {
             let files = bundle_images(bundle)?;
+            doubts_of(bundle)?;
             (files.images, files.raw_base)
         }
         None => (source.clone(), asked.raw_base),

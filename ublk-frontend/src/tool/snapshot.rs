@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::{Output, complain};
 use super::{ToolError, change, progress};
 use crate::bundle::tree::{Node, Tree};
-use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
+use crate::bundle::{Bundle, Guid, delete, folder_of, must_differ, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
@@ -64,6 +64,7 @@ struct Row {
 fn list(asked: &SnapshotList, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder_of(&asked.bundle).unwrap_or_else(|| asked.bundle.clone());
     let bundle = Bundle::read(&change::bundle_at(&asked.bundle)?)?;
+    must_differ(&folder, &change::files_named(&folder, &bundle))?;
     let rows: Vec<Row> = bundle
         .tree
         .nodes()
@@ -131,13 +132,13 @@ fn switch(asked: &SnapshotSwitch, out: &mut Output<impl Write>) -> Result<(), To
     done.saved.map_or(Ok(()), |guid| out.line(guid))
 }
 
-/// Files outside of a bundle are never removed.
+/// Files outside of a bundle are never removed, nor what a symbolic link in it leads to.
 fn tell_left(file: Option<&Path>) {
     if let Some(file) = file {
         complain(
             "note",
             format_args!(
-                "{}: not removed, as it lies outside of the bundle",
+                "{}: not removed, as it lies outside of the bundle, or behind a symbolic link",
                 file.display()
             ),
         );

@@ -207,14 +207,20 @@ fn a_switch_that_saves_can_be_given_again() {
     let (first, second) = (disk(dir, Some(ONE)), disk(dir, None));
     let command = format!("snapshot switch b {ONE} --save --guid {TWO} --json");
     let done = tool(dir, &command).json();
-    assert_eq!((&done["saved"], &done["again"]), (&TWO.into(), &false.into()));
+    assert_eq!(
+        (&done["saved"], &done["again"]),
+        (&TWO.into(), &false.into())
+    );
     let (before, written) = (list(dir), top(dir));
     // Killed behind its commit, nobody knows; so it is given again, and again.
     for _ in 0..2 {
         let ended = tool(dir, &command);
         assert!(ended.err.contains("it was done before"), "{ended:?}");
         let again = ended.json();
-        assert_eq!((&again["saved"], &again["again"]), (&TWO.into(), &true.into()));
+        assert_eq!(
+            (&again["saved"], &again["again"]),
+            (&TWO.into(), &true.into())
+        );
         assert_eq!(again["file"], done["file"]);
         assert_eq!(list(dir), before);
     }
