@@ -30,6 +30,7 @@ use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
 use crate::tool::load::{check_growing, name_of};
 use crate::tool::output::{Output, complain};
+use crate::tool::progress::watched;
 use crate::ublk::ctrl::{Control, disk_node};
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::{Folder, Record};
@@ -387,7 +388,7 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
         }
         check_growing(change.images(), change.raw_base(), size)?;
         let top = RealFile::open_write(change.top()?)?;
-        let grown = grow(&top, &name_of(top.path()), size);
+        let grown = watched(&top, |file| grow(file, &name_of(top.path()), size));
         drop(top);
         grown.map_err(|error| refused(error.to_string()))?;
         change.commit(change.images().to_vec())?;
