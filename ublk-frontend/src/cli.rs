@@ -64,8 +64,7 @@ pub enum Command {
     Quiesce(Quiesce),
     Bench(Bench),
     Resize(Resize),
-    /// List what this kernel's ublk driver can do.
-    Features,
+    Features(Features),
     Completions(Completions),
     /// Print the manual page.
     Man,
@@ -73,7 +72,7 @@ pub enum Command {
 
 /// Make a block device of an image.
 ///
-/// Prints the path of the device, alone, when it can be used. The server stays in the background unless `--foreground`
+/// Prints the path of the device, alone, when it can be used; with --json, a line with what there is to know of it. The server stays in the background unless `--foreground`
 /// is given. It ends at SIGTERM or `del`: everything is written back, the image is closed, the device goes.
 ///
 /// If the server is killed, the device stays and its users wait; `recover` gives it a new one, and no request is lost.
@@ -134,6 +133,9 @@ pub struct Add {
     /// ended, with a hash of each sector. For tests: what a power cut has left can be held against it. Data is copied.
     #[arg(long, value_name = "FILE")]
     pub trace_io: Option<PathBuf>,
+    /// Print one line of JSON: number, path, server, size, images.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Measure reads or writes of an image, without a block device: one queue of the server on io_uring.
@@ -200,6 +202,9 @@ pub struct Del {
     /// Even if it is mounted or open: what its users have not written is lost.
     #[arg(long, short)]
     pub force: bool,
+    /// Print one line of JSON: number and path of the device; with --all, a list.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// List the devices of this program.
@@ -224,6 +229,9 @@ pub struct Recover {
     /// Serve in the foreground, and tell systemd when ready.
     #[arg(long)]
     pub foreground: bool,
+    /// Print one line of JSON, as `add` does; with --all, a list.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Close the image and end the server; the device stays and its users wait for `recover` (Linux 6.16).
@@ -233,6 +241,17 @@ pub struct Recover {
 pub struct Quiesce {
     /// Number of the device.
     pub id: u32,
+    /// Print one line of JSON: number and path of the device.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// List what this kernel's ublk driver can do.
+#[derive(Debug, clap::Args)]
+pub struct Features {
+    /// Print one line of JSON: the names, and the word.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Make a device larger while it is in use.
@@ -245,6 +264,9 @@ pub struct Resize {
     pub id: u32,
     /// New size: bytes, or with K, M, G, T, P or E.
     pub size: Size,
+    /// Print one line of JSON: number, path, the new size, and whether the kernel shows it.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Print completions for a shell.
@@ -269,6 +291,9 @@ pub struct Create {
     /// Format of the new image.
     #[command(flatten)]
     pub shape: Shape,
+    /// Print one line of JSON: name, sizes and version.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The format of a new image.
@@ -336,6 +361,14 @@ pub struct Stack {
     /// the first may be one. Or a bundle, alone.
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
+    /// Which disk of theirs.
+    #[command(flatten)]
+    pub of: Reading,
+}
+
+/// How the files of a disk are read.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Reading {
     /// The disk as it was when this snapshot of the bundle was taken.
     #[arg(long, value_name = "GUID")]
     pub snapshot: Option<Guid>,
@@ -374,13 +407,14 @@ pub struct Check {
 /// damaged one is refused unless `--salvage` is given.
 #[derive(Debug, clap::Args)]
 pub struct Convert {
-    /// The stack of files.
+    /// The files of the disk, oldest first, or a bundle, alone; then the file to make, OUT, which must not exist. A file that does
+    /// not begin with an image's signature is a raw disk; only the first may be one.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Which disk of theirs.
     #[command(flatten)]
-    pub stack: Stack,
-    /// The file to make. Must not exist.
-    #[arg(required = true, value_name = "OUT")]
-    pub output: PathBuf,
-    /// Format of OUT. If not given: an image if IN is one raw file, or if `--cluster` or `--version` is given; else raw.
+    pub of: Reading,
+    /// Format of OUT. If not given: an image if it is made of one raw file, or if `--cluster` or `--version` is given; else raw.
     #[arg(long, value_enum)]
     pub to: Option<OutFormat>,
     /// Read what can be read of a damaged image; what cannot reads as zeros. Every loss is reported.
@@ -392,6 +426,9 @@ pub struct Convert {
     /// Format version of a new image. If not given, 2.
     #[arg(long, value_enum)]
     pub version: Option<VersionArg>,
+    /// Print one line of JSON: name, format and sizes of OUT.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `convert` makes.
@@ -404,66 +441,4 @@ pub enum OutFormat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_description_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn two_images_of_a_device_are_named_one_way() {
-        const GUID: &str = "{11111111-1111-1111-1111-111111111111}";
-        let parses = |words: &str| {
-            let line = format!("ploop-ublk snapshot merge {words}").replace("GUID", GUID);
-            Cli::try_parse_from(line.split(' ')).is_ok()
-        };
-        for fine in [
-            "b",
-            "b GUID",
-            "--id 0",
-            "--id 0 --up --json",
-            "--id 0 --guid GUID --down",
-            "--id 0 --file f --up",
-        ] {
-            assert!(parses(fine), "{fine}");
-        }
-        for not in [
-            "--id 0 b",
-            "--id 0 GUID",
-            "b --up",
-            "b --guid GUID",
-            "b --file f",
-            "--id 0 --up --down",
-            "--id 0 --guid GUID --file f",
-        ] {
-            assert!(!parses(not), "{not}");
-        }
-    }
-
-    #[test]
-    fn devices_are_named_by_number_or_all() {
-        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        for line in [
-            "x del 3",
-            "x del --force 3",
-            "x del -a -f",
-            "x recover 3 --foreground",
-            "x recover --all",
-        ] {
-            assert!(parses(line), "{line}");
-        }
-        for line in [
-            "x del",
-            "x del 3 --all",
-            "x del a",
-            "x recover",
-            "x recover 1 -a",
-            "x add",
-        ] {
-            assert!(!parses(line), "{line}");
-        }
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ use crate::tool::ToolError;
 pub struct Deleted {
     /// It is still there, marked, as several others stand on it.
     pub marked: bool,
-    /// Files that are not in the bundle any more, and were left where they are because they lie outside.
+    /// Files that are not in the bundle any more, and were left where they are: see [`stays`](super::snapshots::stays).
     pub left: Vec<PathBuf>,
 }
 

@@ -143,6 +143,12 @@ impl Descriptor {
         self.view.size
     }
 
+    /// `End`: the first sector behind the disk. What the images say counts.
+    #[must_use]
+    pub fn end(&self) -> Option<Sectors> {
+        self.view.end
+    }
+
     /// `Blocksize`: the cluster size.
     #[must_use]
     pub fn block(&self) -> Option<Sectors> {

@@ -38,6 +38,10 @@ pub trait Folder {
     fn open(&self, file: &Path, write: bool) -> Result<Box<dyn DeltaFile>, ToolError>;
     /// Gives a file another name, which it takes from any other.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// What a name leads to, if it is that of a symbolic link: a file that stays when the name goes.
+    fn target(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
     /// Removes a name; none is fine.
     fn unlink(&self, name: &str) -> io::Result<()>;
     /// Makes the names durable.
@@ -119,9 +123,20 @@ impl Folder for RealFolder {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-            .open(self.at(name))?;
-        if !file.metadata()?.is_file() {
+            .open(self.at(name))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::ELOOP) => io::Error::other("a symbolic link, which is not followed"),
+                _ => error,
+            })?;
+        let found = file.metadata()?;
+        if !found.is_file() {
             return Err(io::Error::other("not a regular file"));
+        }
+        if found.len() > most as u64 {
+            let len = found.len();
+            return Err(io::Error::other(format!(
+                "{len} bytes, and at most {most} bytes are allowed"
+            )));
         }
         let mut bytes = Vec::new();
         let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
@@ -172,6 +187,11 @@ impl Folder for RealFolder {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.at(from), self.at(to))
+    }
+
+    fn target(&self, name: &str) -> Option<PathBuf> {
+        let target = fs::read_link(self.at(name)).ok()?;
+        None.or((target.as_os_str() == "-").then(|| self.path.join(target)))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {

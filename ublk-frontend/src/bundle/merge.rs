@@ -19,7 +19,7 @@ use ploop_core::delta::LoadedDelta;
 use super::delete::mark;
 use super::guid::Guid;
 use super::held::{HeldFile, hold};
-use super::snapshots::{file_of, refused, removable, settle, sound};
+use super::snapshots::{file_of, refused, removable, settle, sound, stays};
 use super::store::Change;
 use super::tree::{Node, plain_name};
 use crate::tool::ToolError;
@@ -42,7 +42,7 @@ pub enum Way {
     },
 }
 
-/// Merges a snapshot with the only one above it. Returns a file that was left, as it lies outside of the bundle.
+/// Merges a snapshot with the only one above it. Returns what is left of the file that goes: see [`stays`].
 pub fn take_out(
     change: &mut Change<'_>,
     lower: Guid,
@@ -92,11 +92,12 @@ pub fn take_out(
         // Upwards, what was copied is seen.
         copy(low, up, forward, report)?;
     }
+    let left = stays(folder, &goes);
     change.note(&name.as_deref().into_iter().collect::<Vec<_>>())?;
     let done = change.commit(next);
     drop((held, written));
     settle(change, done)?;
-    Ok(name.is_none().then(|| folder.path().join(&goes)))
+    Ok(left)
 }
 
 /// The only snapshot that stands on this one.

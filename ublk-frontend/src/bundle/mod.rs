@@ -8,6 +8,7 @@
 
 pub mod delete;
 pub mod descriptor;
+mod doubts;
 pub mod folder;
 pub mod fuzzing;
 pub mod guid;
@@ -24,6 +25,7 @@ pub mod xml;
 use std::path::{Path, PathBuf};
 
 pub use descriptor::Descriptor;
+pub use doubts::{must_differ, tell_contradictions};
 pub use folder::{Folder, RealFolder};
 pub use guid::Guid;
 pub use refusal::{BundleError, Refusal, Rule};
@@ -118,19 +120,7 @@ pub fn files_in(folder: &Path, bundle: &Bundle, guid: Guid) -> Result<Files, Too
     }
     let chain = bundle.tree.chain(guid);
     let images: Vec<PathBuf> = chain.iter().map(|node| folder.join(&node.file)).collect();
-    let mut ids = Vec::new();
-    for image in &images {
-        // Written through one name, a file would change under the other.
-        let Some(id) = id_of(image) else { continue };
-        if ids.contains(&id) {
-            return Err(ToolError::Refused(format!(
-                "{}: the file {} stands in the chain under two names",
-                folder.join(DESCRIPTOR).display(),
-                image.display()
-            )));
-        }
-        ids.push(id);
-    }
+    must_differ(folder, &images)?;
     Ok(Files {
         images,
         raw_base: bundle.tree.raw_base(),

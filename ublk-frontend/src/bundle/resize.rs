@@ -11,6 +11,7 @@ use super::held::hold;
 use super::snapshots::{refused, settle, sound};
 use super::store::Change;
 use crate::tool::ToolError;
+use crate::tool::progress::watched;
 
 /// Grows the disk of a bundle. The caller holds the bundle's lock.
 pub fn grow(folder: &dyn Folder, size: Sectors) -> Result<Grown, ToolError> {
@@ -33,7 +34,7 @@ pub fn grow(folder: &dyn Folder, size: Sectors) -> Result<Grown, ToolError> {
         .with_top(top)
         .and_then(|next| next.resized(size));
     let next = sound(&change, next)?;
-    let grown = grow_image(&*image.file, &image.name, size)?;
+    let grown = watched(&*image.file, |file| grow_image(file, &image.name, size))?;
     drop(held);
     let done = change.commit(next);
     settle(&change, done)?;

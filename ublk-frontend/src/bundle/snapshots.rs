@@ -37,8 +37,10 @@ pub struct Switched {
     pub file: PathBuf,
     /// The snapshot that the old top has become.
     pub saved: Option<Guid>,
-    /// A file that is not in the bundle any more, and was left where it is because it lies outside.
+    /// A file that is not in the bundle any more, and was left where it is: see [`stays`].
     pub left: Option<PathBuf>,
+    /// It had been done before, and nothing was changed.
+    pub again: bool,
 }
 
 /// Takes a snapshot: what was written until now is called `guid`, what is written from now on goes into a new file.
@@ -87,8 +89,14 @@ fn take(folder: &dyn Folder, guid: Option<Guid>, going: &[Guid]) -> Result<Creat
 }
 
 /// Goes back to a snapshot: what was written since is dropped, or kept as the snapshot `save`.
+///
+/// Asked again with the same `save`, it finds that it is done: the disk stands on the snapshot, nothing was written to it since, and
+/// `save` is there.
 pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolError> {
     let mut change = Change::begin(folder)?;
+    if let (false, Some(done)) = (true, switched_already(&change, guid, save)?) {
+        return Ok(done);
+    }
     let save = save.map(|save| free(&change, save)).transpose()?;
     let bundle = change.bundle();
     let top = bundle.tree.top();
@@ -125,6 +133,10 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
         .and_then(|next| sized(next, like));
     let next = sound(&change, next)?;
     let goes = plain_name(&old_file).filter(|_| save.is_none());
+    let left = match save {
+        None => stays(folder, &old_file),
+        Some(_) => None,
+    };
     change.note(
         &[Some(file.as_str()), goes]
             .into_iter()
@@ -137,11 +149,47 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
     Ok(Switched {
         file: folder.path().join(file),
         saved: save,
-        left: (save.is_none() && goes.is_none()).then(|| folder.path().join(&old_file)),
+        left,
+        again: false,
     })
 }
 
-/// Drops a snapshot that nothing stands on. Returns its file if that was left where it is, outside of the bundle.
+/// What the same switch has done before, if nothing is left to do.
+fn switched_already(
+    change: &Change<'_>,
+    guid: Guid,
+    save: Option<Guid>,
+) -> Result<Option<Switched>, ToolError> {
+    let bundle = change.bundle();
+    let (tree, top) = (&bundle.tree, bundle.tree.top());
+    let stands_on = tree.get(top).and_then(|node| node.parent);
+    let is_done = |save: &Guid| {
+        tree.get(*save).is_some() && *save != guid && *save != top && stands_on == Some(guid)
+    };
+    let Some(saved) = save.filter(is_done) else {
+        return Ok(None);
+    };
+    let held = hold(change.folder(), bundle, top, &[top])?;
+    let image = held.last().and_then(|held| held.delta.expanded());
+    let is_empty = image.is_some_and(|image| image.bat.iter().all(|entry| *entry == 0));
+    Ok(is_empty.then(|| Switched {
+        file: change.folder().path().join(file_of(tree, top)),
+        saved: Some(saved),
+        left: None,
+        again: true,
+    }))
+}
+
+/// What is left of a file that goes from the bundle: one outside of it, or what a symbolic link in it leads to. Its owner is to be
+/// told.
+pub fn stays(folder: &dyn Folder, file: &std::path::Path) -> Option<PathBuf> {
+    match plain_name(file) {
+        None => Some(folder.path().join(file)),
+        Some(name) => folder.target(name),
+    }
+}
+
+/// Drops a snapshot that nothing stands on. Returns what is left of its file: see [`stays`].
 pub fn drop_leaf(change: &mut Change<'_>, guid: Guid) -> Result<Option<PathBuf>, ToolError> {
     let folder = change.folder();
     let bundle = change.bundle();
@@ -158,11 +206,12 @@ pub fn drop_leaf(change: &mut Change<'_>, guid: Guid) -> Result<Option<PathBuf>,
         .and_then(|next| next.without(guid));
     let next = sound(change, next)?;
     let name = plain_name(&file);
+    let left = stays(folder, &file);
     change.note(&name.into_iter().collect::<Vec<_>>())?;
     let done = change.commit(next);
     drop(held);
     settle(change, done)?;
-    Ok(name.is_none().then(|| folder.path().join(&file)))
+    Ok(left)
 }
 
 /// A snapshot that can be used.

@@ -101,6 +101,10 @@ pub struct SnapshotSwitch {
     /// Keep what was written since the last snapshot as a snapshot, too; its GUID is printed.
     #[arg(long)]
     pub save: bool,
+    /// The name of that snapshot. If not given, a random one. With it, a command that was cut can be given again: what is done
+    /// already is not done twice.
+    #[arg(long = "guid", value_name = "GUID", requires = "save")]
+    pub saved: Option<Guid>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

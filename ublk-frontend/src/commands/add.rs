@@ -4,14 +4,15 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::served::{Served, number_in};
 use super::tell::question;
-use super::{detach, device_number, folder, recover, refused};
+use super::{detach, folder, recover, refused};
 use crate::bundle::{folder_of, must_not_be_lower};
 use crate::cli::Add;
 use crate::files::child;
 use crate::tool::ToolError;
+use crate::tool::load::doubts_of;
 use crate::tool::output::{Output, complain};
-use crate::ublk::ctrl::disk_node;
 use crate::ublk::server::{Task, ZeroCopy, serve};
 use crate::ublk::setup::bundle_images;
 use crate::ublk::socket::Question;
@@ -22,11 +23,11 @@ use crate::ublk::sys;
 pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     if !asked.foreground && !detach::is_background() {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        let path = detach::start(&arguments)?;
-        let told = out.line(&path).and_then(|()| out.flush());
+        let said = detach::start(&arguments)?;
+        let told = out.line(&said).and_then(|()| out.flush());
         if told.is_err() && !asked.or_recover {
             // Nobody knows of the device: what failed leaves nothing behind.
-            if let Some(id) = device_number(Path::new(&path)) {
+            if let Some(id) = number_in(&said) {
                 let _ = question(&folder()?, id, Question::Stop { force: true });
             }
         }
@@ -37,7 +38,8 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     if asked.or_recover
         && let Some(left) = recover::left_behind(&folder, &record.source, &record.images)?
     {
-        return work(&folder, Task::Recover(Box::new(left)), |_| Ok(()), out);
+        let task = Task::Recover(Box::new(left));
+        return work(&folder, task, |_| Ok(()), asked.json, out);
     }
     let allowed = |record: &Record| allowed(&folder, record, asked.ignore_snapshot);
     allowed(&record)?;
@@ -46,7 +48,7 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
         None => asked.zero_copy,
     };
     let task = Task::Add(Box::new(record), zero_copy);
-    work(&folder, task, allowed, out)
+    work(&folder, task, allowed, asked.json, out)
 }
 
 /// Whether these images may be given to a new device.
@@ -73,23 +75,30 @@ fn allowed(folder: &Folder, record: &Record, ignore_snapshot: bool) -> Result<()
     Ok(())
 }
 
-/// Serves; says the path when the disk can be used. `allowed`: see [`serve`].
+/// Serves; says the path when the disk can be used, or what there is to know of it. `allowed`: see [`serve`].
 pub(crate) fn work(
     folder: &Folder,
     task: Task,
     allowed: impl Fn(&Record) -> Result<(), ToolError>,
+    json: bool,
     out: &mut Output<impl Write>,
 ) -> Result<(), ToolError> {
     let background = detach::is_background();
     if background {
         detach::new_session();
     }
-    serve(folder, task, allowed, |id, notes| {
+    let recovered = matches!(task, Task::Recover(_));
+    serve(folder, task, allowed, |report, notes| {
         for note in notes {
             complain("note", note);
         }
-        let log = background.then(|| detach::log(folder, id)).transpose()?;
-        out.line(disk_node(id).display())?;
+        let log = background
+            .then(|| detach::log(folder, report.id))
+            .transpose()?;
+        match json {
+            true => out.json_line(&Served::of(report, recovered))?,
+            false => out.line(report.device.display())?,
+        }
         out.flush()?;
         // From here on the user has a device.
         if let Some(log) = log {
@@ -158,6 +167,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         }
         Some(bundle) => {
             let files = bundle_images(bundle)?;
+            doubts_of(bundle)?;
             (files.images, files.raw_base)
         }
         None => (source.clone(), asked.raw_base),

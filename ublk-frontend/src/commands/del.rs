@@ -1,16 +1,18 @@
 //! `del`: writes everything back, closes the image and removes the device.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::served::Named;
 use super::tell::question;
 use super::topology::being_changed;
 use super::{folder, refused};
 use crate::cli::Del;
 use crate::tool::ToolError;
-use crate::tool::output::complain;
+use crate::tool::output::{Output, complain};
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::link::Link;
 use crate::ublk::server::busy;
@@ -22,17 +24,25 @@ use crate::ublk::{farewell, setup};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Removes one device, or all of ours.
-pub fn run(asked: &Del) -> Result<(), ToolError> {
+pub fn run(asked: &Del, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder()?;
     let ids = match asked.id {
         Some(id) => vec![id],
         None => folder.ids()?,
     };
-    let mut failed = None;
+    let (mut failed, mut gone) = (None, Vec::new());
     for id in ids {
-        if let Err(error) = remove(&folder, id, asked.force) {
-            failed.get_or_insert(error);
+        match remove(&folder, id, asked.force) {
+            Ok(()) => gone.push(Named::of(id)),
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
         }
+    }
+    match (asked.json, asked.all, gone.as_slice()) {
+        (true, true, all) => out.json_line(&all)?,
+        (true, false, [one]) => out.json_line(one)?,
+        _ => {}
     }
     failed.map_or(Ok(()), Err)
 }

@@ -12,6 +12,7 @@ mod merge_down;
 mod merge_live;
 mod merge_up;
 pub mod recover;
+mod served;
 pub mod show;
 pub mod snapshot;
 pub mod tell;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::served::Served;
 use super::topology::being_changed;
 use super::{add, del, detach, folder, refused};
 use crate::cli::Recover;
@@ -35,18 +36,35 @@ pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolErro
     if asked.foreground && ids.len() != 1 {
         return Err(refused("--foreground needs the number of one device"));
     }
-    let mut failed = None;
+    let (mut failed, mut all) = (None, Vec::new());
     for id in ids {
         if asked.foreground || detach::is_background() {
             let record = record(&folder, id)?;
-            return add::work(&folder, Task::Recover(Box::new(record)), |_| Ok(()), out);
+            return add::work(
+                &folder,
+                Task::Recover(Box::new(record)),
+                |_| Ok(()),
+                asked.json,
+                out,
+            );
         }
+        let mut words = vec!["recover".into(), id.to_string().into()];
+        words.extend(asked.json.then(|| "--json".into()));
         let result = record(&folder, id)
-            .and_then(|_| detach::start(&["recover".into(), id.to_string().into()]))
-            .and_then(|path| out.line(path));
+            .and_then(|_| detach::start(&words))
+            .and_then(|said| match asked.json && asked.all {
+                true => {
+                    all.extend(Served::parse(&said));
+                    Ok(())
+                }
+                false => out.line(said),
+            });
         if let Err(error) = result {
             failed.get_or_insert(error);
         }
+    }
+    if asked.json && asked.all {
+        out.json_line(&all)?;
     }
     failed.map_or(Ok(()), Err)
 }

@@ -1,8 +1,12 @@
 //! One word to a server.
 
+use std::io::Write;
+
+use super::served::Named;
 use super::{folder, refused};
 use crate::cli::Quiesce;
 use crate::tool::ToolError;
+use crate::tool::output::Output;
 use crate::ublk::socket::{Answer, Question, ask};
 use crate::ublk::state::Folder;
 
@@ -25,6 +29,10 @@ fn tell(id: u32, word: Question) -> Result<(), ToolError> {
 }
 
 /// The disk waits for the next server.
-pub fn quiesce(asked: &Quiesce) -> Result<(), ToolError> {
-    tell(asked.id, Question::Quiesce)
+pub fn quiesce(asked: &Quiesce, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    tell(asked.id, Question::Quiesce)?;
+    match asked.json {
+        true => out.json_line(&Named::of(asked.id)),
+        false => Ok(()),
+    }
 }

@@ -18,7 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ploop_core::control::files::grow;
+use serde::Serialize;
 
+use super::served::Named;
 use super::tell::question;
 use super::{detach, folder, refused};
 use crate::bundle::{Guid, snapshots};
@@ -28,6 +30,7 @@ use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
 use crate::tool::load::{check_growing, name_of};
 use crate::tool::output::{Output, complain};
+use crate::tool::progress::watched;
 use crate::ublk::ctrl::{Control, disk_node};
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::{Folder, Record};
@@ -272,8 +275,16 @@ pub fn snapshot_create(
     id: u32,
     file: Option<&Path>,
     guid: Option<Guid>,
+    json: bool,
     out: &mut Output<impl Write>,
 ) -> Result<(), ToolError> {
+    #[derive(Serialize)]
+    struct Report {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot: Option<Guid>,
+        file: PathBuf,
+        images: Vec<PathBuf>,
+    }
     let folder = folder()?;
     let record = writable(&folder, id)?;
     if let Some(bundle) = record.bundle.clone() {
@@ -283,12 +294,19 @@ pub fn snapshot_create(
                 bundle.display()
             )));
         }
-        let made = with_server_aside(&folder, id, |change| {
+        let (made, images) = with_server_aside(&folder, id, |change| {
             let (at, _lock) = bundle_of(&bundle, Some(id))?;
             let made = snapshots::create(&at, guid)?;
             change.commit_bundle()?;
-            Ok(made)
+            Ok((made, change.images().to_vec()))
         })?;
+        if json {
+            return out.json_line(&Report {
+                snapshot: Some(made.snapshot),
+                file: made.file,
+                images,
+            });
+        }
         return out.line(made.snapshot);
     }
     if guid.is_some() {
@@ -317,6 +335,13 @@ pub fn snapshot_create(
         super::snapshot::plain(change, &new)?;
         Ok(change.images().to_vec())
     })?;
+    if json {
+        return out.json_line(&Report {
+            snapshot: None,
+            file: new,
+            images,
+        });
+    }
     list(&images, out)
 }
 
@@ -327,6 +352,17 @@ pub(super) fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(
         .map(|path| path.display().to_string())
         .collect();
     out.line(images.join(" "))
+}
+
+/// A device that was resized, in JSON.
+#[derive(Serialize)]
+struct Resized {
+    #[serde(flatten)]
+    device: Named,
+    /// In bytes.
+    size: u64,
+    /// The kernel shows it already.
+    shown: bool,
 }
 
 /// `resize`: the image grows while the server stands aside, then the kernel is told.
@@ -352,14 +388,15 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
         }
         check_growing(change.images(), change.raw_base(), size)?;
         let top = RealFile::open_write(change.top()?)?;
-        let grown = grow(&top, &name_of(top.path()), size);
+        let grown = watched(&top, |file| grow(file, &name_of(top.path()), size));
         drop(top);
         grown.map_err(|error| refused(error.to_string()))?;
         change.commit(change.images().to_vec())?;
         Ok(change.record.clone())
     })?;
     let block = u64::from(record.block / 512).max(1);
-    if record.flags & sys::F_UPDATE_SIZE == 0 {
+    let shown = record.flags & sys::F_UPDATE_SIZE != 0;
+    if !shown {
         complain(
             "note",
             format_args!(
@@ -383,5 +420,12 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
             ))
         })?;
     }
-    out.line(size.bytes())
+    if !asked.json {
+        return out.line(size.bytes());
+    }
+    out.json_line(&Resized {
+        device: Named::of(asked.id),
+        size: size.bytes(),
+        shown,
+    })
 }

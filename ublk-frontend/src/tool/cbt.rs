@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::load::{is_raw, name_of};
 use super::output::Output;
+use super::progress::watched;
 use super::{ToolError, change};
 use crate::bundle::{Guid, files_of, folder_of};
 use crate::cli::{Cbt, CbtDump, CbtList, CbtOf, CbtStart, CbtStop};
@@ -80,9 +81,7 @@ fn start(asked: &CbtStart, out: &mut Output<impl Write>) -> Result<(), ToolError
         id: name.to_bytes(),
         granularity: (bytes / 512) as u32,
     };
-    on_top(&asked.of, true, |top| {
-        Ok(change_bitmaps(top, &name_of(top.path()), change)?)
-    })?;
+    on_top(&asked.of, true, |top| apply(top, change))?;
     print_name(name, asked.json, out)
 }
 
@@ -90,7 +89,7 @@ fn stop(asked: &CbtStop, out: &mut Output<impl Write>) -> Result<(), ToolError> 
     let name = on_top(&asked.of, true, |top| {
         let bitmap = choose(top, asked.name)?;
         let id = bitmap.id();
-        change_bitmaps(top, &name_of(top.path()), Change::Stop { id })?;
+        apply(top, Change::Stop { id })?;
         Ok(Guid::from_bytes(id))
     })?;
     match asked.json {
@@ -129,7 +128,7 @@ fn dump(asked: &CbtDump, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         let bitmap = choose(top, asked.name)?;
         if asked.clear {
             let id = bitmap.id();
-            change_bitmaps(top, &name_of(top.path()), Change::Clear { id })?;
+            apply(top, Change::Clear { id })?;
         }
         Ok(bitmap)
     })?;
@@ -152,9 +151,14 @@ fn dump(asked: &CbtDump, out: &mut Output<impl Write>) -> Result<(), ToolError> 
     Ok(())
 }
 
+fn apply(top: &RealFile, change: Change) -> Result<(), ToolError> {
+    let name = name_of(top.path());
+    Ok(watched(top, |file| change_bitmaps(file, &name, change))?)
+}
+
 /// The bitmaps of an image that count.
 pub fn bitmaps_of(top: &RealFile) -> Result<Vec<DirtyBitmap>, ToolError> {
-    let delta = load(top, &name_of(top.path()))?;
+    let delta = watched(top, |file| load(file, &name_of(top.path())))?;
     Ok(delta
         .expanded()
         .map(|image| image.bitmaps.clone())

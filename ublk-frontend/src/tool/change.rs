@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::ToolError;
 use crate::bundle::folder::Lock;
 use crate::bundle::store::LOCK;
-use crate::bundle::{Bundle, Folder, RealFolder, folder_of};
+use crate::bundle::{Bundle, Folder, RealFolder, folder_of, must_differ, tell_contradictions};
 use crate::commands::existing_folder;
 use crate::files::{FileId, RealFile, id_of};
 
@@ -31,13 +31,20 @@ pub fn bundle_of(path: &Path, device: Option<u32>) -> Result<(RealFolder, Lock),
     Bundle::read(&folder)?;
     let lock = folder.lock(LOCK)?;
     let bundle = Bundle::read(&folder)?;
-    let nodes = bundle.tree.nodes();
-    let ids: Vec<_> = nodes
-        .iter()
-        .filter_map(|node| id_of(&folder.path().join(&node.file)))
-        .collect();
+    let images = files_named(folder.path(), &bundle);
+    must_differ(folder.path(), &images)?;
+    if device.is_none() {
+        tell_contradictions(folder.path(), &bundle);
+    }
+    let ids: Vec<_> = images.iter().filter_map(|image| id_of(image)).collect();
     must_be_free(folder.path(), &ids, device)?;
     Ok((folder, lock))
+}
+
+/// All files of a bundle.
+pub fn files_named(folder: &Path, bundle: &Bundle) -> Vec<PathBuf> {
+    let nodes = bundle.tree.nodes();
+    nodes.iter().map(|node| folder.join(&node.file)).collect()
 }
 
 /// The folder of a bundle.

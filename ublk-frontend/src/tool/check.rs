@@ -23,7 +23,7 @@ use super::load::{Trust, is_raw, name_of, open_stack};
 use super::output::Output;
 use super::{ToolError, Verdict, change};
 use crate::bundle::{files_of, folder_of};
-use crate::cli::{Check, Stack};
+use crate::cli::{Check, Reading, Stack};
 use crate::files::RealFile;
 use crate::size::Human;
 
@@ -124,8 +124,7 @@ fn whole_bundle(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, 
     if worst != Verdict::Corrupt {
         let stack = Stack {
             inputs: vec![asked.image.clone()],
-            snapshot: None,
-            raw_base: false,
+            of: Reading::default(),
         };
         open_stack(&stack, Trust::Sound)?;
     }

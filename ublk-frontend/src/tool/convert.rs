@@ -1,14 +1,19 @@
 //! `convert`: a copy of a disk in a new file. Zeros are not copied.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
 use ploop_core::format::Version;
 use ploop_core::units::{SECTOR_BYTES, Sector, Sectors};
 
 use super::ToolError;
-use super::load::{Trust, open_stack};
+use super::create::Made;
+use super::load::{Trust, name_of, open_stack};
+use super::output::Output;
 use super::progress;
 use super::sink::Sink;
 use super::stack::Stack;
-use crate::cli::{Convert, OutFormat};
+use crate::cli::{self, Convert, OutFormat};
 use crate::files::id_of;
 
 /// Bytes copied at a time, if clusters are not larger.
@@ -18,8 +23,14 @@ const STEP_BYTES: u64 = 4 << 20;
 pub(super) const USUAL_CLUSTER: Sectors = Sectors(2048);
 
 /// Copies. OUT appears only when all of it is durable.
-pub fn run(asked: &Convert) -> Result<(), ToolError> {
-    refuse_own_input(asked)?;
+pub fn run(asked: &Convert, out: &mut Output<impl Write>) -> Result<(), ToolError> {
+    let [inputs @ .., output] = asked.files.as_slice() else {
+        return Err(incomplete());
+    };
+    if inputs.is_empty() {
+        return Err(incomplete());
+    }
+    refuse_own_input(inputs, output)?;
     if let (Some(OutFormat::Raw), true) = (asked.to, is_shaped(asked)) {
         return Err(ToolError::Refused(
             "--cluster and --version are for images: a raw file has neither".into(),
@@ -30,37 +41,50 @@ pub fn run(asked: &Convert) -> Result<(), ToolError> {
     } else {
         Trust::Sound
     };
-    let stack = open_stack(&asked.stack, trust)?;
-    let (mut sink, step) = match asked.to.unwrap_or_else(|| usual_format(asked, &stack)) {
+    let stack = cli::Stack {
+        inputs: inputs.to_vec(),
+        of: asked.of.clone(),
+    };
+    let stack = open_stack(&stack, trust)?;
+    let name = name_of(output);
+    let (mut sink, step, made) = match asked.to.unwrap_or_else(|| usual_format(asked, &stack)) {
         OutFormat::Raw => (
-            Sink::raw(&asked.output, stack.size())?,
+            Sink::raw(output, stack.size())?,
             Sectors::whole_in(STEP_BYTES),
+            Made::raw(name, stack.size()),
         ),
         OutFormat::Ploop => {
             let version = asked.version.map_or(Version::V2, Version::from);
             let cluster = asked.cluster.map_or(USUAL_CLUSTER, |size| size.0);
             (
-                Sink::image(&asked.output, version, cluster, stack.size())?,
+                Sink::image(output, version, cluster, stack.size())?,
                 step_of(cluster),
+                Made::image(name, version, cluster, stack.size()),
             )
         }
     };
     copy(&stack, &mut sink, step)?;
-    sink.finish()
+    sink.finish()?;
+    match asked.json {
+        true => out.json_line(&made),
+        false => Ok(()),
+    }
+}
+
+fn incomplete() -> ToolError {
+    ToolError::Refused("convert: give the files of the disk, then the one to make".into())
 }
 
 /// An output that is one of the inputs exists, so it would be refused anyhow; this says it better.
-fn refuse_own_input(asked: &Convert) -> Result<(), ToolError> {
-    let output = id_of(&asked.output);
-    match asked
-        .stack
-        .inputs
+fn refuse_own_input(inputs: &[PathBuf], output: &Path) -> Result<(), ToolError> {
+    let id = id_of(output);
+    match inputs
         .iter()
-        .find(|input| output.is_some() && id_of(input) == output)
+        .find(|input| id.is_some() && id_of(input) == id)
     {
         None => Ok(()),
         Some(input) => {
-            let (output, input) = (asked.output.display(), input.display());
+            let (output, input) = (output.display(), input.display());
             Err(ToolError::Refused(format!(
                 "{output}: OUT is the same file as the input {input}; nothing was changed"
             )))

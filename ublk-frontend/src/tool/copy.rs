@@ -85,8 +85,10 @@ fn at_rest(images: &[PathBuf], target: &Path) -> Result<u64, ToolError> {
 fn stack_of(images: &[PathBuf], raw_base: bool) -> cli::Stack {
     cli::Stack {
         inputs: images.to_vec(),
-        snapshot: None,
-        raw_base,
+        of: cli::Reading {
+            snapshot: None,
+            raw_base,
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::load::name_of;
 use super::output::{Output, complain};
-use super::{ToolError, change};
+use super::{ToolError, change, progress};
 use crate::bundle::{folder_of, resize};
 use crate::cli::Grow;
 use crate::commands::add::refuse_lower;
@@ -30,7 +30,8 @@ pub fn run(asked: &Grow, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         let file = change::image(&asked.image)?;
         // Larger than what was put on top of it, it could not be its base any more.
         refuse_lower(std::slice::from_ref(&asked.image))?;
-        grow(&file, &name_of(&asked.image), asked.size.0)?
+        let name = name_of(&asked.image);
+        progress::watched(&file, |file| grow(file, &name, asked.size.0))?
     };
     if let Some(at) = grown.extension_dropped {
         complain(

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::ToolError;
 use super::check::damage_count;
-use super::load::{is_raw, name_of};
+use super::load::{doubts_of, is_raw, name_of};
 use super::output::Output;
 use crate::bundle::{files_of, folder_of};
 use crate::cli::Info;
@@ -65,6 +65,7 @@ pub fn run(asked: &Info, out: &mut Output<impl Write>) -> Result<(), ToolError> 
         };
     }
     let files = files_of(&asked.image, None)?;
+    doubts_of(&asked.image)?;
     let mut reports = Vec::new();
     for (level, path) in files.images.iter().enumerate().rev() {
         reports.push(report(path, level == 0 && files.raw_base)?);

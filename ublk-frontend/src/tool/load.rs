@@ -14,7 +14,7 @@ use ploop_core::units::Sectors;
 use super::ToolError;
 use super::output::complain;
 use super::stack::{Stack, StackedFile};
-use crate::bundle::{Files, files_of};
+use crate::bundle::{Bundle, Files, RealFolder, files_of, folder_of, tell_contradictions};
 use crate::cli;
 use crate::files::RealFile;
 
@@ -77,11 +77,23 @@ fn load_stack(asked: &Files, trust: Trust) -> Result<Stack, ToolError> {
     Stack::new(levels).ok_or_else(|| ToolError::Refused("no input given".into()))
 }
 
+/// Tells where the descriptor of a bundle contradicts its files.
+pub fn doubts_of(path: &Path) -> Result<(), ToolError> {
+    if let Some(folder) = folder_of(path) {
+        tell_contradictions(&folder, &Bundle::read(&RealFolder::new(&folder))?);
+    }
+    Ok(())
+}
+
 /// The files meant: a bundle given alone is its chain.
 fn files_asked(asked: &cli::Stack) -> Result<Files, ToolError> {
     let files = match asked.inputs.as_slice() {
-        [only] => files_of(only, asked.snapshot)?,
-        _ if asked.snapshot.is_some() => {
+        [only] => {
+            let files = files_of(only, asked.of.snapshot)?;
+            doubts_of(only)?;
+            files
+        }
+        _ if asked.of.snapshot.is_some() => {
             return Err(ToolError::Refused(
                 "--snapshot: give one bundle, and nothing else".into(),
             ));
@@ -92,7 +104,7 @@ fn files_asked(asked: &cli::Stack) -> Result<Files, ToolError> {
         },
     };
     Ok(Files {
-        raw_base: files.raw_base || asked.raw_base,
+        raw_base: files.raw_base || asked.of.raw_base,
         ..files
     })
 }

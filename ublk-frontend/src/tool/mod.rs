@@ -108,7 +108,7 @@ fn device(name: &Path) -> Option<u32> {
 pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
     let mut out = Output::new(out);
     let verdict = match command {
-        Command::Create(asked) => create::run(asked).map(|()| Verdict::Fine),
+        Command::Create(asked) => create::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Info(asked) => match device(&asked.image) {
             Some(id) => show::run(id, asked.json, &mut out),
             None => info::run(asked, &mut out),
@@ -122,15 +122,15 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         Command::Compact(asked) => compact::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Cbt(asked) => cbt::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Copy(asked) => copy::run(asked, &mut out).map(|()| Verdict::Fine),
-        Command::Convert(asked) => convert::run(asked).map(|()| Verdict::Fine),
+        Command::Convert(asked) => convert::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Add(asked) => add::run(asked, &mut out).map(|()| Verdict::Fine),
-        Command::Del(asked) => del::run(asked).map(|()| Verdict::Fine),
+        Command::Del(asked) => del::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::List(asked) => list::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Recover(asked) => recover::run(asked, &mut out).map(|()| Verdict::Fine),
-        Command::Quiesce(asked) => tell::quiesce(asked).map(|()| Verdict::Fine),
+        Command::Quiesce(asked) => tell::quiesce(asked, &mut out).map(|()| Verdict::Fine),
         Command::Resize(asked) => topology::resize(asked, &mut out).map(|()| Verdict::Fine),
         Command::Bench(asked) => bench::run(asked, &mut out).map(|()| Verdict::Fine),
-        Command::Features => features::run(&mut out).map(|()| Verdict::Fine),
+        Command::Features(asked) => features::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Completions(asked) => manual::completions(asked, &mut out).map(|()| Verdict::Fine),
         Command::Man => manual::man(&mut out).map(|()| Verdict::Fine),
     }?;

@@ -41,6 +41,12 @@ impl<W: Write> Output<W> {
         self.line(text)
     }
 
+    /// Prints a value as JSON on one line.
+    pub fn json_line(&mut self, value: &impl serde::Serialize) -> Result<(), ToolError> {
+        let text = serde_json::to_string(value).map_err(|e| ToolError::Output(e.into()))?;
+        self.line(text)
+    }
+
     /// Hands everything over to the reader.
     pub fn flush(&mut self) -> Result<(), ToolError> {
         self.attempt(W::flush)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::{Output, complain};
 use super::{ToolError, change, progress};
 use crate::bundle::tree::{Node, Tree};
-use crate::bundle::{Bundle, Guid, delete, folder_of, snapshots};
+use crate::bundle::{Bundle, Guid, delete, folder_of, must_differ, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
@@ -33,7 +33,7 @@ fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), To
         file: String,
     }
     if let Some(id) = asked.id {
-        return topology::snapshot_create(id, asked.file.as_deref(), asked.guid, out);
+        return topology::snapshot_create(id, asked.file.as_deref(), asked.guid, asked.json, out);
     }
     let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
     let made = snapshots::create(&folder, asked.guid)?;
@@ -64,6 +64,7 @@ struct Row {
 fn list(asked: &SnapshotList, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder_of(&asked.bundle).unwrap_or_else(|| asked.bundle.clone());
     let bundle = Bundle::read(&change::bundle_at(&asked.bundle)?)?;
+    must_differ(&folder, &change::files_named(&folder, &bundle))?;
     let rows: Vec<Row> = bundle
         .tree
         .nodes()
@@ -108,27 +109,36 @@ fn switch(asked: &SnapshotSwitch, out: &mut Output<impl Write>) -> Result<(), To
     struct Report {
         file: String,
         saved: Option<Guid>,
+        /// It had been done before, and nothing was changed.
+        again: bool,
     }
     let (folder, _lock) = change::bundle(&asked.bundle)?;
-    let save = asked.save.then(Guid::random);
+    let save = asked.save.then(|| asked.saved.unwrap_or_else(Guid::random));
     let done = snapshots::switch(&folder, asked.guid, save)?;
     tell_left(done.left.as_deref());
+    if done.again {
+        complain(
+            "note",
+            format_args!("{}: it was done before; nothing is changed", asked.guid),
+        );
+    }
     if asked.json {
         return out.json(&Report {
             file: done.file.display().to_string(),
             saved: done.saved,
+            again: done.again,
         });
     }
     done.saved.map_or(Ok(()), |guid| out.line(guid))
 }
 
-/// Files outside of a bundle are never removed.
+/// Files outside of a bundle are never removed, nor what a symbolic link in it leads to.
 fn tell_left(file: Option<&Path>) {
     if let Some(file) = file {
         complain(
             "note",
             format_args!(
-                "{}: not removed, as it lies outside of the bundle",
+                "{}: not removed, as it lies outside of the bundle, or behind a symbolic link",
                 file.display()
             ),
         );

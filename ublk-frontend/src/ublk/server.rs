@@ -67,14 +67,14 @@ pub enum Task {
     Recover(Box<Record>),
 }
 
-/// Serves until told to end. `ready` is called when the disk can be used, with its number and what the user should know.
+/// Serves until told to end. `ready` is called when the disk can be used, with what it is and what the user should know.
 ///
 /// `allowed` is asked about a new device when its images are locked: what was decided before that may not be true any more.
 pub fn serve(
     folder: &Folder,
     task: Task,
     allowed: impl Fn(&Record) -> Result<(), ToolError>,
-    ready: impl FnOnce(u32, &[String]) -> Result<(), ToolError>,
+    ready: impl FnOnce(&Report, &[String]) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
     let signals = signals().map_err(|error| refused(format!("signals: {error}")))?;
     // The queues say whether this works; it is theirs and the last sync's.
@@ -88,7 +88,7 @@ pub fn serve(
         if let Err(error) = namespace::let_go() {
             complain("warning", format!("mounts stay in use: {error}"));
         }
-        ready(server.record.id, &server.notes)
+        ready(&server.report(), &server.notes)
     });
     if let Err(error) = announced {
         if is_new {

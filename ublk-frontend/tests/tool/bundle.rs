@@ -49,7 +49,7 @@ fn write(dir: &Path, pattern: u8, cluster: usize, count: usize) {
 /// The disk, or a snapshot of it, as the tool reads it.
 fn disk(dir: &Path, snapshot: Option<&str>) -> Vec<u8> {
     let option = snapshot.map(|guid| format!("--snapshot {guid}"));
-    let command = format!("convert b out.raw --to raw {}", option.unwrap_or_default());
+    let command = format!("convert b --to raw {} out.raw", option.unwrap_or_default());
     leaves_alone(dir, &command).fine();
     let bytes = fs::read(dir.join("out.raw")).expect("read");
     fs::remove_file(dir.join("out.raw")).expect("removed");
@@ -194,6 +194,47 @@ fn a_life_with_snapshots() {
     let only = top(dir).display().to_string();
     img_ok(dir, &format!("convert -f parallels -O raw {only} q.raw"));
     assert!(fs::read(dir.join("q.raw")).expect("read") == third);
+}
+
+#[test]
+fn a_switch_that_saves_can_be_given_again() {
+    let dir = dir();
+    let dir = dir.path();
+    init(dir);
+    write(dir, 0x11, 0, 4);
+    tool(dir, &format!("snapshot create b --guid {ONE}")).fine();
+    write(dir, 0x22, 2, 4);
+    let (first, second) = (disk(dir, Some(ONE)), disk(dir, None));
+    let command = format!("snapshot switch b {ONE} --save --guid {TWO} --json");
+    let done = tool(dir, &command).json();
+    assert_eq!(
+        (&done["saved"], &done["again"]),
+        (&TWO.into(), &false.into())
+    );
+    let (before, written) = (list(dir), top(dir));
+    // Killed behind its commit, nobody knows; so it is given again, and again.
+    for _ in 0..2 {
+        let ended = tool(dir, &command);
+        assert!(ended.err.contains("it was done before"), "{ended:?}");
+        let again = ended.json();
+        assert_eq!(
+            (&again["saved"], &again["again"]),
+            (&TWO.into(), &true.into())
+        );
+        assert_eq!(again["file"], done["file"]);
+        assert_eq!(list(dir), before);
+    }
+    assert_eq!(top(dir), written);
+    assert!(sound(dir) == first && disk(dir, Some(TWO)) == second);
+    // Something was written meanwhile: that is another wish, and its name is taken.
+    write(dir, 0x33, 0, 1);
+    let third = disk(dir, None);
+    tool(dir, &command).refused(&["b: ", TWO, "used already"]);
+    assert!(sound(dir) == third);
+    // The same where the disk stands elsewhere, and without anything to be saved.
+    tool(dir, &format!("snapshot switch b {TWO}")).fine();
+    tool(dir, &command).refused(&["b: ", TWO, "used already"]);
+    tool(dir, &format!("snapshot switch b {ONE} --guid {TWO}")).refused(&["--save"]);
 }
 
 #[test]

@@ -195,6 +195,26 @@ fn a_raw_disk_that_pretends_to_be_an_image() {
 }
 
 #[test]
+fn the_file_to_make_is_the_last_one_wherever_options_stand() {
+    let dir = dir();
+    let dir = dir.path();
+    sample().save(&dir.join("a"));
+    Image::v2(TRACKS, 10).save(&dir.join("b"));
+    for line in [
+        "convert a b out --to raw",
+        "convert a b --to raw out",
+        "convert a --to raw b out",
+        "convert --to raw a b out",
+        "convert a --salvage b --to raw out",
+    ] {
+        assert_eq!(leaves_alone(dir, line).fine(), "", "{line}");
+        assert!(read(dir, "out") == sample_disk(), "{line}");
+        std::fs::remove_file(dir.join("out")).expect("removed");
+    }
+    leaves_alone(dir, "convert a --to raw").refused(&["then the one to make"]);
+}
+
+#[test]
 fn convert_never_overwrites_anything() {
     let dir = dir();
     let dir = dir.path();

@@ -34,6 +34,32 @@ fn create_makes_a_header_a_table_and_nothing_else() {
 }
 
 #[test]
+fn what_was_made_as_one_line_of_json() {
+    let dir = dir();
+    let dir = dir.path();
+    let made = tool(dir, "create a --size 640K --cluster 64K --version 1 --json");
+    assert_eq!(
+        made.out,
+        "{\"filename\":\"a\",\"format\":\"parallels\",\"virtual-size\":655360,\"cluster-size\":65536,\"version\":1}\n"
+    );
+    let copied = tool(dir, "convert a --json b");
+    assert_eq!(
+        copied.out,
+        "{\"filename\":\"b\",\"format\":\"raw\",\"virtual-size\":655360}\n"
+    );
+    let back = tool(dir, "convert b --json c").json();
+    for key in ["format", "virtual-size", "cluster-size"] {
+        assert_eq!(back[key], tool(dir, "info c --json").json()[key], "{key}");
+    }
+    // What fails stays one line on standard error, and no JSON.
+    tool(dir, "create a --size 1M --json").refused(&["a: already exists"]);
+    tool(dir, "convert nowhere out --json").refused(&["nowhere: cannot open"]);
+    for command in ["features", "quiesce 4294967", "resize 4294967 1G"] {
+        tool(dir, &format!("{command} --json")).refused(&["ploop-ublk: error: "]);
+    }
+}
+
+#[test]
 fn create_never_overwrites() {
     let dir = dir();
     let dir = dir.path();

@@ -6,6 +6,7 @@ mod check;
 mod convert;
 mod create;
 mod hostile;
+mod progress;
 mod show;
 #[path = "../support/mod.rs"]
 #[allow(

@@ -16,6 +16,7 @@ const MOST_PATH: usize = 4095;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) size: Option<Sectors>,
+    pub(super) end: Option<Sectors>,
     pub(super) block: Option<Sectors>,
     pub(super) images: Vec<Image>,
     pub(super) shots: Vec<Shot>,
@@ -81,6 +82,7 @@ impl View {
         }
         Ok(View {
             size: number(parameters, "Disk_size")?.map(Sectors),
+            end: number(storage, "End")?.map(Sectors),
             block: number(storage, "Blocksize")?.map(Sectors),
             images,
             shots,

@@ -42,6 +42,31 @@ fn a_file_outside_is_used_and_never_removed() {
 }
 
 #[test]
+fn what_a_symbolic_link_leads_to_stays_and_is_told() {
+    let dir = dir();
+    let dir = dir.path();
+    init(dir);
+    write(dir, 1, 0, 2);
+    fs::rename(dir.join("b/root.hds"), dir.join("real.hds")).expect("moved");
+    std::os::unix::fs::symlink("../real.hds", dir.join("b/root.hds")).expect("linked");
+    tool(dir, &format!("snapshot create b --guid {ONE}")).fine();
+    // More than is below: that goes up, and its name goes.
+    write(dir, 2, 1, 8);
+    let before = disk(dir, None);
+    let ended = tool(dir, "snapshot merge b");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for words in ["real.hds: not removed", "behind a symbolic link"] {
+        assert!(
+            ended.err.contains(words),
+            "{words:?} is missing in {ended:?}"
+        );
+    }
+    assert!(dir.join("real.hds").exists(), "it was removed");
+    assert!(dir.join("b/root.hds").symlink_metadata().is_err());
+    assert!(disk(dir, None) == before, "another disk");
+}
+
+#[test]
 fn a_file_outside_that_is_missing_is_named() {
     let dir = dir();
     let dir = dir.path();

@@ -158,7 +158,7 @@ fn hostile_descriptors_are_one_line() {
         ),
         (
             "x".repeat(3 << 20),
-            ["the descriptor", "at most 1048576 bytes"],
+            ["3145728 bytes", "at most 1048576 bytes"],
         ),
         (String::new(), ["line 1", "no element"]),
     ] {
@@ -181,7 +181,7 @@ fn hostile_descriptors_are_one_line() {
     tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read"]);
     fs::remove_dir(&path).expect("removed");
     std::os::unix::fs::symlink("/dev/null", &path).expect("linked");
-    tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read"]);
+    tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read", "symbolic link"]);
     fs::remove_file(&path).expect("removed");
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -192,6 +192,63 @@ fn hostile_descriptors_are_one_line() {
     )
     .expect("made");
     tool(dir, "map b").refused(&["b/DiskDescriptor.xml: cannot read", "regular file"]);
+}
+
+#[test]
+fn a_descriptor_that_contradicts_its_image_is_told_and_the_image_counts() {
+    let dir = dir();
+    let dir = dir.path();
+    init(dir);
+    let path = dir.join("b/DiskDescriptor.xml");
+    let good = fs::read_to_string(&path).expect("read");
+    for (right, wrong, words) in [
+        ("<Disk_size>8192<", "<Disk_size>8000<", "Disk_size = 8000: "),
+        ("<End>8192<", "<End>9000<", "End = 9000: "),
+        ("<Blocksize>128<", "<Blocksize>2048<", "Blocksize = 2048: "),
+    ] {
+        assert!(good.contains(right), "{good}");
+        fs::write(&path, good.replace(right, wrong)).expect("written");
+        for command in ["info b --json", "map b", "convert b x", "compact b"] {
+            let ended = tool(dir, command);
+            assert_eq!(ended.code, 0, "{ended:?}");
+            assert_eq!(ended.err.lines().count(), 1, "{ended:?}");
+            for part in ["warning: b/DiskDescriptor.xml: ", words, "b/root.hds has "] {
+                assert!(ended.err.contains(part), "{part:?} is missing in {ended:?}");
+            }
+        }
+        assert_eq!(fs::metadata(dir.join("x")).expect("made").len(), 4 << 20);
+        fs::remove_file(dir.join("x")).expect("removed");
+        let info = tool(dir, "info b --json").json();
+        assert_eq!(info[0]["cluster-size"], 64 << 10);
+    }
+}
+
+#[test]
+fn one_file_under_two_names_is_refused_by_all() {
+    let dir = dir();
+    let dir = dir.path();
+    init(dir);
+    tool(dir, &format!("snapshot create b --guid {ONE}")).fine();
+    let written = top(dir);
+    fs::remove_file(&written).expect("removed");
+    fs::hard_link(dir.join("b/root.hds"), &written).expect("linked");
+    let lock = dir.join("b/DiskDescriptor.xml.lck");
+    assert!(lock.exists());
+    for command in [
+        "snapshot list b".to_owned(),
+        "snapshot create b".to_owned(),
+        format!("snapshot switch b {ONE}"),
+        "snapshot merge b".to_owned(),
+        "info b".to_owned(),
+        "compact b".to_owned(),
+    ] {
+        leaves_alone(&dir.join("b"), &command.replace(" b", " .")).refused(&[
+            "DiskDescriptor.xml: ",
+            "root.hds",
+            "the same file",
+            "two names",
+        ]);
+    }
 }
 
 /// Somebody holds a lock on a file.
