@@ -45,6 +45,7 @@ mod folder;
 mod parse;
 pub mod phases;
 mod run;
+pub mod table;
 
 use model::op::{End, Op};
 use ploop_core::Origin;

@@ -3,6 +3,7 @@
 //! ```text
 //! @@BEGIN ext4
 //! @@END ext4 ok 12.3 s: 40 files ...
+//! @@ROW close-cut passed, 4 kills
 //! @@DONE
 //! ```
 //! `@@GAVE-UP` instead of the last: a step hangs. A step that began and never ended is a failure; a guest that did not say `@@DONE` too.
@@ -27,6 +28,8 @@ pub(crate) enum Line {
     Begin(String),
     /// A step ended: name, verdict, seconds, what was found.
     End(String, Verdict, f64, String),
+    /// What came of a scenario: name, and a cell of the table.
+    Row(String, String),
     /// All steps are through.
     Done,
     /// A step hangs, and maybe the guest with it: it need not be waited for.
@@ -46,6 +49,7 @@ impl fmt::Display for Line {
                 let found = found.replace(['\n', '\r'], " | ");
                 write!(f, "@@END {name} {word} {seconds:.1} s: {found}")
             }
+            Line::Row(name, cell) => write!(f, "@@ROW {name} {cell}"),
             Line::Done => write!(f, "@@DONE"),
             Line::GaveUp => write!(f, "@@GAVE-UP"),
         }
@@ -58,6 +62,10 @@ impl Line {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
             "@@BEGIN" => Some(Line::Begin(rest.to_owned())),
+            "@@ROW" => {
+                let (name, cell) = rest.split_once(' ')?;
+                Some(Line::Row(name.to_owned(), cell.to_owned()))
+            }
             "@@DONE" => Some(Line::Done),
             "@@GAVE-UP" => Some(Line::GaveUp),
             "@@END" => {

@@ -125,7 +125,7 @@ fn guest(
     let folder = cache.join(format!("bench-{}", quantity.name()));
     for boot in 1.. {
         let vm = Vm::boot(parts, initramfs, &folder, &machine)?;
-        match vm.watch(LIMIT, |line| figures.line(quantity, line)) {
+        match vm.watch(LIMIT, |line, _| figures.line(quantity, line)) {
             Err(Failure::Silent) if boot < BOOTS => {}
             ended => {
                 let _ = std::fs::remove_file(folder.join(DISKS[0].0));

@@ -181,7 +181,7 @@ pub(crate) fn no_leak_without_copy() -> Outcome {
 
 fn come_and_go(options: &str) -> Outcome {
     let image = disks::folder("leak")?.join("disk.hdd");
-    create(&image, "64M", "1M")?;
+    create(&image, "16M", "1M")?;
     let round = || -> Result<(), Trouble> {
         let device = add(options, &[&image])?;
         let target = device.open()?;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use sim::scenario::table::{self, Column};
+
 use super::parts::gather;
 use super::qemu_tools::Tools;
 use super::vm::{Failure, Machine, PARALLEL, Vm};
@@ -25,6 +27,8 @@ const FIRST_WORD: Duration = Duration::from_secs(60);
 const BOOTS: u32 = 3;
 /// The test that judges the guest as a whole.
 const WHOLE: &str = "guest";
+/// The step whose results stand in a table with those of others.
+const SCENARIOS: &str = "scenarios";
 /// The test that judges the images that it handed out.
 const IMAGES: &str = "qemu-img-check";
 
@@ -137,7 +141,14 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
         })?;
         println!("{}: Linux {release}", kernel.name());
         linux = release;
-        match vm.watch(LIMIT, |line| pin(kernel, line, board)) {
+        let (mut before, mut rows) = (Duration::ZERO, Column::new());
+        let each = |line, used: Duration| {
+            if let Line::Begin(_) = line {
+                before = used;
+            }
+            pin(kernel, line, used.saturating_sub(before), &mut rows, board);
+        };
+        match vm.watch(LIMIT, each) {
             Ok(()) => break,
             Err(Failure::Silent) if boot < BOOTS => println!(
                 "{}: the guest never said anything, it is booted again; its console: {}",
@@ -164,18 +175,36 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
     ))
 }
 
-fn pin(kernel: Kernel, line: Line, board: &Board) {
-    let Line::End(step, verdict, seconds, found) = line else {
-        return;
+/// Pins a step's result to the board. `used`: of this machine's processors, since it began; `rows`: what came of
+/// scenarios so far.
+fn pin(kernel: Kernel, line: Line, used: Duration, rows: &mut Column, board: &Board) {
+    let (step, verdict, seconds, found) = match line {
+        Line::End(step, verdict, seconds, found) => (step, verdict, seconds, found),
+        Line::Row(scenario, cell) => {
+            rows.insert(scenario, cell);
+            return;
+        }
+        Line::Begin(_) | Line::Done | Line::GaveUp => return,
     };
-    let found = format!("{seconds:.1} s, {found}");
+    let used = used.as_secs_f64();
+    let found = format!("{seconds:.1} s ({used:.1} s of processor), {found}");
     let result = match verdict {
+        Verdict::Ok if step == SCENARIOS => in_the_table(rows).map(|()| found),
         Verdict::Ok => Ok(found),
         Verdict::NotOffered if may_lack(kernel, &step) => Ok(format!("NOT OFFERED: {found}")),
         Verdict::NotOffered => Err(format!("not offered, and it must be: {found}")),
         Verdict::Failed => Err(found),
     };
     board.pin(kernel, &step, result);
+}
+
+/// What came of each scenario is what the table of all players says.
+fn in_the_table(rows: &Column) -> Result<(), String> {
+    // Two guests may write it.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/scenarios.md");
+    table::check(&file, &[("/dev/ublkbN", rows.clone())])
 }
 
 /// What is known to be missing: from a kernel, or from the device itself.

@@ -34,6 +34,7 @@ use super::server::{add, create};
 use super::sys;
 use super::target::Target;
 use super::trouble::{During, Outcome, Trouble, demand};
+use crate::kernel::Kernel;
 use allowed::{Allowed, Marks};
 use history::History;
 use log::Log;
@@ -45,8 +46,8 @@ const DISK: u64 = 32 << 20;
 const CLUSTER: u64 = 8;
 const PLACE: &str = "/tmp/power";
 const IMAGE: &str = "disk.hdd";
-/// States that are looked at on each kernel, and how many of them must have dirty pages.
-const STATES: usize = 200;
+/// States that are looked at on each kernel, 200 on all together, and how many of them must have dirty pages.
+const STATES: usize = 200usize.div_ceil(Kernel::ALL.len());
 const DIRTY: usize = STATES / 2;
 /// States of a disk that lies.
 const LIES: usize = 40;

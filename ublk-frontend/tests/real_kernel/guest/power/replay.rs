@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 use model::fsck::fsck;
 use model::image::{Image, ImageBytes};
@@ -12,21 +12,23 @@ use ploop_core::Options;
 use ploop_core::drive::Disk;
 use ploop_core::load::load;
 use ploop_core::units::{Sector, Sectors};
-use rustix::fs::SeekFrom as Special;
+use rustix::fs::{OFlags, SeekFrom as Special};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use sim::scenario::files::MemoryFile;
 
+use super::super::buffer::Buffer;
+use super::super::disks::POWER;
 use super::super::judge::values;
 use super::super::random::Random;
+use super::super::server;
 use super::super::trouble::{During, Trouble, demand};
-use super::super::{server, sys};
 use super::allowed::{Allowed, Refused};
 use super::history::History;
 use super::log::{Log, What};
 use super::{CLUSTER, DISK, IMAGE, PLACE, Server, sectors};
 
 /// One of so many states is altered, too.
-const ALTERED: usize = 10;
+const ALTERED: usize = 5;
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,18 +90,10 @@ pub(super) struct Replay {
     history: History,
     allowed: Option<Allowed>,
     /// The disk, up to where the log was replayed.
-    disk: Vec<u8>,
-    device: PathBuf,
-    file: File,
+    disk: Buffer,
     random: Random,
     server: Server,
     found: Found,
-}
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        let _ = sys::detach_loop(&self.device);
-    }
 }
 
 impl Replay {
@@ -111,23 +105,11 @@ impl Replay {
         server: Server,
     ) -> Result<Replay, Trouble> {
         history.check()?;
-        let path = Path::new("/tmp/replayed");
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .read(true)
-            .open(path)?;
-        file.set_len(DISK)?;
-        let device = PathBuf::from("/dev/loop1");
-        sys::attach_loop(&device, path).during("loop")?;
         Ok(Replay {
             log,
             history,
             allowed,
-            disk: vec![0; DISK as usize],
-            device,
-            file,
+            disk: Buffer::new(DISK as usize),
             random: Random::new(13),
             server,
             found: Found::default(),
@@ -144,7 +126,8 @@ impl Replay {
         for number in 0..states {
             let at = durable[number * durable.len() / states];
             for entry in &self.log.entries[applied..=at] {
-                self.log.apply(entry, &mut self.disk)?;
+                let disk = self.disk.part(DISK as usize);
+                self.log.apply(entry, disk)?;
                 if let What::Mark(m) = entry.what {
                     mark = Some(m);
                 }
@@ -161,31 +144,27 @@ impl Replay {
     /// The disk as it stood behind entry `at`; with a part of what followed, if wanted.
     fn state(&mut self, at: usize, mark: u32, part: bool, tool: bool) -> Result<(), Trouble> {
         let mut until = mark;
-        if part {
-            let mut disk = self.disk.clone();
-            let mut some = false;
-            for entry in self.log.entries[at + 1..]
-                .iter()
-                .take_while(|entry| !entry.durable)
-            {
-                match entry.what {
-                    What::Mark(m) => until = m,
-                    _ if self.random.below(2) == 0 => {
-                        self.log.apply(entry, &mut disk)?;
-                        some = true;
-                    }
-                    _ => {}
+        let disk = self.disk.part(DISK as usize);
+        let mut before = Vec::new();
+        let following = self.log.entries[at + 1..].iter();
+        for entry in following.take_while(|entry| part && !entry.durable) {
+            match entry.what {
+                What::Mark(m) => until = m,
+                _ if self.random.below(2) == 0 => {
+                    let first = entry.start as usize;
+                    let old = disk.get(first..first + entry.len as usize);
+                    before.push((first, old.unwrap_or(&[]).to_vec()));
+                    self.log.apply(entry, disk)?;
                 }
+                _ => {}
             }
-            self.file.write_all_at(&disk, 0)?;
-            self.found.parts += usize::from(some);
-        } else {
-            self.file.write_all_at(&self.disk, 0)?;
         }
-        // The loop device has cached what was there before.
-        self.file.sync_data()?;
-        sys::forget_cached(&self.device)?;
-        mount(&self.device, PLACE, "ext4", MountFlags::NOATIME, None).during("mount")?;
+        put(disk)?;
+        self.found.parts += usize::from(!before.is_empty());
+        for (first, old) in before.into_iter().rev() {
+            disk[first..first + old.len()].copy_from_slice(&old);
+        }
+        mount(POWER, PLACE, "ext4", MountFlags::NOATIME, None).during("mount")?;
         let looked = self.look((mark, until + 1), tool);
         unmount(PLACE, UnmountFlags::empty()).during("unmount")?;
         looked
@@ -242,6 +221,17 @@ impl Replay {
         self.found.sectors += content.len() as u64;
         Ok(())
     }
+}
+
+/// Makes the disk whose power was cut hold this, past all caches.
+fn put(content: &[u8]) -> Result<(), Trouble> {
+    let direct = OFlags::DIRECT.bits() as i32;
+    let disk = File::options()
+        .write(true)
+        .custom_flags(direct)
+        .open(POWER)
+        .during(POWER)?;
+    disk.write_all_at(content, 0).during("the disk's state")
 }
 
 /// A file's bytes, for the second reader.

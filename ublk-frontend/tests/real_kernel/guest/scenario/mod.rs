@@ -13,6 +13,8 @@
 //! | `ended`, `expect` | demanded as long as the lines before it all happened as they say (see below) |
 //! | `deliver`, `turn`, `waits`, `mapped`, `suspend`, `resume` | not on a device: who completes what, and when, is the kernel's affair |
 //!
+//! What came of each is told to the host, which holds it against the table of all players (`corpus/scenarios.md`).
+//!
 //! After a fault that cannot be made here, a suspend, or a cut (after which the scenario knows what of it was lost: a killed server
 //! loses nothing), what the author expects may not be what happens: from there on the model
 //! alone judges. It always judges everything that is read.
@@ -22,11 +24,13 @@ mod clients;
 mod play;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use sim::scenario::Scenario;
 
 use super::trouble::{During, Outcome, demand};
+use crate::line::Line;
 
 /// Sectors of the device in one of a scenario.
 const SCALE: u64 = 8;
@@ -52,7 +56,6 @@ pub(crate) fn all() -> Outcome {
     }
     paths.sort();
     demand(paths.len() >= 15, || format!("{} scenarios", paths.len()))?;
-    println!("scenario                      ops demands kills closes  not on a device");
     let (mut sum, mut wrong) = (Tally::default(), Vec::new());
     for path in &paths {
         let name = path
@@ -62,14 +65,7 @@ pub(crate) fn all() -> Outcome {
             .into_owned();
         match one(path) {
             Ok(tally) => {
-                println!(
-                    "{name:28} {:>4} {:>7} {:>5} {:>6}  {}",
-                    tally.operations,
-                    tally.demands,
-                    tally.kills,
-                    tally.closes,
-                    left_out(&tally)
-                );
+                println!("{}", Line::Row(name, cell(&tally)));
                 sum.operations += tally.operations;
                 sum.demands += tally.demands;
                 sum.kills += tally.kills;
@@ -97,13 +93,20 @@ pub(crate) fn all() -> Outcome {
     ))
 }
 
-fn left_out(tally: &Tally) -> String {
-    let words: Vec<String> = tally
-        .left_out
-        .iter()
+/// The scenario's cell in the table of who ran what.
+fn cell(tally: &Tally) -> String {
+    let mut cell = "passed".to_owned();
+    if tally.kills > 0 {
+        let _ = write!(cell, ", {} kills", tally.kills);
+    }
+    let words = tally.left_out.iter();
+    let words: Vec<String> = words
         .map(|(word, times)| format!("{word} {times}"))
         .collect();
-    words.join(", ")
+    if !words.is_empty() {
+        let _ = write!(cell, "; left out: {}", words.join(", "));
+    }
+    cell
 }
 
 fn one(path: &Path) -> Result<Tally, super::trouble::Trouble> {
