@@ -67,19 +67,21 @@ pub(crate) struct Ladder {
 }
 
 impl Ladder {
-    /// Builds all programs.
-    pub(crate) fn build(tree: &Tree) -> io::Result<Ladder> {
+    /// Builds all programs; `units`: the core's unit tests too.
+    pub(crate) fn build(tree: &Tree, units: bool) -> io::Result<Ladder> {
         let mut ladder = Ladder {
             steps: Vec::new(),
             folder: tree.folder(),
             scratch: tree.folder().join("scratch"),
         };
-        let tests = ["corpus", "rules"];
+        let tests = ["corpus", "rules", "bill"];
         let mut arguments = vec!["test", "-p", "sim", "--no-run"];
         arguments.extend(tests.iter().flat_map(|name| ["--test", name]));
         // The tests of `sim` have the program `sim` built, too.
         let mut built = tree.build(&arguments)?;
-        built.extend(tree.build(&["test", "-p", "ploop-core", "--lib", "--no-run"])?);
+        if units {
+            built.extend(tree.build(&["test", "-p", "ploop-core", "--lib", "--no-run"])?);
+        }
         let program = |name: &str| {
             let found = built.iter().find(|program| {
                 let file = program.file_name().and_then(|file| file.to_str());
@@ -110,12 +112,16 @@ impl Ladder {
             seeds("tiny", "0..300"),
             Step::new("corpus", program("corpus")?, []),
             Step::new("rules", program("rules")?, []),
+            Step::new("bill", program("bill")?, []),
             seeds("tiny", "300..20000"),
             seeds("faults", "0..1000"),
             seeds("default", "0..500"),
             seeds("big", "0..20"),
-            Step::new("unit tests", program("ploop_core")?, []),
         ];
+        if units {
+            let program = program("ploop_core")?;
+            ladder.steps.push(Step::new("unit tests", program, []));
+        }
         Ok(ladder)
     }
 

@@ -182,10 +182,7 @@ fn attempt(
         "{} mutants to try; the programs are built, and run on the core as it is:",
         due.len()
     );
-    let mut ladder = Ladder::build(&tree)?;
-    if arguments.quick {
-        ladder.steps.retain(|step| step.name != "unit tests");
-    }
+    let mut ladder = Ladder::build(&tree, !arguments.quick)?;
     ladder.baseline()?;
     for (at, mutant) in due.iter().enumerate() {
         if out_of_time() {
@@ -219,8 +216,7 @@ fn attempt(
             return Ok(());
         }
         let known = if tree.alone(root, mutant)? {
-            let mut alone = Ladder::build(&tree)?;
-            alone.steps.truncate(ladder.steps.len());
+            let mut alone = Ladder::build(&tree, !arguments.quick)?;
             alone.times_of(&ladder);
             climb(&alone, mutant, 0)?
         } else {

@@ -10,7 +10,7 @@ use ploop_core::Options;
 use ploop_core::delta::{LoadedDelta, chain};
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::error::Rule;
-use ploop_core::units::Sector;
+use ploop_core::units::{Sector, Sectors};
 
 /// Orders and numbers of deltas that are refused, whatever the deltas are.
 pub(super) fn chains(deltas: &[LoadedDelta]) {
@@ -79,5 +79,15 @@ pub(super) fn raw_alone(scene: &Scene, bytes: &[u8], raw: &LoadedDelta) {
     let (there, behind) = found.split_at(found.len().min(bytes.len()));
     assert!(bytes.starts_with(there), "[linear] a raw disk");
     assert!(behind.iter().all(|&byte| byte == 0), "[linear] its end");
+    let mut sector = [0; SECTOR as usize];
+    let refused = [
+        disk.read(Sector(size), &mut sector),
+        disk.read(Sector(0), &mut sector[1..]),
+        disk.write(Sector(0), &sector, false),
+        disk.discard(Sector(0), Sectors(u64::MAX)),
+    ];
+    let right = size == 0 || refused.iter().all(Result::is_err);
+    assert!(right, "[chain] a raw disk, for reading: {refused:?}");
+    assert_eq!(disk.flush(), Ok(()), "[chain] there is nothing to flush");
     assert_eq!(file.changes(), 0, "[untouched] a reader changed the file");
 }

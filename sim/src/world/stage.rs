@@ -394,6 +394,17 @@ impl<'a> Stage<'a> {
         });
         let (stats, mapped) = (device.stats(), mapped.count() as u64);
         assert_eq!(stats.mapped, mapped, "clusters counted as mapped");
+        let dump = device.dump().to_string();
+        let free = dump.lines().filter(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            matches!(words[..], ["host", _, life] if life.starts_with("Free"))
+        });
+        assert_eq!(stats.free, free.count() as u64, "clusters counted as free");
+        let flights = self.run.world.flights.len();
+        assert!(
+            flights == 0 || device.try_quiesce().is_none(),
+            "quiescent with {flights} I/Os in flight (I35)\n{dump}"
+        );
         let hosts = self.run.world.top.view().len_sectors().div_ceil(cluster);
         assert!(
             stats.mapped + stats.free <= hosts,

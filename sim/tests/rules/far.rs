@@ -1,11 +1,11 @@
 //! Positions beyond 2^32 sectors, and sizes beyond 2^30 clusters.
 
-use ploop_core::Options;
 use ploop_core::control::files::{ControlError, Merge, Source, grow};
-use ploop_core::drive::Disk;
+use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::format::Version;
 use ploop_core::load;
 use ploop_core::units::{Sector, Sectors};
+use ploop_core::{Failure, Options};
 
 use crate::sparse::{Picture, Sparse};
 
@@ -137,5 +137,73 @@ fn a_merge_that_has_no_host_is_refused_before_it_begins() {
             matches!(refused, Err(ControlError::Refused { .. })) && written == 0,
             "[refused] forward: {forward}: {refused:?} after {written} changes"
         );
+    }
+}
+
+/// Hosts of the format in a file of version 1 with clusters of this size: header and BAT are in the first.
+fn hosts_of(cluster: u32) -> u32 {
+    (u32::MAX / cluster) + 1
+}
+
+/// The file grows as far as it is asked to, and no further than an entry can say.
+#[test]
+fn a_file_grows_as_far_as_its_entries_reach() {
+    for (cluster, left, step) in [
+        (GIB, 3, 1),
+        (GIB, 3, 2),
+        (GIB, 3, 3),
+        (GIB, 3, 4),
+        (GIB, 3, 1000),
+        (GIB, 1, 7),
+        (GIB / 2, 2, 5),
+        (GIB - GIB / 4, 2, 5),
+        (GIB, 40, 16),
+        (GIB, 3, u64::MAX >> 23),
+    ] {
+        let most = hosts_of(cluster);
+        let first = most - left;
+        let all = (0..first - 1).map(|clu| (clu, (clu + 1) * cluster));
+        let file = Sparse::image(Picture {
+            version: Version::V1,
+            cluster,
+            entries: most,
+            file: u64::from(first) * u64::from(cluster),
+            slots: &all.collect::<Vec<(u32, u32)>>(),
+        });
+        let options = Options {
+            prealloc: Sectors(step * u64::from(cluster)),
+            ..Options::default()
+        };
+        let delta = load::load(&file, "full").expect("a sound image");
+        let files = vec![Box::new(file.clone()) as Box<dyn DeltaFile>];
+        let mut disk = Disk::open(vec![delta], files, options).expect("opened");
+        let mut hosts = first;
+        for more in 0..left {
+            let what = format!("cluster {cluster}, {more} of {left}, step {step}");
+            let sector = Sector(u64::from(first - 1 + more) * u64::from(cluster));
+            let done = disk.write(sector, &[7; 512], true);
+            assert_eq!(done, Ok(()), "[size] {what}");
+            if first + more >= hosts {
+                let step = u32::try_from(step).unwrap_or(u32::MAX);
+                hosts = hosts.saturating_add(step).min(most);
+            }
+            let len = file.len().expect("a length");
+            assert_eq!(
+                len / 512 / u64::from(cluster),
+                u64::from(hosts),
+                "[size] {what}"
+            );
+            let mut found = [0; 512];
+            disk.read(sector, &mut found).expect("read");
+            assert_eq!(found, [7; 512], "[linear] {what}");
+        }
+        let sector = Sector(u64::from(most - 1) * u64::from(cluster));
+        let changes = file.changes.get();
+        if disk.device().geometry().size.0 > sector.0 {
+            let refused = disk.write(sector, &[7; 512], false);
+            assert_eq!(refused, Err(Failure::NoSpace), "[size] cluster {cluster}");
+            assert_eq!(file.changes.get(), changes, "[size] cluster {cluster}");
+        }
+        disk.close().expect("closed");
     }
 }

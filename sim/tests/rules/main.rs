@@ -3,8 +3,11 @@
 //!
 //! Historic bugs (`corpus/bugs`, engine `rules`) name these checkers: `open`, `chain`, `size`, `linear`, `progress`, `refused`.
 
+mod bitmaps;
 mod chains;
 mod far;
+mod figures;
 mod reads_of_nothing;
 mod refused;
 mod sparse;
+mod starving;
