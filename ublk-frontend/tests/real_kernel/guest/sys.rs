@@ -11,7 +11,6 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::trouble::Trouble;
 
 const BLKDISCARD: Opcode = 0x1277;
-const BLKFLSBUF: Opcode = 0x1261;
 const LOOP_SET_FD: Opcode = 0x4C00;
 const LOOP_CLR_FD: Opcode = 0x4C01;
 const LOOP_SET_DIRECT_IO: Opcode = 0x4C08;
@@ -82,14 +81,6 @@ pub(crate) fn detach_loop(device: &Path) -> std::io::Result<()> {
     let device = File::open(device)?;
     // SAFETY: see `Number`.
     unsafe { ioctl(device.as_fd(), Number::<LOOP_CLR_FD>(0))? };
-    Ok(())
-}
-
-/// Forgets what is cached of a block device.
-pub(crate) fn forget_cached(device: &Path) -> std::io::Result<()> {
-    let device = File::open(device)?;
-    // SAFETY: see `Number`.
-    unsafe { ioctl(device.as_fd(), Number::<BLKFLSBUF>(0))? };
     Ok(())
 }
 
