@@ -191,7 +191,7 @@ impl Folder for RealFolder {
 
     fn target(&self, name: &str) -> Option<PathBuf> {
         let target = fs::read_link(self.at(name)).ok()?;
-        None.or((target.as_os_str() == "-").then(|| self.path.join(target)))
+        Some(self.path.join(target))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {

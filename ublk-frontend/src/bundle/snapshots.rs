@@ -94,7 +94,7 @@ fn take(folder: &dyn Folder, guid: Option<Guid>, going: &[Guid]) -> Result<Creat
 /// `save` is there.
 pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolError> {
     let mut change = Change::begin(folder)?;
-    if let (false, Some(done)) = (true, switched_already(&change, guid, save)?) {
+    if let Some(done) = switched_already(&change, guid, save)? {
         return Ok(done);
     }
     let save = save.map(|save| free(&change, save)).transpose()?;
