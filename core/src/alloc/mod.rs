@@ -169,8 +169,7 @@ impl Alloc {
 
     /// Length of the file that holds `hosts` whole clusters.
     pub(crate) fn len_of(&self, hosts: u32) -> Sectors {
-        let end = self.layout.host_sector(DstClu(hosts));
-        Sectors(end.max(self.layout.least_end()).0)
+        Sectors(self.layout.host_sector(DstClu(hosts)).0)
     }
 
     /// First sector of a host cluster.
