@@ -54,7 +54,12 @@ pub fn run(asked: &Recover, out: &mut Output<impl Write>) -> Result<(), ToolErro
             .and_then(|_| detach::start(&words))
             .and_then(|said| match asked.json && asked.all {
                 true => {
-                    all.extend(Served::parse(&said));
+                    let served = Served::parse(&said);
+                    all.push(served.ok_or_else(|| {
+                        refused(format!(
+                            "device {id} is served, but its server said {said:?}"
+                        ))
+                    })?);
                     Ok(())
                 }
                 false => out.line(said),

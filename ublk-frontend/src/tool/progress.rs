@@ -67,6 +67,10 @@ impl DeltaFile for Watched<'_> {
         Ok(())
     }
 
+    fn takes_space(&self, at: u64, len: u64) -> io::Result<bool> {
+        self.file.takes_space(at, len)
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
@@ -124,6 +128,10 @@ mod tests {
             Ok(())
         }
 
+        fn takes_space(&self, at: u64, _: u64) -> io::Result<bool> {
+            Ok(at < 50)
+        }
+
         fn set_len(&self, len: u64) -> io::Result<()> {
             self.0.borrow_mut().resize(len as usize, 0);
             Ok(())
@@ -148,6 +156,8 @@ mod tests {
         assert_eq!(watched.write_at(0, &[1; 5]).expect("written"), 5);
         watched.zero_at(5, 20, true).expect("zeroed");
         assert_eq!(bar.position(), 35);
+        let takes = [0, 50].map(|at| watched.takes_space(at, 1).expect("told"));
+        assert_eq!(takes, [true, false]);
         watched.set_len(200).expect("longer");
         watched.sync().expect("synced");
         assert_eq!(watched.len().expect("length"), 200);
