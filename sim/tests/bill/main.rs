@@ -1,8 +1,8 @@
 //! The bill: how many I/Os (and bytes) of which sort each scenario of the corpus costs, how many I/Os ended while its operations
 //! waited, and which marks of the core it passes. The same of some drawn worlds, all together.
 //!
-//! * What is right and needless is wrong here: a clean page that is written again, a flush that waits for a round more than
-//!   it has to, a sync that nobody needs. The checkers of the engines judge answers and images only.
+//! * What is right and needless is wrong here: an I/O, a byte, a turn or a wait more than a scenario needed. The checkers of the
+//!   engines judge answers and images only. What no scenario brings about is not seen here either (`corpus/mutants.md`).
 //! * Whoever changes a bill says in the commit why it is not dearer, or why it must be.
 //! * One test: the marks are the process's.
 
