@@ -422,15 +422,13 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
             "[bitmaps] vouched for, and nobody knew the changes"
         );
     }
-    // A header that leads astray is forgotten, and a close may cut off what nothing names then; one of an image that was not
-    // closed is forgotten at once, if the extension is damaged.
+    // A header that leads astray is forgotten, and a close may cut off what nothing names then.
     let cut = old.extension_astray && written.closed;
-    let settled = old.header.is_dirty() && extension_is_damaged(&files.top);
     assert!(
-        !settled || image.header.ext_off.0 == 0,
-        "[image] settled, and the damaged extension is still named"
+        !(cut && written.changed) || image.header.ext_off.0 == 0,
+        "[image] closed, and the extension that is given up is still named"
     );
-    for host in old.reserved.iter().filter(|_| !saved && !cut && !settled) {
+    for host in old.reserved.iter().filter(|_| !saved && !cut) {
         let at = old.layout.host_sector(*host).bytes();
         let mut pair = [
             vec![0; bytes.min(1 << 16) as usize],
@@ -456,11 +454,6 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
             "[linear] sector {sector} of the written image is none of {legal:?}"
         );
     }
-}
-
-fn extension_is_damaged(bytes: &[u8]) -> bool {
-    let file = Memory::new(bytes.to_vec(), 0);
-    load::inspect(&file, "image").is_ok_and(|found| found.extension_is_damaged())
 }
 
 #[cfg(test)]

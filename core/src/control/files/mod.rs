@@ -63,8 +63,6 @@ use crate::load;
 /// device was opened on a settled image. False: nothing was written, for it was closed, or is raw. To be called when
 /// [`Device::check`](crate::Device::check) has found nothing.
 ///
-/// The header forgets a damaged extension: a close that was cut while it saved bitmaps over the old ones leaves one.
-///
 /// Guest data is not written again: what was not flushed may be lost, as in a power cut.
 ///
 /// # Errors
@@ -75,9 +73,6 @@ pub fn settle(file: &dyn DeltaFile, top: &mut LoadedDelta) -> Result<bool, Contr
     }
     let mut edit = edit::Edit::open(file, &top.name)?;
     if edit.header.is_dirty() {
-        if edit.header.ext_off.0 != 0 && load::inspect(file, &top.name)?.extension_is_damaged() {
-            edit.forget_extension();
-        }
         edit.mark()?;
     }
     *top = load::load(file, &top.name)?.known_durable();

@@ -291,24 +291,6 @@ fn an_image_that_was_not_closed_is_settled() {
     assert!(!settle(&file, &mut top).expect("settled"), "once");
 }
 
-/// A close that was cut has written over a part of the old bitmaps; nobody would repair it before the next close.
-#[test]
-fn a_damaged_extension_does_not_outlive_a_settling() {
-    use crate::format::InUse;
-    for (spoil, ext_off) in [(0, 24), (1, 0)] {
-        let mut extension = one_bitmap().finish();
-        extension[100] ^= spoil;
-        let mut image = with_extension(Version::V2, extension);
-        image.header.in_use = InUse::InUse;
-        let file = image.file();
-        let mut top = load(&file, NAME).expect("sound");
-        assert!(settle(&file, &mut top).expect("settled"));
-        let header = top.expanded().expect("an image").header;
-        assert_eq!((header.ext_off.0, header.in_use), (ext_off, InUse::InUse));
-        assert!(!sound(&file).extension_is_damaged());
-    }
-}
-
 #[test]
 fn a_bitmap_that_nobody_vouches_for_is_not_kept_by_growing() {
     use crate::format::InUse;
