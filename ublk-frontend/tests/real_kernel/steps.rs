@@ -2,7 +2,7 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, bundle, copy, endings, errors, filesystems, harness, json, kill, leftovers,
+    aside, blocks, bundle, copy, endings, errors, filesystems, fua, harness, json, kill, leftovers,
     loads, manners, merge, planned, power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
@@ -56,6 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
         120,
         filesystems::ext4_small_clusters,
     ),
+    step("fua-alone", BOTH, 60, fua::alone),
     step("xfs", NEW, 120, filesystems::xfs),
     step("load-mixed", BOTH, 120, loads::mixed),
     step("load-cached-and-copied", NEW, 120, loads::cached_and_copied),
