@@ -1,6 +1,7 @@
 //! One word to a server.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::served::Named;
 use super::{folder, refused};
@@ -9,6 +10,9 @@ use crate::tool::ToolError;
 use crate::tool::output::Output;
 use crate::ublk::socket::{Answer, Question, ask};
 use crate::ublk::state::Folder;
+
+/// How long a server that has been told to end may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the server of a device. `None`: it has none.
 pub(crate) fn question(
@@ -20,8 +24,8 @@ pub(crate) fn question(
     ask(&path, question).map_err(ToolError::io(&path, "ask"))
 }
 
-fn tell(id: u32, word: Question) -> Result<(), ToolError> {
-    match question(&folder()?, id, word)? {
+fn tell(folder: &Folder, id: u32, word: Question) -> Result<(), ToolError> {
+    match question(folder, id, word)? {
         None => Err(refused(format!("device {id} has no server"))),
         Some(Answer::Refused(why)) => Err(refused(format!("device {id}: {why}"))),
         Some(_) => Ok(()),
@@ -30,7 +34,10 @@ fn tell(id: u32, word: Question) -> Result<(), ToolError> {
 
 /// The disk waits for the next server.
 pub fn quiesce(asked: &Quiesce, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    tell(asked.id, Question::Quiesce)?;
+    let folder = folder()?;
+    tell(&folder, asked.id, Question::Quiesce)?;
+    // It has answered, and may not be gone: only then the images are free, and `list` says so.
+    drop(folder.lock_within(asked.id, PATIENCE)?);
     match asked.json {
         true => out.json_line(&Named::of(asked.id)),
         false => Ok(()),

@@ -2,8 +2,8 @@
 
 use crate::guest::trouble::Outcome;
 use crate::guest::{
-    aside, blocks, bundle, copy, endings, errors, filesystems, harness, kill, leftovers, loads,
-    manners, merge, planned, power, scenario, service, space,
+    aside, blocks, bundle, copy, endings, errors, filesystems, fua, harness, json, kill, leftovers,
+    loads, manners, merge, planned, power, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -48,6 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("damaged-record", BOTH, 60, leftovers::damaged),
     step("number-of-another", BOTH, 60, leftovers::foreign),
     step("parameters", BOTH, 60, manners::parameters),
+    step("json", BOTH, 60, json::json),
     step("ext4", BOTH, 120, filesystems::ext4),
     step(
         "ext4-64k-clusters",
@@ -55,6 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
         120,
         filesystems::ext4_small_clusters,
     ),
+    step("fua-alone", BOTH, 60, fua::alone),
     step("xfs", NEW, 120, filesystems::xfs),
     step("load-mixed", BOTH, 120, loads::mixed),
     step("load-cached-and-copied", NEW, 120, loads::cached_and_copied),

@@ -174,6 +174,10 @@ pub(crate) fn during<T>(
         if let Err(trouble @ Trouble::Failed(_)) = &result {
             // Clients may wait for a server that will never come.
             println!("failed: {trouble}");
+            // What clients see from here on comes of it.
+            if let Ok(mut first) = first.lock() {
+                first.get_or_insert_with(|| trouble.clone());
+            }
             super::server::clean_up();
         }
         stop.store(true, Ordering::Relaxed);

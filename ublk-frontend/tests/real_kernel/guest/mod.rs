@@ -9,7 +9,7 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `manners` `filesystems` `loads` `scenario` `kill` `leftovers` `aside` `merge` `copy` `blocks` `service` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `json` `filesystems` `fua` `loads` `scenario` `kill` `leftovers` `aside` `merge` `copy` `blocks` `service` `space` `errors` `planned` `power` | the steps |
 
 pub(crate) mod agent;
 pub(crate) mod aside;
@@ -23,8 +23,10 @@ pub(crate) mod endings;
 pub(crate) mod errors;
 mod files;
 pub(crate) mod filesystems;
+pub(crate) mod fua;
 pub(crate) mod harness;
 pub(crate) mod init;
+pub(crate) mod json;
 mod judge;
 pub(crate) mod kill;
 pub(crate) mod leftovers;

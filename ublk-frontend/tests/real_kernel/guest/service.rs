@@ -1,4 +1,5 @@
-//! A server as systemd runs it: in the foreground, with a socket to say that it is ready, started again when it ends.
+//! A server as systemd runs it: in the foreground, with a socket to say that it is ready, started again when it ends. The words
+//! it is started with, and when it is started again, are those of the unit file.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::server::{self, Device, add, call, create, ok};
 use super::target::{Target, wait_for};
 use super::trouble::{During, Outcome, Trouble, demand};
 
+const UNIT: &str = include_str!("../../../systemd/ploop-ublk@.service");
 const ID: u32 = 9;
 const NODE: &str = "/dev/ublkb9";
 const SOCKET: &str = "/run/notify";
@@ -42,21 +44,20 @@ impl Service {
 
     /// `ExecStart`.
     fn start(&self) -> Result<Child, Trouble> {
-        let id = ID.to_string();
-        Command::new("/bin/ploop-ublk")
-            .args([
-                "add",
-                "--foreground",
-                "--or-recover",
-                "--queues",
-                "2",
-                "--id",
-                &id,
-            ])
-            .arg(&self.image)
+        let mut words = unit("ExecStart")?.split(' ');
+        let program = words.next().and_then(|path| path.strip_prefix("/usr"));
+        let mut command = Command::new(program.ok_or("ExecStart of what?")?);
+        for word in words {
+            match word {
+                "$PLOOP_UBLK_OPTIONS" => command.args(["--queues", "2", "--id", &ID.to_string()]),
+                "%f" => command.arg(&self.image),
+                other => command.arg(other),
+            };
+        }
+        command
             .env("NOTIFY_SOCKET", SOCKET)
             .spawn()
-            .during("add --foreground")
+            .during("ExecStart")
     }
 
     /// Waits until it has said this.
@@ -80,6 +81,23 @@ impl Service {
         self.socket.set_read_timeout(Some(SOON))?;
         demand(said.is_err(), || "something was said".to_owned())
     }
+}
+
+/// A setting of the unit.
+fn unit(name: &str) -> Result<&'static str, Trouble> {
+    let mut lines = UNIT.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.ok_or_else(|| format!("the unit has no {name}").into())
+}
+
+/// Does systemd start it again after this?
+fn starts_again(status: ExitStatus) -> Result<bool, Trouble> {
+    let listed = |name| -> Result<bool, Trouble> {
+        let mut codes = unit(name)?.split(' ');
+        Ok(codes.any(|code| status.code().is_some_and(|ended| ended.to_string() == code)))
+    };
+    let failed = !status.success() && !listed("SuccessExitStatus")?;
+    Ok(listed("RestartForceExitStatus")? || failed && unit("Restart")? == "on-failure")
 }
 
 fn signal(child: &Child, signal: Signal) -> Result<(), Trouble> {
@@ -136,7 +154,7 @@ pub(crate) fn service() -> Outcome {
         });
         over.store(true, Ordering::Relaxed);
         let restarts = systemd.join().map_err(|_| "the supervisor panicked")?;
-        result.and(restarts)
+        restarts.and_then(|count| result.map(|_| count))
     })?;
     demand(restarts == 4, || format!("{restarts} new servers, not 4"))?;
     judge.read_everything(&target, sectors)?;
@@ -173,7 +191,7 @@ fn with_child<T>(
     work(&*child.lock().map_err(|_| "lock")?)
 }
 
-/// `Restart=on-failure`, `RestartForceExitStatus=75`. How often.
+/// Starts it again where the unit says so. How often.
 fn supervise(service: &Service, child: &Mutex<Child>, over: &AtomicBool) -> Result<u32, Trouble> {
     let mut restarts = 0;
     while !over.load(Ordering::Relaxed) {
@@ -181,8 +199,8 @@ fn supervise(service: &Service, child: &Mutex<Child>, over: &AtomicBool) -> Resu
         let mut child = child.lock().map_err(|_| "lock")?;
         let ended: Option<ExitStatus> = child.try_wait()?;
         if let Some(status) = ended {
-            demand(!status.success(), || {
-                "it ended by itself, without need".to_owned()
+            demand(starts_again(status)?, || {
+                format!("it ended, and the unit leaves it so: {status}")
             })?;
             *child = service.start()?;
             restarts += 1;

@@ -10,8 +10,8 @@
 //!   `allowed`. So the crashes that the simulator draws include what this kernel, file system and disk have done. Some states
 //!   are altered in one sector, which must be refused. (What is written without a copy cannot be told: one step without.)
 //! * **When was that?** A thread puts numbered marks into the log, and into the history of operations before and after. What
-//!   was acknowledged before the mark that precedes a state *had* been acknowledged; what was submitted before the mark that
-//!   follows it may have had an effect.
+//!   was acknowledged before the last mark ahead of the next write *had* been acknowledged, and if that promised to be durable it
+//!   must be there; what was submitted before the mark that follows may have had an effect.
 //! * **Dirty pages.** A state counts as one with a dirty delayed index page if a cluster was written and acknowledged before
 //!   its mark, not touched since, and the image does not map it.
 

@@ -133,7 +133,16 @@ impl Replay {
                 }
             }
             applied = at + 1;
-            let mark = mark.ok_or("a state before the first mark")?;
+            // The power may go later: until then nothing more has reached the disk.
+            let following = self.log.entries[applied..].iter();
+            let marks = following.map_while(|entry| match entry.what {
+                What::Mark(m) => Some(m),
+                _ => None,
+            });
+            let mark = marks
+                .last()
+                .or(mark)
+                .ok_or("a state before the first mark")?;
             self.history.advance(mark)?;
             self.state(at, mark, number % 2 == 1, number % 20 == 0)
                 .during(format!("state at entry {at}, mark {mark}"))?;
