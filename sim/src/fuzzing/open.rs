@@ -9,9 +9,9 @@
 //! * Not compared: the format extension beyond "there or not"; leaks of images with an extension.
 
 use super::memory::Memory;
-use super::never;
 use super::picture::{Base, Scene, Top};
 use super::session::{self, Written};
+use super::{kept, mended, never, parts};
 use model::fsck::{Extension, Problem, Report, fsck};
 use model::image::{BadHeader, Image, ImageBytes, Level, SECTOR, Version, read_sector};
 use ploop_core::delta::{Expanded, ExtensionState, LoadedDelta, chain};
@@ -81,6 +81,10 @@ pub(super) fn run(scene: &Scene) {
     let deltas: Vec<LoadedDelta> = base.into_iter().chain([top]).collect();
     never::chains(&deltas);
     never::options(scene, &deltas);
+    never::creation(&deltas);
+    never::nothing(scene, &deltas);
+    kept::run(scene, &deltas);
+    parts::run(scene, &files, &deltas);
     if let (Some((true, bytes)), Some(raw)) = (&files.base, deltas.first()) {
         never::raw_alone(scene, bytes, raw);
     }
@@ -89,6 +93,11 @@ pub(super) fn run(scene: &Scene) {
     if let Some(written) = written {
         check_written(&files, &deltas, &written);
     }
+}
+
+/// Sectors of the top's file.
+pub(super) fn sectors(deltas: &[LoadedDelta]) -> u64 {
+    deltas.last().map_or(0, |top| top.file_len / SECTOR)
 }
 
 /// How the stack is opened.
@@ -144,6 +153,17 @@ fn judge(bytes: &[u8]) -> Option<LoadedDelta> {
             salvage(bytes, inspection);
         }
         (Err(_), Err(_)) => {}
+    }
+    if inspected.is_ok() {
+        mended::repaired(bytes);
+        mended::given_back(bytes);
+    }
+    if let Some(image) = loaded.as_ref().ok().and_then(|loaded| loaded.expanded()) {
+        mended::grown(bytes, image);
+        mended::moved(bytes, image);
+        mended::merged_into(bytes, image);
+        mended::bitmaps(bytes, image);
+        mended::bitmap_alone(image.layout.size, 1 << (image.layout.entries % 8));
     }
     loaded.ok()
 }
