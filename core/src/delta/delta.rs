@@ -44,7 +44,8 @@ pub struct Expanded {
     pub extension: ExtensionState,
     /// A part of the extension is nobody's place: behind the end of the file (a crash while bitmaps were saved leaves that),
     /// or a guest's cluster. Whoever writes to the image would put data there, and other programs look for an extension in
-    /// it: so the first write takes the pointer to it away.
+    /// it: so the first write takes the pointer to it away. Also from one that is broken, if the image was not closed: a
+    /// close that was cut while it saved bitmaps over the old ones leaves that, and QEMU does not open such an image.
     pub extension_astray: bool,
     /// What was read is durable: the image was closed, or was settled (`control::files::settle`). After a sync that failed
     /// it need not be: it may stand in the page cache alone, which nobody would write any more.

@@ -72,7 +72,11 @@ pub(super) fn read(
     };
     reader.cluster()?;
     let bitmaps = reader.bitmaps()?;
-    let (state, astray) = (reader.state(), reader.astray);
+    // Broken, not only more than is kept here.
+    let broken = reader
+        .damage
+        .is_some_and(|why| why.rule != Rule::BitmapLimit);
+    let (state, astray) = (reader.state(), reader.astray || header.is_dirty() && broken);
     let mut reserved = reader.reserved;
     reserved.sort_unstable();
     Ok(Found {

@@ -32,8 +32,12 @@ impl Kept {
         let Some(image) = loaded.expanded() else {
             return;
         };
-        self.ext_off = image.header.ext_off.0;
-        self.astray = image.extension_astray;
+        // What is given up is gone from the header when that is written: a server that is killed may leave that in the cache
+        // alone, and a power cut then brings the old pointer back.
+        if !(self.astray && image.header.ext_off.0 == 0) {
+            self.ext_off = image.header.ext_off.0;
+            self.astray = image.extension_astray;
+        }
         self.sectors.clear();
         for &host in &image.reserved {
             let start = image.layout.host_sector(host).0;

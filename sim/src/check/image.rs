@@ -200,21 +200,19 @@ fn check_left(report: &fsck::Report, left: Left, knows: Knows) -> Result<(), Fai
             "image",
             format!("closed, but marked {in_use:?} (I31)"),
         )),
-        // Free clusters between used ones are holes to be used again; behind the last one they are a leak. An extension that was
-        // cut while it was written keeps its place, and fsck cannot tell which that is.
-        Left::Closed
-            if report.tail_bytes == 0
-                && report.extension != fsck::Extension::Damaged
-                && ends_in_leak(report) =>
-        {
-            Err(failure(
-                "image",
-                format!(
-                    "closed, but the file ends in free clusters (I3): {:?}",
-                    report.leaks
-                ),
-            ))
-        }
+        // No image has a damaged one at first; a close that was cut may leave one, and the next open forgets it.
+        Left::Closed if report.extension == fsck::Extension::Damaged => Err(failure(
+            "image",
+            "closed, with a format extension that nobody can read".to_owned(),
+        )),
+        // Free clusters between used ones are holes to be used again; behind the last one they are a leak.
+        Left::Closed if report.tail_bytes == 0 && ends_in_leak(report) => Err(failure(
+            "image",
+            format!(
+                "closed, but the file ends in free clusters (I3): {:?}",
+                report.leaks
+            ),
+        )),
         _ => Ok(()),
     }
 }

@@ -444,6 +444,10 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
     }
     // A header that leads astray is forgotten, and a close may cut off what nothing names then.
     let cut = old.extension_astray && written.closed;
+    assert!(
+        !(cut && written.changed) || image.header.ext_off.0 == 0,
+        "[image] closed, and the extension that is given up is still named"
+    );
     for host in old.reserved.iter().filter(|_| !saved && !cut) {
         let at = old.layout.host_sector(*host).bytes();
         let mut pair = [

@@ -67,7 +67,7 @@ impl Extension {
     pub(super) fn keep(&self, top: &SimFile, kept: &mut Kept) {
         kept.ext_off = self.offset().0;
         kept.sectors.clear();
-        kept.loose = false;
+        (kept.astray, kept.loose) = (false, false);
         for start in self.cluster.iter().chain(&self.bits).map(|&(at, _)| at) {
             let sectors = start.0..start.0 + self.cluster_sectors;
             kept.sectors

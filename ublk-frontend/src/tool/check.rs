@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::load::{Trust, is_raw, name_of, open_stack};
 use super::output::Output;
+use super::progress::watched;
 use super::{ToolError, Verdict, change};
 use crate::bundle::{files_of, folder_of};
 use crate::cli::{Check, Reading, Stack};
@@ -77,7 +78,7 @@ fn examined(path: &Path, mend: bool) -> Result<Report, ToolError> {
     }
     let file = change::image(path)?;
     let before = examine(&file)?;
-    let repaired = repair(&file, &name_of(path))?;
+    let repaired = watched(&file, |file| repair(file, &name_of(path)))?;
     let mut fixes: Vec<String> = repaired.fixes.iter().map(ToString::to_string).collect();
     let not_kept = repaired.count - fixes.len() as u64;
     if not_kept > 0 {
@@ -140,7 +141,7 @@ fn whole_bundle(asked: &Check, out: &mut Output<impl Write>) -> Result<Verdict, 
 }
 
 fn examine(file: &RealFile) -> Result<Report, ToolError> {
-    let inspection = inspect(file, &name_of(file.path()))?;
+    let inspection = watched(file, |watched| inspect(watched, &name_of(file.path())))?;
     let image = inspection.delta.expanded();
     let is_dirty = image.is_some_and(|image| image.header.is_dirty());
     let (mut problems, mut notes) = (Vec::new(), Vec::new());

@@ -37,6 +37,8 @@ fn long_work_shows_how_far_it_is_on_a_terminal_and_nowhere_else() {
         ("cbt start a", "read and written"),
         ("cbt dump a --clear", "read and written"),
         ("cbt stop a", "read and written"),
+        ("check a", "read and written"),
+        ("check a --repair", "read and written"),
         ("convert a c", "% of"),
         ("compact a", "clusters"),
         ("init b --size 1M", ""),
