@@ -91,7 +91,8 @@ pub(super) fn given_back(bytes: &[u8]) {
         for leak in &found.leaked {
             let at = layout.host_sector(leak.start).bytes();
             let end = layout.host_sector(leak.end).bytes();
-            let takes = file.takes_space(at, end - at).expect("memory");
+            let end = end.min(found.delta.file_len);
+            let takes = at < end && file.takes_space(at, end - at).expect("memory");
             assert!(!takes, "[mended] {leak:?} still takes space");
         }
     }
