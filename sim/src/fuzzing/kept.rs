@@ -4,6 +4,7 @@
 
 use super::open;
 use super::picture::Scene;
+use model::image::SECTOR;
 use ploop_core::delta::{Body, LoadedDelta};
 use ploop_core::format::InUse;
 use ploop_core::units::{Clu, Sector, Sectors};
@@ -59,9 +60,8 @@ fn one_entry(scene: &Scene, deltas: &[LoadedDelta]) {
         "[kept] the same slots"
     );
     let layout = &image.layout;
-    let end = layout
-        .hosts_touching(Sector(0), Sectors(open::sectors(deltas)))
-        .end;
+    let sectors = deltas.last().map_or(0, |top| top.file_len / SECTOR);
+    let end = layout.hosts_touching(Sector(0), Sectors(sectors)).end;
     let in_use = image.header.in_use == InUse::InUse;
     let mut slots = image.bat.clone();
     for other in 0..slots.len().min(8) {

@@ -1,17 +1,18 @@
 //! What the file operations make of an image from outside: repaired, grown, given dirty bitmaps. What they refuse they do not
-//! write; what they say is done is there.
+//! write; what they say is done is there. Before that, what can be read of a damaged one is read.
 //!
 //! A panic begins with the checker's name in brackets, as in `open`.
 
 use super::memory::Memory;
 use model::image::{Image, Level, SECTOR, read_sector};
+use ploop_core::Options;
 use ploop_core::control::files::{
     Change, ControlError, Merge, SlotMove, Source, change_bitmaps, grow, repair, update_index,
 };
-use ploop_core::delta::{Expanded, ExtensionState};
-use ploop_core::drive::DeltaFile;
+use ploop_core::delta::{Expanded, ExtensionState, LoadedDelta};
+use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::format::{DirtyBitmap, Version};
-use ploop_core::load;
+use ploop_core::load::{self, Inspection};
 use ploop_core::units::{Clu, Sector, Sectors};
 use std::cell::RefCell;
 use std::io;
@@ -25,6 +26,41 @@ fn copy_of(bytes: &[u8]) -> Memory {
         bytes.to_vec(),
         (bytes.len() as u64).next_multiple_of(SECTOR) + SPACE,
     )
+}
+
+/// Everything, to an image that can be inspected, and `sound` if it can be loaded.
+pub(super) fn run(bytes: &[u8], sound: Option<&LoadedDelta>) {
+    repaired(bytes);
+    given_back(bytes);
+    if let Some(image) = sound.and_then(LoadedDelta::expanded) {
+        grown(bytes, image);
+        moved(bytes, image);
+        merged_into(bytes, image);
+        bitmaps(bytes, image);
+        bitmap_alone(image.layout.size, 1 << (image.layout.entries % 8));
+    }
+}
+
+/// A damaged image can be read as far as it goes, and never written.
+pub(super) fn salvaged(bytes: &[u8], inspection: &Inspection) {
+    let file = Memory::new(bytes.to_vec(), bytes.len() as u64);
+    let options = Options {
+        write: false,
+        ..Options::default()
+    };
+    let opened = Disk::open(
+        vec![inspection.delta.clone()],
+        vec![Box::new(file.clone())],
+        options,
+    );
+    let mut disk = opened.expect("what was left of the image can be read");
+    let size = disk.device().geometry().size.0;
+    let mut buffer = vec![0; (size.min(512) * SECTOR) as usize];
+    disk.read(Sector(0), &mut buffer)
+        .expect("memory can be read");
+    disk.read(Sector(size - size.min(512)), &mut buffer)
+        .expect("memory can be read");
+    assert_eq!(file.changes(), 0, "[untouched] salvage changed the file");
 }
 
 /// True if it was done; a refusal must not have written anything.
@@ -80,7 +116,7 @@ impl DeltaFile for Thick {
 }
 
 /// Clusters of nobody that read as zeros, but take space, are given back: afterwards the image takes no more than it needs.
-pub(super) fn given_back(bytes: &[u8]) {
+fn given_back(bytes: &[u8]) {
     let file = Thick {
         file: copy_of(bytes),
         given_back: RefCell::default(),
@@ -99,7 +135,7 @@ pub(super) fn given_back(bytes: &[u8]) {
 }
 
 /// What an upper delta has comes into the image, which grows for it.
-pub(super) fn merged_into(bytes: &[u8], image: &Expanded) {
+fn merged_into(bytes: &[u8], image: &Expanded) {
     let (lower, upper) = (copy_of(bytes), Memory::new(Vec::new(), SPACE));
     let layout = &image.layout;
     let size = Sectors(layout.size.0.saturating_add(1));
@@ -121,7 +157,7 @@ pub(super) fn merged_into(bytes: &[u8], image: &Expanded) {
 }
 
 /// A slot does not lead to another slot's cluster.
-pub(super) fn moved(bytes: &[u8], image: &Expanded) {
+fn moved(bytes: &[u8], image: &Expanded) {
     let host = |clu: usize| image.layout.host_of(image.bat[clu]);
     let mut mapped = (0..image.bat.len()).filter(|&clu| host(clu).is_some());
     let (Some(one), Some(other)) = (mapped.next(), mapped.next()) else {
@@ -139,7 +175,7 @@ pub(super) fn moved(bytes: &[u8], image: &Expanded) {
 }
 
 /// A repair says whether the image is sound, and another one finds nothing to do.
-pub(super) fn repaired(bytes: &[u8]) {
+fn repaired(bytes: &[u8]) {
     let file = copy_of(bytes);
     let done = repair(&file, "image");
     if !is_done("repair", &file, &done) {
@@ -156,7 +192,7 @@ pub(super) fn repaired(bytes: &[u8]) {
 }
 
 /// A larger image reads as before, and as zeros behind that.
-pub(super) fn grown(bytes: &[u8], image: &Expanded) {
+fn grown(bytes: &[u8], image: &Expanded) {
     let (old, before) = (image.layout.size.0, bytes.to_vec());
     if image.layout.version == Version::V1 {
         let file = copy_of(bytes);
@@ -195,7 +231,7 @@ pub(super) fn grown(bytes: &[u8], image: &Expanded) {
 }
 
 /// As many dirty bitmaps as there may be; then the disk becomes so large that they have no room.
-pub(super) fn bitmaps(bytes: &[u8], image: &Expanded) {
+fn bitmaps(bytes: &[u8], image: &Expanded) {
     const MOST: u8 = 80;
     let file = copy_of(bytes);
     let mut started = 0;
@@ -245,7 +281,7 @@ pub(super) fn bitmaps(bytes: &[u8], image: &Expanded) {
 }
 
 /// A bitmap of a disk of this size, by itself.
-pub(super) fn bitmap_alone(size: Sectors, granularity: u32) {
+fn bitmap_alone(size: Sectors, granularity: u32) {
     let Some(mut bitmap) = DirtyBitmap::new([1; 16], size, granularity) else {
         return;
     };

@@ -95,11 +95,6 @@ pub(super) fn run(scene: &Scene) {
     }
 }
 
-/// Sectors of the top's file.
-pub(super) fn sectors(deltas: &[LoadedDelta]) -> u64 {
-    deltas.last().map_or(0, |top| top.file_len / SECTOR)
-}
-
 /// How the stack is opened.
 pub(super) fn options(scene: &Scene, write: bool, deltas: &[LoadedDelta]) -> Options {
     let cluster = deltas
@@ -150,20 +145,12 @@ fn judge(bytes: &[u8]) -> Option<LoadedDelta> {
                 inspection.is_corrupt(),
                 "[lenient] refused ({error}), but inspected as sound"
             );
-            salvage(bytes, inspection);
+            mended::salvaged(bytes, inspection);
         }
         (Err(_), Err(_)) => {}
     }
     if inspected.is_ok() {
-        mended::repaired(bytes);
-        mended::given_back(bytes);
-    }
-    if let Some(image) = loaded.as_ref().ok().and_then(|loaded| loaded.expanded()) {
-        mended::grown(bytes, image);
-        mended::moved(bytes, image);
-        mended::merged_into(bytes, image);
-        mended::bitmaps(bytes, image);
-        mended::bitmap_alone(image.layout.size, 1 << (image.layout.entries % 8));
+        mended::run(bytes, loaded.as_ref().ok());
     }
     loaded.ok()
 }
@@ -280,28 +267,6 @@ fn compare_counts(inspection: &Inspection, report: &Report) {
             .sum();
         assert_eq!(leaked, report.leaked(), "[image] leaked clusters");
     }
-}
-
-/// A damaged image can be read as far as it goes, and never written.
-fn salvage(bytes: &[u8], inspection: &Inspection) {
-    let file = Memory::new(bytes.to_vec(), bytes.len() as u64);
-    let options = Options {
-        write: false,
-        ..Options::default()
-    };
-    let opened = Disk::open(
-        vec![inspection.delta.clone()],
-        vec![Box::new(file.clone())],
-        options,
-    );
-    let mut disk = opened.expect("what was left of the image can be read");
-    let size = disk.device().geometry().size.0;
-    let mut buffer = vec![0; (size.min(512) * SECTOR) as usize];
-    disk.read(Sector(0), &mut buffer)
-        .expect("memory can be read");
-    disk.read(Sector(size - size.min(512)), &mut buffer)
-        .expect("memory can be read");
-    assert_eq!(file.changes(), 0, "[untouched] salvage changed the file");
 }
 
 /// Opens the stack for reading and compares what it reads as.
