@@ -60,6 +60,11 @@ fn inputs_of_open_image() {
     replay_inputs("open_image", fuzzing::open_image);
 }
 
+#[test]
+fn entries_that_name_all_they_can() {
+    fuzzing::far::run();
+}
+
 fn replay(profile: Profile, file: &TapeFile) -> Result<RunStats, Failure> {
     World::new(profile).run(&mut Tape::replay_spans(&file.choices, &file.spans))
 }

@@ -5,9 +5,13 @@
 //! * Same bytes, same run.
 
 pub mod control;
+pub mod far;
+mod kept;
 mod memory;
+mod mended;
 mod never;
 mod open;
+mod parts;
 mod picture;
 mod session;
 

@@ -9,9 +9,9 @@
 //! * Not compared: the format extension beyond "there or not"; leaks of images with an extension.
 
 use super::memory::Memory;
-use super::never;
 use super::picture::{Base, Scene, Top};
 use super::session::{self, Written};
+use super::{kept, mended, never, parts};
 use model::fsck::{Extension, Problem, Report, fsck};
 use model::image::{BadHeader, Image, ImageBytes, Level, SECTOR, Version, read_sector};
 use ploop_core::delta::{Expanded, ExtensionState, LoadedDelta, chain};
@@ -81,6 +81,10 @@ pub(super) fn run(scene: &Scene) {
     let deltas: Vec<LoadedDelta> = base.into_iter().chain([top]).collect();
     never::chains(&deltas);
     never::options(scene, &deltas);
+    never::creation(&deltas);
+    never::nothing(scene, &deltas);
+    kept::run(scene, &deltas);
+    parts::run(scene, &files, &deltas);
     if let (Some((true, bytes)), Some(raw)) = (&files.base, deltas.first()) {
         never::raw_alone(scene, bytes, raw);
     }
@@ -141,9 +145,12 @@ fn judge(bytes: &[u8]) -> Option<LoadedDelta> {
                 inspection.is_corrupt(),
                 "[lenient] refused ({error}), but inspected as sound"
             );
-            salvage(bytes, inspection);
+            mended::salvaged(bytes, inspection);
         }
         (Err(_), Err(_)) => {}
+    }
+    if inspected.is_ok() {
+        mended::run(bytes, loaded.as_ref().ok());
     }
     loaded.ok()
 }
@@ -260,28 +267,6 @@ fn compare_counts(inspection: &Inspection, report: &Report) {
             .sum();
         assert_eq!(leaked, report.leaked(), "[image] leaked clusters");
     }
-}
-
-/// A damaged image can be read as far as it goes, and never written.
-fn salvage(bytes: &[u8], inspection: &Inspection) {
-    let file = Memory::new(bytes.to_vec(), bytes.len() as u64);
-    let options = Options {
-        write: false,
-        ..Options::default()
-    };
-    let opened = Disk::open(
-        vec![inspection.delta.clone()],
-        vec![Box::new(file.clone())],
-        options,
-    );
-    let mut disk = opened.expect("what was left of the image can be read");
-    let size = disk.device().geometry().size.0;
-    let mut buffer = vec![0; (size.min(512) * SECTOR) as usize];
-    disk.read(Sector(0), &mut buffer)
-        .expect("memory can be read");
-    disk.read(Sector(size - size.min(512)), &mut buffer)
-        .expect("memory can be read");
-    assert_eq!(file.changes(), 0, "[untouched] salvage changed the file");
 }
 
 /// Opens the stack for reading and compares what it reads as.

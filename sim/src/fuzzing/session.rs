@@ -186,7 +186,12 @@ impl Session<'_> {
             }
             Step::Tick { millis } => {
                 self.now += u64::from(millis);
-                self.disk.tick(Millis(self.now));
+                let due = self.disk.tick(Millis(self.now));
+                let told = self.disk.device().has_deadline();
+                assert!(
+                    told || due.is_none(),
+                    "[deadline] {due:?}, and none is told of"
+                );
             }
         }
     }
