@@ -57,7 +57,7 @@ fn inputs_of_control_ops() {
 
 #[test]
 fn inputs_of_open_image() {
-    replay_inputs("open_image", fuzzing::open_image);
+    replay_inputs("open_image", fuzzing::open_image_fully);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! A panic begins with the checker's name in brackets, as in `open`.
 
+use super::Extras;
 use super::memory::Memory;
 use model::image::{Image, Level, SECTOR, read_sector};
 use ploop_core::Options;
@@ -28,15 +29,30 @@ fn copy_of(bytes: &[u8]) -> Memory {
     )
 }
 
-/// Everything, to an image that can be inspected, and `sound` if it can be loaded.
-pub(super) fn run(bytes: &[u8], sound: Option<&LoadedDelta>) {
-    repaired(bytes);
-    given_back(bytes);
-    if let Some(image) = sound.and_then(LoadedDelta::expanded) {
+/// Some of it or all, to an image that can be inspected, and `sound` if it can be loaded.
+pub(super) fn run(bytes: &[u8], sound: Option<&LoadedDelta>, extras: Extras) {
+    if extras.has(2) {
+        repaired(bytes);
+    }
+    if extras.has(3) {
+        given_back(bytes);
+    }
+    let Some(image) = sound.and_then(LoadedDelta::expanded) else {
+        return;
+    };
+    if extras.has(4) {
         grown(bytes, image);
+    }
+    if extras.has(5) {
         moved(bytes, image);
+    }
+    if extras.has(6) {
         merged_into(bytes, image);
+    }
+    if extras.has(7) {
         bitmaps(bytes, image);
+    }
+    if extras.has(8) {
         bitmap_alone(image.layout.size, 1 << (image.layout.entries % 8));
     }
 }

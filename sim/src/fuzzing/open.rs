@@ -8,6 +8,7 @@
 //!   (something was written that must not be), `close`.
 //! * Not compared: the format extension beyond "there or not"; leaks of images with an extension.
 
+use super::Extras;
 use super::memory::Memory;
 use super::picture::{Base, Scene, Top};
 use super::session::{self, Written};
@@ -63,9 +64,9 @@ impl Files {
 }
 
 /// Everything that is done to one input.
-pub(super) fn run(scene: &Scene) {
+pub(super) fn run(scene: &Scene, extras: Extras) {
     let files = Files::build(scene);
-    let top = judge(&files.top);
+    let top = judge(&files.top, extras);
     let Some(top) = top else { return };
     let base = match &files.base {
         None => None,
@@ -73,7 +74,7 @@ pub(super) fn run(scene: &Scene) {
             let file = Memory::new(bytes.clone(), 0);
             Some(load::load_raw(&file, "base").expect("any file is a raw one"))
         }
-        Some((false, bytes)) => match judge(bytes) {
+        Some((false, bytes)) => match judge(bytes, extras) {
             Some(base) => Some(base),
             None => return,
         },
@@ -83,8 +84,12 @@ pub(super) fn run(scene: &Scene) {
     never::options(scene, &deltas);
     never::creation(&deltas);
     never::nothing(scene, &deltas);
-    kept::run(scene, &deltas);
-    parts::run(scene, &files, &deltas);
+    if extras.has(0) {
+        kept::run(scene, &deltas);
+    }
+    if extras.has(1) {
+        parts::run(scene, &files, &deltas);
+    }
     if let (Some((true, bytes)), Some(raw)) = (&files.base, deltas.first()) {
         never::raw_alone(scene, bytes, raw);
     }
@@ -115,7 +120,7 @@ pub(super) fn options(scene: &Scene, write: bool, deltas: &[LoadedDelta]) -> Opt
 }
 
 /// Loads and inspects one file, and asks the model. The image, if it is sound.
-fn judge(bytes: &[u8]) -> Option<LoadedDelta> {
+fn judge(bytes: &[u8], extras: Extras) -> Option<LoadedDelta> {
     let file = Memory::new(bytes.to_vec(), bytes.len() as u64);
     let sniffed = load::sniff(&file).expect("memory can be read");
     let loaded = load::load(&file, "image");
@@ -150,7 +155,7 @@ fn judge(bytes: &[u8]) -> Option<LoadedDelta> {
         (Err(_), Err(_)) => {}
     }
     if inspected.is_ok() {
-        mended::run(bytes, loaded.as_ref().ok());
+        mended::run(bytes, loaded.as_ref().ok(), extras);
     }
     loaded.ok()
 }
@@ -473,13 +478,13 @@ mod tests {
         for version in [CoreVersion::V1, CoreVersion::V2] {
             let bytes = with_bitmap(version);
             let scene = Scene::of_file(&bytes);
-            run(&scene);
+            run(&scene, Extras::All);
             let files = Files::build(&scene);
-            let deltas = [judge(&files.top).expect("sound")];
+            let deltas = [judge(&files.top, Extras::All).expect("sound")];
             let written = session::run(&scene, &files, &deltas, options(&scene, true, &deltas));
             let written = written.expect("it may be written");
             assert!(written.changed && written.closed);
-            let saved = judge(&written.top).expect("sound");
+            let saved = judge(&written.top, Extras::All).expect("sound");
             let image = saved.expanded().expect("an image");
             assert_eq!(image.extension, ExtensionState::Valid);
             assert!(image.bitmaps[0].is_dirty(Sector(150)) && image.bitmaps[0].is_dirty(Sector(0)));

@@ -149,25 +149,6 @@ fn memory_follows_the_file_not_what_it_claims() {
     assert_eq!((why.rule, loaded.bitmaps.len()), (Rule::BitmapLimit, 0));
 }
 
-/// A close that was cut has written over a part of the old bitmaps. Who closed the image keeps what he does not know.
-#[test]
-fn a_broken_one_is_given_up_if_the_image_was_not_closed() {
-    for (in_use, spoil, astray) in [
-        (InUse::InUse, 0, false),
-        (InUse::InUse, 1, true),
-        (InUse::Closed0, 1, false),
-        (InUse::ClosedV21, 1, false),
-    ] {
-        let mut extension = one_bitmap().finish();
-        extension[100] ^= spoil;
-        let mut image = image(V2, extension);
-        image.header.in_use = in_use;
-        let loaded = image.expanded();
-        assert_eq!(loaded.extension_astray, astray, "{in_use:?} {spoil}");
-        assert_eq!(hosts(&loaded.reserved), [5, 6], "its space is not free yet");
-    }
-}
-
 #[test]
 fn an_unknown_feature_that_may_be_dropped() {
     let image = image(V2, one_bitmap().feature(0x4242, 2, &[]).finish());

@@ -1,6 +1,6 @@
 //! Every form of a sound image: where its data lies, what is free, what a check says about it.
 
-use super::{Image, MemFile, expanded};
+use super::{Image, MemFile, expanded, extension};
 use crate::delta::chain::check_writable;
 use crate::drive::DeltaFile;
 use crate::error::{CreateError, Rule};
@@ -370,4 +370,27 @@ fn a_header_keeps_what_it_does_not_understand() {
     let bytes: [u8; 64] = image.bytes()[..64].try_into().expect("64 bytes");
     let header = Header::parse(&bytes).expect("sound");
     assert_eq!((header.flags, header.to_bytes()), (0x0403_02F1, bytes));
+}
+
+/// A close that was cut has written over a part of the old bitmaps. Who closed the image keeps what he does not know.
+#[test]
+fn a_broken_one_is_given_up_if_the_image_was_not_closed() {
+    for (in_use, spoil, astray) in [
+        (InUse::InUse, 0, false),
+        (InUse::InUse, 1, true),
+        (InUse::Closed0, 1, false),
+        (InUse::ClosedV21, 1, false),
+    ] {
+        let mut broken = extension::one_bitmap().finish();
+        broken[100] ^= spoil;
+        let mut image = extension::image(V2, broken);
+        image.header.in_use = in_use;
+        let loaded = image.expanded();
+        assert_eq!(loaded.extension_astray, astray, "{in_use:?} {spoil}");
+        assert_eq!(
+            loaded.reserved,
+            [5, 6].map(DstClu),
+            "its space is not free yet"
+        );
+    }
 }
