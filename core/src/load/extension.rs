@@ -8,7 +8,8 @@
 //! * The cluster is read in pieces, however large the image says it is, and no further than the file goes. So are the
 //!   bitmaps: their tables have an entry for thousands of BAT entries, and their bits take memory as far as they are not
 //!   all alike.
-//! * Bitmaps are taken only if all of the extension is sound. A necessary feature is obeyed if magic and checksum are right.
+//! * Bitmaps are taken only if all of the extension is sound. A necessary feature is obeyed if magic and checksum are right,
+//!   whatever the mark says.
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -122,9 +123,9 @@ impl Reader<'_> {
             Rule::ExtensionVouched,
         );
         match (self.vouched(), self.damage, self.unknown) {
+            // Whatever else is wrong, and whoever closed the image, or did not.
+            (_, _, Some(feature)) if self.summed => ExtensionState::ReadOnly { feature },
             (false, _, _) => ExtensionState::Ignored { why: mark },
-            // Whatever else is wrong.
-            (true, _, Some(feature)) if self.summed => ExtensionState::ReadOnly { feature },
             (true, Some(why), _) => ExtensionState::Damaged { why },
             (true, None, Some(feature)) => ExtensionState::ReadOnly { feature },
             (true, None, None) => match self.foreign {

@@ -87,7 +87,12 @@ impl Recorded {
     /// The schedules that were enough when the catalogue was recorded, if it took more than ten times as many now.
     pub(super) fn outgrown(&self, number: &str, engine: Engine, verdict: &Verdict) -> Option<u64> {
         let record = self.bugs.get(number)?.get(&engine)?;
-        let (then, now) = (record.schedules?, verdict.median()?);
+        let then = record.schedules?;
+        let Some(now) = verdict.median() else {
+            // Endless, unless it was given less time than it once took.
+            let enough = verdict.found.is_none() && verdict.budget > 10.0 * record.cpu_seconds;
+            return enough.then_some(then);
+        };
         (now > GROWN * then.max(NOISE / GROWN)).then_some(then)
     }
 }

@@ -124,10 +124,17 @@ impl Patch {
             name: "unpatched".to_owned(),
             ..Patch::default()
         };
+        let mut all: Vec<Engine> = Vec::new();
         for patch in patches {
             for pair in &patch.tests {
                 if !none.tests.contains(pair) {
                     none.tests.push(pair.clone());
+                }
+            }
+            for (engine, _) in &patch.checkers {
+                // It asks for all tests of that engine.
+                if patch.tests(*engine).is_empty() && !all.contains(engine) {
+                    all.push(*engine);
                 }
             }
             for pair in &patch.checkers {
@@ -136,6 +143,7 @@ impl Patch {
                 }
             }
         }
+        none.tests.retain(|(engine, _)| !all.contains(engine));
         none
     }
 

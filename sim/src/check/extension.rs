@@ -27,14 +27,15 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Learns what an image has, which is being opened.
-    pub fn learn(&mut self, view: &View<'_>, loaded: &LoadedDelta) {
+    /// Learns what an image has, which is being opened. `volatile`: by a successor, or after a try that failed; what the header
+    /// says need not be durable.
+    pub fn learn(&mut self, view: &View<'_>, loaded: &LoadedDelta, volatile: bool) {
         let Some(image) = loaded.expanded() else {
             return;
         };
         // What is given up is gone from the header when that is written: a server that is killed may leave that in the cache
         // alone, and a power cut then brings the old pointer back.
-        if !(self.astray && image.header.ext_off.0 == 0) {
+        if !(volatile && self.astray && image.header.ext_off.0 == 0) {
             self.ext_off = image.header.ext_off.0;
             self.astray = image.extension_astray;
         }

@@ -5,10 +5,11 @@
 
 use super::Extras;
 use super::memory::Memory;
-use model::image::{Image, Level, SECTOR, read_sector};
+use model::image::{Image, ImageBytes, Level, SECTOR, read_sector};
 use ploop_core::Options;
 use ploop_core::control::files::{
-    Change, ControlError, Merge, SlotMove, Source, change_bitmaps, grow, repair, update_index,
+    Change, Compact, ControlError, Merge, SlotMove, Source, change_bitmaps, grow, repair,
+    update_index,
 };
 use ploop_core::delta::{Expanded, ExtensionState, LoadedDelta};
 use ploop_core::drive::{DeltaFile, Disk};
@@ -51,6 +52,9 @@ pub(super) fn run(bytes: &[u8], sound: Option<&LoadedDelta>, extras: Extras) {
     }
     if extras.has(7) {
         bitmaps(bytes, image);
+    }
+    if extras.has(9) {
+        compacted(bytes, image);
     }
     if extras.has(8) {
         bitmap_alone(image.layout.size, 1 << (image.layout.entries % 8));
@@ -169,6 +173,8 @@ fn merged_into(bytes: &[u8], image: &Expanded) {
     {
         let merged = load::load(&lower, "image").expect("what was merged is sound");
         assert_eq!(merged.size(), size, "[mended] merged");
+        given_up(image, &lower);
+        same(&bytes.to_vec(), &lower.bytes(), image.layout.size.0);
     }
 }
 
@@ -207,6 +213,43 @@ fn repaired(bytes: &[u8]) {
     assert!(!sound || bytes == file.bytes(), "[mended] {again:?}");
 }
 
+fn read(bytes: &dyn ImageBytes, sector: u64) -> [u8; SECTOR as usize] {
+    let mut found = [0; SECTOR as usize];
+    let image = Image::open(bytes).expect("a sound image");
+    read_sector(&[Level::Image(image)], sector, &mut found);
+    found
+}
+
+/// Both ends of a disk of so many sectors read as before.
+fn same(before: &dyn ImageBytes, after: &dyn ImageBytes, size: u64) {
+    for sector in (0..size.min(64)).chain(size.saturating_sub(64)..size) {
+        let same = read(after, sector) == read(before, sector);
+        assert!(same, "[mended] sector {sector} reads differently");
+    }
+}
+
+/// After any operation no header leads to an extension that was given up.
+fn given_up(before: &Expanded, file: &Memory) {
+    let found = load::inspect(file, "image").expect("a sound image");
+    assert!(
+        !(before.extension_astray && found.extension_is_damaged()),
+        "[mended] an extension that is given up is still named: {:?}",
+        found.problems
+    );
+}
+
+/// A compacted image reads as before, and is no longer.
+fn compacted(bytes: &[u8], image: &Expanded) {
+    let file = copy_of(bytes);
+    let done = Compact::new(&file, "image").and_then(|mut work| work.step(u32::MAX));
+    if is_done("compacting", &file, &done) {
+        let after = file.bytes();
+        assert!(after.len() <= bytes.len(), "[mended] compacted, and longer");
+        given_up(image, &file);
+        same(&bytes.to_vec(), &after, image.layout.size.0);
+    }
+}
+
 /// A larger image reads as before, and as zeros behind that.
 fn grown(bytes: &[u8], image: &Expanded) {
     let (old, before) = (image.layout.size.0, bytes.to_vec());
@@ -229,16 +272,8 @@ fn grown(bytes: &[u8], image: &Expanded) {
         let loaded = load::load(&file, "image");
         let loaded = loaded.unwrap_or_else(|error| panic!("[mended] grown: {error}"));
         assert_eq!(loaded.size(), Sectors(size), "[mended] its size");
-        let read = |bytes: &Vec<u8>, sector| {
-            let mut found = [0; SECTOR as usize];
-            let image = Image::open(bytes).expect("a sound image");
-            read_sector(&[Level::Image(image)], sector, &mut found);
-            found
-        };
-        for sector in (0..old.min(64)).chain(old.saturating_sub(64)..old) {
-            let same = read(&after, sector) == read(&before, sector);
-            assert!(same, "[mended] sector {sector} reads differently");
-        }
+        given_up(image, &file);
+        same(&before, &after, old);
         for sector in old..old + more.min(64) {
             let zero = read(&after, sector) == [0; SECTOR as usize];
             assert!(zero, "[mended] sector {sector} is new, and not zero");

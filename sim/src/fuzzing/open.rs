@@ -413,7 +413,7 @@ fn check_written(files: &Files, deltas: &[LoadedDelta], written: &Written) {
         );
     }
     // A header that leads astray is forgotten, and a close may cut off what nothing names then.
-    let cut = old.extension_astray && written.closed;
+    let cut = old.extension_astray && (written.closed || old.header.is_dirty());
     assert!(
         !(cut && written.changed) || image.header.ext_off.0 == 0,
         "[image] closed, and the extension that is given up is still named"

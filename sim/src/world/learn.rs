@@ -82,7 +82,8 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let world = &mut *self.world;
         let loaded = load::load(&world.top, "top").map_err(|e| refused(e.to_string()))?;
-        world.content.kept.learn(&world.top.view(), &loaded);
+        let kept = &mut world.content.kept;
+        kept.learn(&world.top.view(), &loaded, failed);
         let valid = loaded
             .expanded()
             .is_some_and(|image| image.extension == ExtensionState::Valid);

@@ -412,7 +412,7 @@ impl Run<'_> {
             top: file, content, ..
         } = &mut *self.world;
         if content.kept.ext_off != 0 || content.since.knows != Knows::Nobody {
-            content.kept.learn(&file.view(), top);
+            content.kept.learn(&file.view(), top, !fresh);
         }
         if fresh {
             content.kept.loose = false;

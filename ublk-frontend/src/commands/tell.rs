@@ -12,7 +12,7 @@ use crate::ublk::socket::{Answer, Question, ask};
 use crate::ublk::state::Folder;
 
 /// How long a server that has been told to end may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the server of a device. `None`: it has none.
 pub(crate) fn question(
@@ -37,7 +37,14 @@ pub fn quiesce(asked: &Quiesce, out: &mut Output<impl Write>) -> Result<(), Tool
     let folder = folder()?;
     tell(&folder, asked.id, Question::Quiesce)?;
     // It has answered, and may not be gone: only then the images are free, and `list` says so.
-    drop(folder.lock_within(asked.id, PATIENCE)?);
+    if folder.lock_within(asked.id, PATIENCE)?.is_none() {
+        let seconds = PATIENCE.as_secs();
+        let why = format!(
+            "device {}: it is quiesced, and its server has not ended within {seconds} s",
+            asked.id
+        );
+        return Err(refused(why));
+    }
     match asked.json {
         true => out.json_line(&Named::of(asked.id)),
         false => Ok(()),

@@ -33,6 +33,9 @@ pub(super) struct Edit<'a> {
     pub(super) bat: Vec<u32>,
     /// Clusters of the extension, sorted.
     pub(super) reserved: Vec<DstClu>,
+    /// An extension that leads astray, or is broken in an image that was not closed: where it was, and its clusters. The next
+    /// write of the header forgets it.
+    pub(super) given_up: Option<(Sector, Vec<DstClu>)>,
     /// What was found in the extension.
     pub(super) extension: ExtensionState,
     /// It is sound, vouched for, and everything in it is understood.
@@ -49,7 +52,12 @@ impl<'a> Edit<'a> {
             unreachable!("the loader of images makes no raw deltas");
         };
         chain::check_writable(image).map_err(|problem| problem.refuse(name))?;
-        Ok(Edit::of(Io { file, name }, image))
+        let mut edit = Edit::of(Io { file, name }, image);
+        if image.extension_astray {
+            let at = edit.header.ext_off;
+            edit.given_up = Some((at, edit.forget_extension()));
+        }
+        Ok(edit)
     }
 
     /// An image that was read.
@@ -60,6 +68,7 @@ impl<'a> Edit<'a> {
             layout: image.layout,
             bat: image.bat.clone(),
             reserved: image.reserved.clone(),
+            given_up: None,
             extension: image.extension,
             vouched: image.extension == ExtensionState::Valid,
             bitmaps: match image.extension {
@@ -84,11 +93,16 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Forgets the extension, with the next write of the header: its clusters are free. Returns them.
+    /// Forgets the extension, with the next write of the header: its clusters are free. Returns them, also those of one that
+    /// was given up.
     pub(super) fn forget_extension(&mut self) -> Vec<DstClu> {
         self.header.ext_off = Sector(0);
         self.vouched = false;
-        std::mem::take(&mut self.reserved)
+        let mut freed = std::mem::take(&mut self.reserved);
+        if let Some((_, clusters)) = &mut self.given_up {
+            freed.append(clusters);
+        }
+        freed
     }
 
     /// Writes an extension with these bitmaps behind everything else. [`Edit::close`] makes it durable, then the header points

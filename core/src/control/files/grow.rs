@@ -48,7 +48,11 @@ pub struct Grown {
 /// [`ControlError::Refused`] if the disk would become smaller or larger than the format allows.
 pub fn grow(file: &dyn DeltaFile, name: &str, size: Sectors) -> Result<Grown, ControlError> {
     let mut edit = Edit::open(file, name)?;
-    let (grows, old) = (edit.layout.size < size, edit.header.ext_off);
+    let grows = edit.layout.size < size;
+    let old = match &edit.given_up {
+        Some((at, _)) => *at,
+        None => edit.header.ext_off,
+    };
     let forgets = old.0 != 0 && (!edit.vouched || !edit.bitmaps.is_empty());
     let freed = if grows && forgets {
         edit.forget_extension()

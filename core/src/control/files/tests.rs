@@ -1,5 +1,6 @@
 //! Tests of the operations on files: what each does to bytes, and what it refuses. Crashes and faults are the simulator's.
 
+mod given_up;
 mod repair;
 
 use super::*;

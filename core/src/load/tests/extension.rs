@@ -417,24 +417,18 @@ fn damage_elsewhere_does_not_hide_a_necessary_feature() {
 
 #[test]
 fn an_unknown_necessary_feature_means_read_only() {
-    let image = image(
-        V2,
-        Extension::new()
-            .feature(0x4242, 1, &[])
-            .bitmap(24, 1, &[20])
-            .finish(),
-    );
-    let loaded = image.expanded();
-    assert_eq!(
-        loaded.extension,
-        ExtensionState::ReadOnly { feature: 0x4242 }
-    );
-    assert_eq!(hosts(&loaded.reserved), [5, 6]);
-    assert_eq!(
-        check_writable(&loaded).expect_err("unknown").rule,
-        Rule::ExtensionKnown
-    );
-    assert!(!image.inspect().expect("sound").is_corrupt());
+    let feature = Extension::new().feature(0x4242, 1, &[]);
+    let mut image = image(V2, feature.bitmap(24, 1, &[20]).finish());
+    for in_use in [InUse::ClosedV21, InUse::Closed0, InUse::InUse] {
+        image.header.in_use = in_use;
+        let loaded = image.expanded();
+        let feature = 0x4242;
+        assert_eq!(loaded.extension, ExtensionState::ReadOnly { feature });
+        assert_eq!(hosts(&loaded.reserved), [5, 6]);
+        let refused = check_writable(&loaded).expect_err("unknown");
+        assert_eq!(refused.rule, Rule::ExtensionKnown);
+        assert!(!image.inspect().expect("sound").is_corrupt());
+    }
 }
 
 /// Counts how often it is read.

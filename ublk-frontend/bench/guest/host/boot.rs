@@ -51,6 +51,7 @@ pub(super) fn measure(
     for quantity in quantities.filter(|q| only.is_none_or(|only| only == *q)) {
         if let Err(failure) = guest(quantity, &rows, &parts, &initramfs, &cache, figures)? {
             let what = match failure {
+                Failure::LostTimer => "the emulated machine lost a timer".to_owned(),
                 Failure::Silent => format!("{BOOTS} guests never said anything"),
                 Failure::Other(what) => what,
             };
@@ -126,7 +127,7 @@ fn guest(
     for boot in 1.. {
         let vm = Vm::boot(parts, initramfs, &folder, &machine)?;
         match vm.watch(LIMIT, |line, _| figures.line(quantity, line)) {
-            Err(Failure::Silent) if boot < BOOTS => {}
+            Err(Failure::Silent | Failure::LostTimer) if boot < BOOTS => {}
             ended => {
                 let _ = std::fs::remove_file(folder.join(DISKS[0].0));
                 return Ok(ended);

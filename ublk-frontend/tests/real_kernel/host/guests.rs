@@ -11,7 +11,7 @@ use sim::scenario::table::{self, Column};
 
 use super::parts::gather;
 use super::qemu_tools::Tools;
-use super::vm::{Failure, Machine, PARALLEL, Vm};
+use super::vm::{Failure, Machine, PARALLEL, Vm, lost_timer};
 use super::{Missing, exported, initramfs};
 use crate::guest::disks::DISKS;
 use crate::line::{Line, Verdict};
@@ -146,6 +146,11 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
             if let Line::Begin(_) = line {
                 before = used;
             }
+            // What fails then is not the step's.
+            let is_failure = matches!(line, Line::End(_, Verdict::Failed, ..));
+            if is_failure && boot < BOOTS && lost_timer(&folder) {
+                return;
+            }
             pin(kernel, line, used.saturating_sub(before), &mut rows, board);
         };
         match vm.watch(LIMIT, each) {
@@ -155,6 +160,12 @@ fn run(kernel: Kernel, steps: &str, board: &Board) -> Result<String, String> {
                 kernel.name(),
                 folder.join("console.log").display()
             ),
+            Err(Failure::LostTimer) if boot < BOOTS => println!(
+                "{}: the emulated machine lost a timer, as its kernel says, and the guest is booted again: {}",
+                kernel.name(),
+                folder.join("console.log").display()
+            ),
+            Err(Failure::LostTimer) => return Err("the emulated machine lost a timer".to_owned()),
             Err(Failure::Silent) => return Err(format!("{BOOTS} guests never said anything")),
             Err(Failure::Other(what)) => return Err(what),
         }

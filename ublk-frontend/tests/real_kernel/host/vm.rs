@@ -4,7 +4,8 @@
 //!   byte.
 //! * `nohz=off highres=off`: an emulated processor whose one-shot timer was lost would sleep for ever; a periodic one is not
 //!   lost. It still happened, once in about forty boots, that a guest said nothing at all: it is booted again, and that
-//!   is told.
+//!   is told. Once in a hundred, a processor slept for ever in the middle of it, and the kernel itself says that a timer did
+//!   not come: the same is done.
 //! * Grace periods of RCU are expedited: they are most of what `add`, `del` and `umount` wait for, and on an idle processor that is
 //!   emulated each takes a timer's tick or more.
 //! * A guest ends by powering off. One that said `@@DONE` and hangs while doing so is killed; one that outlives its time
@@ -30,6 +31,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 pub(super) enum Failure {
     /// It never said anything: none of our code has run.
     Silent,
+    /// A step hung, and the kernel says that one of the emulated processors has lost a timer.
+    LostTimer,
     /// Something else.
     Other(String),
 }
@@ -203,6 +206,7 @@ impl Vm {
                     "the guest ended early ({status}, {said}); logs in {logs}"
                 )))
             }
+            (None, None) if lost_timer(&self.folder) => Err(Failure::LostTimer),
             (None, None) if gave_up => Err(Failure::Other(format!(
                 "a step hung, and the guest was ended; logs in {logs}"
             ))),
@@ -237,6 +241,12 @@ fn processor_time(process: u32) -> Duration {
     let ticks: u64 = ticks.filter_map(|word| word.parse::<u64>().ok()).sum();
     let a_second = rustix::param::clock_ticks_per_second();
     Duration::from_secs_f64(ticks as f64 / a_second as f64)
+}
+
+/// True if a kernel thread that does nothing but sleep was not woken: no program of ours can do that.
+pub(super) fn lost_timer(folder: &Path) -> bool {
+    let console = std::fs::read(folder.join("console.log")).unwrap_or_default();
+    String::from_utf8_lossy(&console).contains("rcu_preempt kthread timer wakeup didn't happen")
 }
 
 /// What a kernel says when something is wrong with it.

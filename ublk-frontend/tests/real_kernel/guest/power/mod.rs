@@ -46,8 +46,8 @@ const DISK: u64 = 32 << 20;
 const CLUSTER: u64 = 8;
 const PLACE: &str = "/tmp/power";
 const IMAGE: &str = "disk.hdd";
-/// States that are looked at on each kernel, 200 on all together, and how many of them must have dirty pages.
-const STATES: usize = 200usize.div_ceil(Kernel::ALL.len());
+/// States that are looked at, and how many of them must have dirty pages.
+const STATES: usize = 200;
 const DIRTY: usize = STATES / 2;
 /// States of a disk that lies.
 const LIES: usize = 40;
