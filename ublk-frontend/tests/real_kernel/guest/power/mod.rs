@@ -34,7 +34,6 @@ use super::server::{add, create};
 use super::sys;
 use super::target::Target;
 use super::trouble::{During, Outcome, Trouble, demand};
-use crate::kernel::Kernel;
 use allowed::{Allowed, Marks};
 use history::History;
 use log::Log;
