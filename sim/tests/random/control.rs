@@ -270,6 +270,8 @@ impl Run {
             read_sector(&levels, sector, &mut found);
             content.push(recognise(&found).unwrap_or(Value(u64::MAX)));
         }
+        // The disk is as large as it was: a table as long as before the growth would tear guest data like slots.
+        self.shape.entries = size.div_ceil(self.shape.cluster) as u32;
         let file = self.supply.file(&[], table_of(&self.shape));
         let cluster = Sectors(self.shape.cluster);
         load::new_image(&file, self.shape.version, cluster, Sectors(size)).map_err(fail)?;
