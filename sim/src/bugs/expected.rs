@@ -117,6 +117,13 @@ mod tests {
         assert_eq!(grown(&[9000]), None);
         assert_eq!(grown(&[9001]), Some(900));
         assert_eq!(grown(&[1, 9001, 1_000_000]), Some(900));
+        let lost = |seconds| Verdict {
+            budget: seconds,
+            ..Verdict::default()
+        };
+        let outgrown = |verdict: Verdict| recorded.outgrown("001", Engine::Sim, &verdict);
+        assert_eq!(outgrown(lost(20.0)), Some(900), "found no more");
+        assert_eq!(outgrown(lost(0.0)), None, "it had no time");
         assert_eq!(
             recorded.outgrown("001", Engine::Loom, &verdict(&[9001])),
             None
