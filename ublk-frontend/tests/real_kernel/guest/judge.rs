@@ -5,6 +5,8 @@
 //! * **A killed server** is no event here: clients see no error and are told of nothing, so the disk that they see is one
 //!   disk. What the dead server had acknowledged stays, what it had not is issued again by the kernel and ends under the
 //!   next server, in one order that the model finds, or does not.
+//! * **A sector that is read while it is written may be half**: the guest's disk is a file in its host's page cache, whose reads
+//!   and writes do not exclude each other. Such a sector has words of two values, and both must be legal.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +72,38 @@ pub(crate) fn values(bytes: &[u8]) -> Vec<Value> {
             sector => recognise(sector).unwrap_or(UNKNOWN),
         })
         .collect()
+}
+
+/// Sectors whose words are of two values: the older one is put into `read`, the newer one returned with its index. After the
+/// newer one nobody may read the older any more, and another read may still be half: the older one is what counts as read.
+fn untear(bytes: &[u8], read: &mut [Value]) -> Vec<(usize, Value)> {
+    let (sectors, _) = bytes.as_chunks::<{ SECTOR as usize }>();
+    let mut torn = Vec::new();
+    for (index, (sector, value)) in sectors.iter().zip(read).enumerate() {
+        if *value != UNKNOWN {
+            continue;
+        }
+        let words = sector.as_chunks::<8>().0.iter().enumerate();
+        let mut found: Vec<Value> = words.map(|(at, word)| word_of(at, *word)).collect();
+        found.sort_unstable();
+        found.dedup();
+        if let [older, newer] = found[..] {
+            *value = older;
+            torn.push((index, newer));
+        }
+    }
+    torn
+}
+
+/// The value whose pattern has this word there. A later write has the larger value.
+fn word_of(at: usize, word: [u8; 8]) -> Value {
+    if word == [0; 8] {
+        return Value::ZERO;
+    }
+    let mut spread = [0; 8];
+    fill_pattern(Value(1), 8 * at, &mut spread);
+    let spread = u64::from_le_bytes(spread).wrapping_sub(1);
+    Value(u64::from_le_bytes(word).wrapping_sub(spread))
 }
 
 /// Puts the values of a write into its bytes.
@@ -175,14 +209,15 @@ impl Judge {
         let began = Instant::now();
         let answer = target.perform(op, bytes);
         let took = began.elapsed();
-        let read = match (op.kind, answer) {
-            (Kind::Read, Ok(())) => values(bytes),
-            _ => Vec::new(),
-        };
+        let (mut read, mut halves) = (Vec::new(), Vec::new());
+        if (op.kind, answer) == (Kind::Read, Ok(())) {
+            read = values(bytes);
+            halves = untear(bytes, &mut read);
+        }
         let mut state = self.state();
         state.slowest = state.slowest.max(took);
         drop(state);
-        self.end(submitted, op, answer, &read)?;
+        self.end(submitted, op, answer, &read, &halves)?;
         Ok(answer)
     }
 
@@ -209,6 +244,7 @@ impl Judge {
         op: Op,
         answer: Result<(), Errno>,
         read: &[Value],
+        halves: &[(usize, Value)],
     ) -> Result<(), Trouble> {
         let end = match answer {
             Ok(()) => End::Ok,
@@ -225,6 +261,15 @@ impl Judge {
         state.sectors += read.len() as u64;
         if let Some(events) = &mut state.events {
             events.push(Event::End(submitted.event, end, read.to_vec()));
+        }
+        if !halves.is_empty() {
+            println!("{op:?}: half written: {halves:?}");
+            let mut other = read.to_vec();
+            for &(index, newer) in halves {
+                other[index] = newer;
+            }
+            let judged = state.model.clone().complete(submitted.id, end, &other);
+            judged.map_err(|violation| format!("{op:?}, half: {violation}"))?;
         }
         let judged = state.model.complete(submitted.id, end, read);
         judged.map_err(|violation| format!("{op:?}: {violation}").into())
