@@ -73,11 +73,8 @@ pub(super) fn read(
     };
     reader.cluster()?;
     let bitmaps = reader.bitmaps()?;
-    // Broken, not only more than is kept here.
-    let broken = reader
-        .damage
-        .is_some_and(|why| why.rule != Rule::BitmapLimit);
-    let (state, astray) = (reader.state(), reader.astray || header.is_dirty() && broken);
+    let given_up = header.is_dirty() && reader.damage.is_some();
+    let (state, astray) = (reader.state(), reader.astray || given_up);
     let mut reserved = reader.reserved;
     reserved.sort_unstable();
     Ok(Found {
