@@ -28,7 +28,7 @@ use crate::ublk::server::ZeroCopy;
 /// `grow`, `compact` and `cbt` change an image; `init` makes a bundle, a folder with a `DiskDescriptor.xml`, and `snapshot` changes
 /// it. Nobody may have the disk open. A crash leaves the old state or the new one.
 ///
-/// `add` makes a block device of an image; `del`, `list`, `info ID`, `recover`, `quiesce` and `resize` work on such
+/// `add` makes a block device of an image; `del`, `list`, `info ID`, `recover`, `quiesce`, `resize` and `set` work on such
 /// devices. They need root and a kernel with the module `ublk_drv` (Linux 6.5).
 ///
 /// Exit status: 0 if it worked, 1 with one line on standard error if not (a mistake on the command line included).
@@ -64,6 +64,7 @@ pub enum Command {
     Quiesce(Quiesce),
     Bench(Bench),
     Resize(Resize),
+    Set(Set),
     Features(Features),
     Completions(Completions),
     /// Print the manual page.
@@ -180,7 +181,8 @@ pub struct Bench {
 }
 
 /// What to do when the file system of the image is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NoSpaceArg {
     /// Requests wait until there is space; `info` says so.
     Wait,
@@ -265,6 +267,36 @@ pub struct Resize {
     /// New size: bytes, or with K, M, G, T, P or E.
     pub size: Size,
     /// Print one line of JSON: number, path, the new size, and whether the kernel shows it.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Change what `add` was told of a device while it is in use; requests wait for a moment.
+///
+/// What is not named stays as it is. If it is killed, the same command once more does what is left.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
+    .args(["flush_delay", "no_space", "no_space_limit", "read_only", "read_write"]))]
+pub struct Set {
+    /// Number of the device.
+    pub id: u32,
+    /// How long a change of the index may wait to be written if nobody flushes; 0: it is on disk before the write is
+    /// acknowledged.
+    #[arg(long, value_name = "TIME")]
+    pub flush_delay: Option<Delay>,
+    /// What to do when the file system of the image is full.
+    #[arg(long, value_enum)]
+    pub no_space: Option<NoSpaceArg>,
+    /// How long a request may wait for space before it fails; 0: for ever.
+    #[arg(long, value_name = "TIME")]
+    pub no_space_limit: Option<Delay>,
+    /// Refuse writes, and open the images for reading only. Nobody may have the disk mounted.
+    #[arg(long, conflicts_with = "read_write")]
+    pub read_only: bool,
+    /// Take writes again. Not of a device that was added read-only.
+    #[arg(long)]
+    pub read_write: bool,
+    /// Print one line of JSON: number, path, and what is set now.
     #[arg(long)]
     pub json: bool,
 }

@@ -80,24 +80,45 @@ pub struct SnapshotList {
 ///
 /// If nothing stands on it, its file is removed. If one other does, what that one lacks is kept: the two files become one.
 /// If several do, it is marked as temporary, as ploop does it, and goes when only one is left.
+///
+/// With --id, of a disk in use: it goes on while clusters are copied, and waits for a moment.
 #[derive(Debug, clap::Args)]
 pub struct SnapshotDelete {
     /// The bundle.
-    pub bundle: PathBuf,
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub bundle: Option<PathBuf>,
     /// The snapshot.
-    pub guid: Guid,
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub guid: Option<Guid>,
+    /// A disk in use: number of the device. It serves a bundle.
+    #[arg(long, value_name = "N", requires = "named")]
+    pub id: Option<u32>,
+    /// The snapshot, of a disk in use.
+    #[arg(long = "guid", id = "named", value_name = "GUID", requires = "id")]
+    pub named: Option<Guid>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
 /// Go back to a snapshot: what was written since the last one is dropped. The snapshot stays.
+///
+/// With --id, a disk in use: the device stays and holds what it held then; its size is that of then. Nobody may have it mounted.
+/// Requests that arrive meanwhile wait, and are issued to the disk that has gone back.
 #[derive(Debug, clap::Args)]
 pub struct SnapshotSwitch {
     /// The bundle.
-    pub bundle: PathBuf,
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub bundle: Option<PathBuf>,
     /// The snapshot.
-    pub guid: Guid,
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub guid: Option<Guid>,
+    /// A disk in use: number of the device. It serves a bundle.
+    #[arg(long, value_name = "N", requires = "to")]
+    pub id: Option<u32>,
+    /// The snapshot that a disk in use goes back to.
+    #[arg(long, value_name = "GUID", requires = "id")]
+    pub to: Option<Guid>,
     /// Keep what was written since the last snapshot as a snapshot, too; its GUID is printed.
     #[arg(long)]
     pub save: bool,
@@ -155,6 +176,23 @@ pub struct SnapshotMerge {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl SnapshotMerge {
+    /// Of a bundle in use: `upper`, or what is written if none is named, and the one below it.
+    #[must_use]
+    pub(crate) fn of(id: u32, upper: Option<Guid>) -> SnapshotMerge {
+        SnapshotMerge {
+            bundle: None,
+            id: Some(id),
+            guid: None,
+            upper,
+            file: None,
+            up: false,
+            down: false,
+            json: false,
+        }
+    }
 }
 
 /// Make a disk larger; nobody may have it open.

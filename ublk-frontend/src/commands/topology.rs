@@ -17,24 +17,18 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ploop_core::control::files::grow;
 use serde::Serialize;
 
-use super::served::Named;
 use super::tell::question;
 use super::{detach, folder, refused};
 use crate::bundle::{Guid, snapshots};
-use crate::cli::Resize;
-use crate::files::{RealFile, child};
+use crate::files::child;
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
-use crate::tool::load::{check_growing, name_of};
-use crate::tool::output::{Output, complain};
-use crate::tool::progress::watched;
-use crate::ublk::ctrl::{Control, disk_node};
+use crate::tool::output::Output;
+use crate::ublk::setup;
 use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::{Folder, Record};
-use crate::ublk::{setup, sys};
 
 /// How long systemd may take to start the next server. Then the command does.
 const SYSTEMD: Duration = Duration::from_secs(20);
@@ -89,10 +83,16 @@ impl Change<'_> {
     /// From now on these are the images; they must be whole and durable. Also to be called when an image was changed and
     /// the list is the same.
     pub fn commit(&mut self, images: Vec<PathBuf>) -> Result<(), ToolError> {
-        let record = Record {
-            images,
-            ..self.record.clone()
-        };
+        self.commit_record(|record| record.images = images)
+    }
+
+    /// From now on this is how they are served.
+    pub(super) fn commit_record(
+        &mut self,
+        edit: impl FnOnce(&mut Record),
+    ) -> Result<(), ToolError> {
+        let mut record = self.record.clone();
+        edit(&mut record);
         setup::try_images(&record)?;
         self.folder.save(&record)?;
         self.record = record;
@@ -149,9 +149,20 @@ pub fn with_server_aside_after<T>(
     before: impl FnOnce(&Record, &AtomicBool) -> Result<(), ToolError>,
     work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
 ) -> Result<T, ToolError> {
+    with_any_server_aside(folder, id, writable, before, work)
+}
+
+/// The same of any device: `known` finds its record, or refuses.
+pub(super) fn with_any_server_aside<T>(
+    folder: &Folder,
+    id: u32,
+    known: impl FnOnce(&Folder, u32) -> Result<Record, ToolError>,
+    before: impl FnOnce(&Record, &AtomicBool) -> Result<(), ToolError>,
+    work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
+) -> Result<T, ToolError> {
     let changing = folder.begin_change(id)?;
     let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
-    let record = writable(folder, id)?;
+    let record = known(folder, id)?;
     // From here on the disk waits: a key that is pressed must not leave it so.
     let interrupted = interrupts()?;
     // Whoever starts its next server is not raced, whatever becomes of this one.
@@ -237,14 +248,20 @@ pub(crate) fn being_changed(id: u32) -> String {
     format!("device {id} is being changed by another command")
 }
 
+/// The record of a device whose images can be changed under it.
 pub(super) fn writable(folder: &Folder, id: u32) -> Result<Record, ToolError> {
-    match folder.load(id)? {
-        None => Err(refused(format!("there is no device {id} of ours"))),
-        Some(record) if record.read_only => Err(refused(format!(
+    match known(folder, id)? {
+        record if record.read_only => Err(refused(format!(
             "device {id} is read-only: its images are changed without it"
         ))),
-        Some(record) => Ok(record),
+        record => Ok(record),
     }
+}
+
+/// The record of any device.
+pub(super) fn known(folder: &Folder, id: u32) -> Result<Record, ToolError> {
+    let record = folder.load(id)?;
+    record.ok_or_else(|| refused(format!("there is no device {id} of ours")))
 }
 
 /// Gives the device a server, or sees systemd do it.
@@ -352,80 +369,4 @@ pub(super) fn list(images: &[PathBuf], out: &mut Output<impl Write>) -> Result<(
         .map(|path| path.display().to_string())
         .collect();
     out.line(images.join(" "))
-}
-
-/// A device that was resized, in JSON.
-#[derive(Serialize)]
-struct Resized {
-    #[serde(flatten)]
-    device: Named,
-    /// In bytes.
-    size: u64,
-    /// The kernel shows it already.
-    shown: bool,
-}
-
-/// `resize`: the image grows while the server stands aside, then the kernel is told.
-///
-/// If it is killed in between, the same command once more does what is left.
-pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolError> {
-    let (folder, size) = (folder()?, asked.size.0);
-    if let Some(Answer::Info(now)) = question(&folder, asked.id, Question::Info)?
-        && now.size > size.bytes()
-    {
-        // Nobody has to wait for that.
-        return Err(refused(format!(
-            "device {}: it has {} bytes, and a disk does not become smaller",
-            asked.id, now.size
-        )));
-    }
-    let record = with_server_aside(&folder, asked.id, |change| {
-        if let Some(bundle) = change.record.bundle.clone() {
-            let (at, _lock) = bundle_of(&bundle, Some(asked.id))?;
-            crate::bundle::resize::grow(&at, size)?;
-            change.commit_bundle()?;
-            return Ok(change.record.clone());
-        }
-        check_growing(change.images(), change.raw_base(), size)?;
-        let top = RealFile::open_write(change.top()?)?;
-        let grown = watched(&top, |file| grow(file, &name_of(top.path()), size));
-        drop(top);
-        grown.map_err(|error| refused(error.to_string()))?;
-        change.commit(change.images().to_vec())?;
-        Ok(change.record.clone())
-    })?;
-    let block = u64::from(record.block / 512).max(1);
-    let shown = record.flags & sys::F_UPDATE_SIZE != 0;
-    if !shown {
-        complain(
-            "note",
-            format_args!(
-                "the image has grown; this kernel cannot change the size of a disk in use (Linux 6.16): {} shows it after `del` and `add`",
-                disk_node(asked.id).display()
-            ),
-        );
-    } else {
-        let mut control = Control::open().map_err(|error| refused(error.to_string()))?;
-        // What is served now, whoever else has changed it meanwhile.
-        let Some(Answer::Info(now)) = question(&folder, asked.id, Question::Info)? else {
-            return Err(refused(format!(
-                "the image has grown, but device {} has no server; the same command once more tells the kernel",
-                asked.id
-            )));
-        };
-        let updated = control.update_size(asked.id, now.size / 512 / block * block);
-        updated.map_err(|error| {
-            refused(format!(
-                "the image has grown, but the kernel was not told: {error}; the same command once more tells it"
-            ))
-        })?;
-    }
-    if !asked.json {
-        return out.line(size.bytes());
-    }
-    out.json_line(&Resized {
-        device: Named::of(asked.id),
-        size: size.bytes(),
-        shown,
-    })
 }

@@ -9,6 +9,7 @@
 //! 4. Request descriptors are read as plain numbers, never as a reference; shared words are atomics.
 
 mod arena;
+mod block;
 mod control;
 mod locks;
 mod maps;
@@ -20,6 +21,7 @@ use std::io;
 use rustix::thread::UnshareFlags;
 
 pub use arena::{Arena, probe_direct};
+pub use block::{drop_cache, read_partitions, set_read_only};
 pub use control::ControlRing;
 pub use locks::{is_byte_locked, share_byte, unlock_bytes};
 pub use maps::{Descriptors, SharedWords};

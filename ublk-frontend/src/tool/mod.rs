@@ -28,7 +28,7 @@ use ploop_core::error::LoadError;
 use crate::bundle::BundleError;
 use crate::cli::Command;
 use crate::commands::{
-    add, bench, del, device_number, features, list, manual, recover, show, tell, topology,
+    add, bench, del, device_number, features, list, manual, recover, resize, set, show, tell,
 };
 use crate::files::{NewFileError, OpenError};
 use output::Output;
@@ -128,7 +128,8 @@ pub fn run(command: &Command, out: impl Write) -> Result<Verdict, ToolError> {
         Command::List(asked) => list::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Recover(asked) => recover::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Quiesce(asked) => tell::quiesce(asked, &mut out).map(|()| Verdict::Fine),
-        Command::Resize(asked) => topology::resize(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Resize(asked) => resize::resize(asked, &mut out).map(|()| Verdict::Fine),
+        Command::Set(asked) => set::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Bench(asked) => bench::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Features(asked) => features::run(asked, &mut out).map(|()| Verdict::Fine),
         Command::Completions(asked) => manual::completions(asked, &mut out).map(|()| Verdict::Fine),

@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::output::{Output, complain};
 use super::{ToolError, change, progress};
+use crate::bundle::folder::Lock;
 use crate::bundle::tree::{Node, Tree};
-use crate::bundle::{Bundle, Guid, delete, folder_of, must_differ, snapshots};
+use crate::bundle::{Bundle, Guid, RealFolder, delete, folder_of, must_differ, snapshots};
 use crate::cli::{
     Snapshot, SnapshotCreate, SnapshotDelete, SnapshotList, SnapshotMerge, SnapshotSwitch,
 };
-use crate::commands::{self, topology};
+use crate::commands::{self, rollback, topology};
 use crate::files::id_of;
 
 /// Carries out one of them.
@@ -26,6 +27,11 @@ pub fn run(asked: &Snapshot, out: &mut Output<impl Write>) -> Result<(), ToolErr
     }
 }
 
+/// The bundle of a command that has no device; the command line demands one of the two.
+fn bundle_named(path: Option<&Path>) -> Result<(RealFolder, Lock), ToolError> {
+    change::bundle(path.unwrap_or(Path::new("")))
+}
+
 fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     #[derive(Serialize)]
     struct Report {
@@ -35,7 +41,7 @@ fn create(asked: &SnapshotCreate, out: &mut Output<impl Write>) -> Result<(), To
     if let Some(id) = asked.id {
         return topology::snapshot_create(id, asked.file.as_deref(), asked.guid, asked.json, out);
     }
-    let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
+    let (folder, _lock) = bundle_named(asked.bundle.as_deref())?;
     let made = snapshots::create(&folder, asked.guid)?;
     if !asked.json {
         return out.line(made.snapshot);
@@ -112,14 +118,20 @@ fn switch(asked: &SnapshotSwitch, out: &mut Output<impl Write>) -> Result<(), To
         /// It had been done before, and nothing was changed.
         again: bool,
     }
-    let (folder, _lock) = change::bundle(&asked.bundle)?;
     let save = asked.save.then(|| asked.saved.unwrap_or_else(Guid::random));
-    let done = snapshots::switch(&folder, asked.guid, save)?;
+    let guid = asked.guid.or(asked.to).unwrap_or(Guid::NONE);
+    let done = match asked.id {
+        Some(id) => rollback::switch(id, guid, save)?,
+        None => {
+            let (folder, _lock) = bundle_named(asked.bundle.as_deref())?;
+            snapshots::switch(&folder, guid, save)?
+        }
+    };
     tell_left(done.left.as_deref());
     if done.again {
         complain(
             "note",
-            format_args!("{}: it was done before; nothing is changed", asked.guid),
+            format_args!("{guid}: it was done before; nothing is changed"),
         );
     }
     if asked.json {
@@ -151,9 +163,15 @@ fn delete_one(asked: &SnapshotDelete, out: &mut Output<impl Write>) -> Result<()
         snapshot: Guid,
         removed: bool,
     }
-    let (folder, _lock) = change::bundle(&asked.bundle)?;
-    let bar = progress::clusters();
-    let done = delete::delete(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;
+    let guid = asked.guid.or(asked.named).unwrap_or(Guid::NONE);
+    let done = match asked.id {
+        Some(id) => rollback::delete_one(id, guid)?,
+        None => {
+            let (folder, _lock) = bundle_named(asked.bundle.as_deref())?;
+            let bar = progress::clusters();
+            delete::delete(&folder, guid, &mut |done| progress::show(&bar, done))?
+        }
+    };
     for file in &done.left {
         tell_left(Some(file));
     }
@@ -161,8 +179,7 @@ fn delete_one(asked: &SnapshotDelete, out: &mut Output<impl Write>) -> Result<()
         complain(
             "note",
             format_args!(
-                "{}: several snapshots stand on this one; it goes when only one is left",
-                asked.guid
+                "{guid}: several snapshots stand on this one; it goes when only one is left"
             ),
         );
     }
@@ -170,7 +187,7 @@ fn delete_one(asked: &SnapshotDelete, out: &mut Output<impl Write>) -> Result<()
         return Ok(());
     }
     out.json(&Report {
-        snapshot: asked.guid,
+        snapshot: guid,
         removed: !done.marked,
     })
 }
@@ -183,7 +200,7 @@ fn merge(asked: &SnapshotMerge, out: &mut Output<impl Write>) -> Result<(), Tool
     if let Some(id) = asked.id {
         return commands::merge::merge(id, asked, out);
     }
-    let (folder, _lock) = change::bundle(asked.bundle.as_deref().unwrap_or(Path::new("")))?;
+    let (folder, _lock) = bundle_named(asked.bundle.as_deref())?;
     let bar = progress::clusters();
     let (merged, done) =
         delete::merge_down(&folder, asked.guid, &mut |done| progress::show(&bar, done))?;

@@ -6,6 +6,7 @@
 //! ```
 
 mod begin;
+pub(crate) mod claim;
 pub(crate) mod closing;
 pub mod ctrl;
 pub mod farewell;

@@ -3,7 +3,7 @@
 use crate::guest::trouble::Outcome;
 use crate::guest::{
     aside, blocks, bundle, copy, endings, errors, filesystems, fua, harness, json, kill, leftovers,
-    loads, manners, merge, planned, power, scenario, service, space,
+    loads, manners, merge, planned, power, rollback, scenario, service, space,
 };
 pub(crate) use crate::kernel::Kernel;
 
@@ -89,6 +89,8 @@ pub(crate) const STEPS: &[Step] = &[
     step("copy-under-ext4", BOTH, 120, copy::under_ext4),
     step("change-killed", BOTH, 120, aside::killed),
     step("bundle", BOTH, 120, bundle::served),
+    step("rollback", BOTH, 120, rollback::switched),
+    step("set", BOTH, 60, rollback::set),
     step("merge-live", BOTH, 240, merge::list),
     step("merge-live-bundle", BOTH, 240, merge::bundle),
     step("service", OLD, 120, service::service),

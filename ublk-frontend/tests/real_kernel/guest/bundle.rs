@@ -19,7 +19,7 @@ const KILLS: u64 = 12;
 const MOST: u64 = 48;
 
 /// Kills a command at any moment; afterwards the device has a server, if need be a new one. True: it needed one.
-fn kill(words: &str, after: Duration, device: &Device) -> Result<bool, Trouble> {
+pub(crate) fn kill(words: &str, after: Duration, device: &Device) -> Result<bool, Trouble> {
     let mut command = Command::new("/bin/ploop-ublk")
         .args(words.split(' '))
         .stdout(Stdio::null())
@@ -39,7 +39,7 @@ fn kill(words: &str, after: Duration, device: &Device) -> Result<bool, Trouble> 
 }
 
 /// What is served is what the descriptor says.
-fn agrees(device: &Device, at: &Path) -> Result<usize, Trouble> {
+pub(crate) fn agrees(device: &Device, at: &Path) -> Result<usize, Trouble> {
     let served = images_of(device)?;
     let said = ublk_frontend::bundle::images_of(at).map_err(|error| error.to_string())?;
     let real = said.iter().map(std::fs::canonicalize);

@@ -244,6 +244,20 @@ fn single(folder: &Path, wrong: &mut Wrong) -> Result<(), Trouble> {
     let now = if shown { 24 << 20 } else { before };
     wrong.unless("resize: the kernel's size", setting(id, "size")? * 512, now);
 
+    let said = line(&format!(
+        "set --json {id} --no-space wait --no-space-limit 0"
+    ))?;
+    wrong.unless_keys("set", &said, promised("`set`")?);
+    let wanted = [
+        ("id", json!(id)),
+        ("device", json!(device.path)),
+        ("flush-delay-ms", json!(60_000)),
+        ("no-space", json!("wait")),
+        ("no-space-limit", json!(null)),
+        ("read-only", json!(false)),
+    ];
+    wrong.unless_all("set", &said, &wanted);
+
     let old = device.server()?;
     device.kill()?;
     // Its lock goes when the last of its I/O has ended.
@@ -419,6 +433,9 @@ fn refusals(wrong: &mut Wrong) -> Result<(), Trouble> {
         "recover --json 99",
         "quiesce --json 99",
         "resize --json 99 64M",
+        "set --json 99 --read-only",
+        "snapshot switch --json --id 99 --to {11111111-1111-1111-1111-111111111111}",
+        "snapshot delete --json --id 99 --guid {11111111-1111-1111-1111-111111111111}",
         "snapshot create --json --id 99 --file /tmp/none",
         "info --json 99",
     ] {

@@ -9,7 +9,7 @@
 //! | `target`, `judge`, `load` | operations on a block device; the model that judges them; clients that make them |
 //! | `server` | `ploop-ublk` as a user calls it, and its process |
 //! | `files` | files on a mounted file system |
-//! | `harness` `manners` `json` `filesystems` `fua` `loads` `scenario` `kill` `leftovers` `aside` `merge` `copy` `blocks` `service` `space` `errors` `planned` `power` | the steps |
+//! | `harness` `manners` `json` `filesystems` `fua` `loads` `scenario` `kill` `leftovers` `aside` `merge` `copy` `blocks` `service` `space` `errors` `planned` `power` `rollback` | the steps |
 
 pub(crate) mod agent;
 pub(crate) mod aside;
@@ -37,6 +37,7 @@ pub(crate) mod merge;
 pub(crate) mod planned;
 pub(crate) mod power;
 mod random;
+pub(crate) mod rollback;
 pub(crate) mod scenario;
 mod server;
 pub(crate) mod service;
