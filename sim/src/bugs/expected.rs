@@ -18,8 +18,11 @@ const NOISE: u64 = 200;
 /// What one engine found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// The named checker fired within the budget.
+    /// The named checker fired within the budget; any, if none is named.
     pub(super) found: bool,
+    /// Which, if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
     /// Median of the schedules until then, if the engine counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) schedules: Option<u64>,
@@ -31,9 +34,15 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// A checker fired that the patch names.
+    pub(super) fn is_by_name(&self) -> bool {
+        self.found && self.by.is_none()
+    }
+
     fn of(verdict: &Verdict) -> Record {
         Record {
             found: verdict.found.is_some(),
+            by: verdict.by.clone(),
             schedules: verdict.median(),
             cpu_seconds: (verdict.cpu_seconds * 100.0).round() / 100.0,
             operations: verdict

@@ -1,6 +1,8 @@
 //! libFuzzer before a patched core: `cargo fuzz run`, from the stored inputs on.
 //!
-//! A fuzzer ends with the first crash. If that is not the named checker's, it starts again with another seed.
+//! * A fuzzer ends with the first crash. If that is not the named checker's, it starts again with another seed.
+//! * Built with debug assertions and without the address sanitizer: the core has no `unsafe`, and so a patched one is built in
+//!   seconds.
 
 use super::patch::Expected;
 use super::simulator::first_line;
@@ -8,6 +10,11 @@ use super::tree::{Tree, build};
 use super::{Engine, Options, Trouble, Verdict, process};
 use std::fs;
 use std::time::{Duration, Instant};
+
+/// `cargo fuzz` with these, before the target.
+const BUILD: [&str; 3] = ["--dev", "--sanitizer", "none"];
+/// Seeds: so many times a bug is looked for, if it is found.
+const SEEDS: usize = 3;
 
 pub(super) fn run(
     tree: &Tree,
@@ -19,11 +26,13 @@ pub(super) fn run(
     // The sanitizer flags are unstable; cargo-fuzz alone needs them.
     cargo
         .env("RUSTC_BOOTSTRAP", "1")
-        .args(["fuzz", "build", engine.name()]);
+        .args(["fuzz", "build"])
+        .args(BUILD)
+        .arg(engine.name());
     build(&mut cargo)?;
     let started = Instant::now();
     let mut verdict = Verdict::default();
-    let mut runs = 0;
+    let (mut runs, mut found_at) = (0, 0);
     for seed in 1.. {
         let left = options.budget.saturating_sub(started.elapsed());
         if left < Duration::from_secs(1) {
@@ -35,7 +44,9 @@ pub(super) fn run(
         let mut cargo = tree.cargo();
         cargo
             .env("RUSTC_BOOTSTRAP", "1")
-            .args(["fuzz", "run", engine.name()])
+            .args(["fuzz", "run"])
+            .args(BUILD)
+            .arg(engine.name())
             .arg(&corpus);
         let stored = tree.folder().join("fuzz/corpus").join(engine.name());
         if stored.is_dir() {
@@ -50,7 +61,8 @@ pub(super) fn run(
         let ended = process::run(&mut cargo, Some(left + Duration::from_secs(60)))
             .map_err(|error| Trouble::Engine(format!("cargo fuzz cannot be run: {error}")))?;
         verdict.cpu_seconds += ended.cpu.as_secs_f64();
-        runs += executions(&ended.output).unwrap_or(0);
+        let ran = executions(&ended.output).unwrap_or(0);
+        runs += ran;
         let Some(message) = panic_message(&ended.output) else {
             if !ended.ok && !ended.timed_out {
                 return Err(Trouble::Engine(process::tail(&ended.output, 5)));
@@ -58,9 +70,17 @@ pub(super) fn run(
             break;
         };
         if expected.is_some_and(|expected| expected.is_in(message)) {
-            verdict.found = Some(first_line(message));
-            verdict.schedules = vec![runs];
-            break;
+            verdict.found.get_or_insert(first_line(message));
+            if expected.is_some_and(Expected::is_any) {
+                verdict.by.get_or_insert(checker_in(message));
+            }
+            // Since the last time it was found.
+            verdict.schedules.push(runs - found_at);
+            found_at = runs;
+            if verdict.schedules.len() == SEEDS {
+                break;
+            }
+            continue;
         }
         verdict.other("panic", first_line(message));
         if expected.is_none() {
@@ -68,7 +88,24 @@ pub(super) fn run(
         }
     }
     verdict.runs = Some(runs);
+    // Of one search, as the schedules are.
+    verdict.cpu_seconds /= (verdict.schedules.len() as f64).max(1.0);
     Ok(verdict)
+}
+
+/// The checker that a message begins with, in brackets; of an assertion it is `panic`.
+pub(super) fn checker_in(message: &str) -> String {
+    let named = message
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let is_name = |name: &&str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b' ' || byte == b'-')
+    };
+    let name = named.map(|(name, _)| name).filter(is_name);
+    name.filter(|name| !name.is_empty())
+        .unwrap_or("panic")
+        .to_owned()
 }
 
 /// What the panic said.

@@ -93,6 +93,8 @@ const CONTROL_TIMES: u32 = 10;
 #[derive(Clone, Debug, PartialEq)]
 struct Cell {
     engine: Engine,
+    /// The patch names a checker of it.
+    named: bool,
     expected: Option<Expected>,
     result: Result<Verdict, Trouble>,
     cached: bool,
@@ -118,7 +120,7 @@ impl Row {
                 .iter()
                 .filter_map(|cell| cell.result.as_ref().ok())
         };
-        let fired = verdicts().any(|verdict| verdict.found.is_some());
+        let fired = verdicts().any(|verdict| verdict.found.is_some() && verdict.by.is_none());
         let others = verdicts().any(|verdict| !verdict.others.is_empty());
         let outgrown = self.cells.iter().any(|cell| cell.outgrown.is_some());
         !trouble
@@ -134,9 +136,10 @@ impl Row {
         self.id.is_empty()
     }
 
-    /// None of the engines that the patch names was asked.
+    /// None of the engines that the patch names was asked, and none of the others was in trouble.
     fn is_left_out(&self) -> bool {
-        self.cells.is_empty()
+        let counts = |cell: &Cell| cell.named || cell.result.is_err();
+        !self.is_control() && !self.cells.iter().any(counts)
     }
 }
 
@@ -251,10 +254,11 @@ impl Judge<'_> {
     /// A bug, or the unpatched core, before each engine that is asked for it.
     fn row(&mut self, patch: &Patch) -> Row {
         let mut cells = Vec::new();
-        for &engine in &self.options.engines {
-            if !self.options.asks(patch, engine) {
-                continue;
-            }
+        let mut engines = self.options.engines.clone();
+        engines.retain(|engine| self.options.asks(patch, *engine));
+        // The others only have to look when it is known whether it can be found.
+        engines.sort_by_key(|engine| !patch.names(*engine));
+        for engine in engines {
             let expected = patch.checker(engine);
             let mut options = self.options.clone();
             if patch.is_control() && !options.smoke {
@@ -262,7 +266,8 @@ impl Judge<'_> {
             }
             let is_found =
                 |cell: &Cell| matches!(&cell.result, Ok(verdict) if verdict.found.is_some());
-            if cells.iter().any(is_found) {
+            let is_known = cells.iter().any(is_found) || !patch.names(engine);
+            if is_known && !patch.is_control() {
                 options.budget = options.budget.min(AFTER_FOUND);
             }
             let key = self.cache.key(patch, engine);
@@ -275,12 +280,14 @@ impl Judge<'_> {
             let outgrown = result
                 .as_ref()
                 .ok()
+                .filter(|_| patch.names(engine))
                 .and_then(|verdict| self.recorded.outgrown(&patch.number, engine, verdict));
             if let (Ok(verdict), false) = (&result, cached) {
                 self.cache.put(&key, verdict);
             }
             cells.push(Cell {
                 engine,
+                named: patch.names(engine),
                 expected,
                 result,
                 cached,
@@ -296,6 +303,7 @@ impl Judge<'_> {
             {
                 cells.push(Cell {
                     engine: Engine::Sim,
+                    named: true,
                     expected: None,
                     result: Err(trouble),
                     cached: false,

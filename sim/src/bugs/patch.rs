@@ -20,7 +20,7 @@ struct Named {
     text: Option<String>,
 }
 
-/// The checkers of which one must fire.
+/// The checkers of which one must fire; none: any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Expected(Vec<Named>);
 
@@ -34,7 +34,12 @@ impl Expected {
                     .as_ref()
                     .is_none_or(|text| message.contains(text))
         };
-        self.0.iter().any(is)
+        self.is_any() || self.0.iter().any(is)
+    }
+
+    /// Nobody has named a checker: whatever fires is told, with its name.
+    pub(super) fn is_any(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// True for output that has no fields: it must contain the text, or else the name in brackets.
@@ -43,14 +48,17 @@ impl Expected {
             Some(text) => output.contains(text),
             None => output.contains(&format!("[{}]", named.name)),
         };
-        self.0.iter().any(is)
+        self.is_any() || self.0.iter().any(is)
     }
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.0.iter().map(|named| named.name.as_str()).collect();
-        f.write_str(&names.join(" or "))
+        match names.is_empty() {
+            true => f.write_str("any"),
+            false => f.write_str(&names.join(" or ")),
+        }
     }
 }
 
@@ -158,16 +166,23 @@ impl Patch {
         number || self.id.eq_ignore_ascii_case(name)
     }
 
-    /// The checkers of which one must fire on this engine, if the patch names any. The control names none.
+    /// The checkers of which one must fire on this engine; if the patch names none, any of a general engine. The control expects
+    /// nothing.
     pub(super) fn checker(&self, engine: Engine) -> Option<Expected> {
         let own = self.checkers.iter().filter(|(of, _)| *of == engine);
         let own: Vec<Named> = own.map(|(_, named)| named.clone()).collect();
-        (!own.is_empty() && !self.is_control()).then_some(Expected(own))
+        let is_asked = !own.is_empty() || engine.is_general();
+        (is_asked && !self.is_control()).then_some(Expected(own))
     }
 
     /// True if it names a checker of this engine.
-    pub(super) fn asks(&self, engine: Engine) -> bool {
+    pub(super) fn names(&self, engine: Engine) -> bool {
         self.checkers.iter().any(|(of, _)| *of == engine)
+    }
+
+    /// True if this engine is to look for it.
+    pub(super) fn asks(&self, engine: Engine) -> bool {
+        self.names(engine) || engine.is_general()
     }
 
     /// The tests of an explorer; none: all.

@@ -108,6 +108,9 @@ impl Search<'_> {
                     let expected = self.expected;
                     if expected.is_some_and(|named| named.is(&failed.checker, &failed.message)) {
                         self.verdict.found.get_or_insert(message);
+                        if expected.is_some_and(Expected::is_any) {
+                            self.verdict.by.get_or_insert(failed.checker);
+                        }
                         return Ok(Some(failed.tape));
                     }
                     self.verdict.other(&failed.checker, message);

@@ -1,7 +1,7 @@
 //! What the runner makes of headers and of other programs' output.
 
 use super::explorer::failures;
-use super::fuzzer::{executions, panic_message};
+use super::fuzzer::{checker_in, executions, panic_message};
 use super::patch::{Patch, read_all};
 use super::*;
 
@@ -30,6 +30,8 @@ fn a_header_names_checkers_and_tests() {
     let sim = patch.checker(Engine::Sim).expect("named");
     assert!(sim.is("durable", "") && sim.is_in("Wrong [durable] x") && !sim.is_in("durable"));
     assert_eq!(patch.checker(Engine::Shuttle), None);
+    let any = patch.checker(Engine::BatOps).expect("a general engine");
+    assert!(any.is("what", "ever") && any.is_any() && !patch.names(Engine::BatOps));
     assert_eq!(patch.tests(Engine::Loom), ["page::"]);
     let control = Patch::none(&[patch]);
     assert!(control.is_control() && control.asks(Engine::Sim) && !control.asks(Engine::Shuttle));
@@ -112,6 +114,9 @@ fn the_fuzzers_output_is_understood() {
         Some("Wrong [durable] sector 3: lost")
     );
     assert_eq!(panic_message("#2 INITED\nDone 5 runs\n"), None);
+    assert_eq!(checker_in("Wrong [durable] sector 3: lost"), "durable");
+    assert_eq!(checker_in("index [7] out of bounds"), "panic");
+    assert_eq!(checker_in("assertion failed"), "panic");
 }
 
 #[test]
@@ -122,6 +127,7 @@ fn only_a_named_checker_makes_a_bug_found() {
         name: String::new(),
         cells: vec![Cell {
             engine: Engine::Sim,
+            named: true,
             expected: None,
             result,
             cached: false,
@@ -141,7 +147,18 @@ fn only_a_named_checker_makes_a_bug_found() {
     assert!(!row("S4", Ok(Verdict::default())).is_well());
     assert!(!row("S4", Err(Trouble::Build("x".into()))).is_well());
     assert!(row("", Ok(Verdict::default())).is_well());
-    assert!(!row("", Ok(found)).is_well() && !row("", Ok(other)).is_well());
+    assert!(!row("", Ok(found.clone())).is_well() && !row("", Ok(other)).is_well());
+    // What an engine finds of which no checker is named counts for nothing, and what it does not find is no trouble.
+    let any = Verdict {
+        by: Some("durable".into()),
+        ..found
+    };
+    let mut row = row("S4", Ok(any));
+    assert!(!row.is_well());
+    row.cells[0].named = false;
+    assert!(row.is_left_out());
+    row.cells[0].result = Err(Trouble::Engine("x".into()));
+    assert!(!row.is_left_out());
 }
 
 #[test]
@@ -190,8 +207,25 @@ fn the_matrix_says_what_was_found_and_what_was_not() {
     let patches = [patch];
     let text = matrix::markdown(&patches, &recorded);
     assert!(text.contains("1 of 1 bugs are found"), "{text}");
-    let row = "| 002 | S4 | a <name> | 7 · 0.25 s | not in budget | not recorded |";
+    let row = "| 002 | S4 | a <name> | 7 · 0.25 s | not in budget | not recorded | not recorded | not recorded |";
     assert!(text.lines().any(|line| line == row), "{text}");
+    let by = Verdict {
+        by: Some("rules".into()),
+        ..found
+    };
+    recorded.put("002", Engine::BatOps, &by);
+    let text = matrix::markdown(&patches, &recorded);
+    assert!(
+        text.contains("| 7 · 0.25 s (rules) | not recorded |"),
+        "{text}"
+    );
+    assert!(text.contains("1 of 1 bugs are found"), "{text}");
+    recorded.put("002", Engine::Sim, &Verdict::default());
+    let text = matrix::markdown(&patches, &recorded);
+    assert!(
+        text.contains("0 of 1 bugs are found"),
+        "by its name alone: {text}"
+    );
     let page = matrix::html(&patches, &recorded);
     assert!(page.contains("a &lt;name>") && page.contains("class=\"missed\""));
     assert!(!page.contains("http"), "it loads nothing from elsewhere");

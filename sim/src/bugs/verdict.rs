@@ -9,6 +9,9 @@ use std::fmt;
 pub struct Verdict {
     /// The named checker fired; its message.
     pub found: Option<String>,
+    /// The checker's name, where the patch names none for this engine.
+    #[serde(default)]
+    pub by: Option<String>,
     /// What fired, but is not the named checker: counts for nothing.
     pub others: Vec<Other>,
     /// Runs, executions or schedules in all, as far as the engine tells.
