@@ -11,6 +11,9 @@ const BITMAP_MAGIC: u64 = 0x2038_5FAE_252C_B34A;
 /// Write numbers of what no guest wrote: stale clusters, bytes behind the end of the disk, bitmaps.
 const STALE: u32 = 1000;
 
+/// The mark of an image that is in use.
+const IN_USE: u32 = 0x746F_6E59;
+
 /// A file, and what is in it.
 #[derive(Clone, Debug)]
 pub struct Drawn {
@@ -121,11 +124,16 @@ pub fn image(wish: &Wish, tape: &mut Tape) -> Drawn {
     }
     let mark = if extension > 0 {
         drawn.put_extension(own, size, cluster);
-        [0x312E_3276, 0x312E_3276, 0x746F_6E59, 0][tape.index(Kind::Geometry, 4)]
+        [0x312E_3276, 0x312E_3276, IN_USE, 0][tape.index(Kind::Geometry, 4)]
     } else {
-        [0, 0, 0x746F_6E59, 0x312E_3276][tape.index(Kind::Geometry, 4)]
+        [0, 0, IN_USE, 0x312E_3276][tape.index(Kind::Geometry, 4)]
     };
-    drawn.put_table(wish, &place, mark, own.first().copied().unwrap_or(0));
+    let extension = match own.first() {
+        None => 0,
+        Some(&at) if mark == IN_USE => drawn.leave_extension(at, &data, cluster, tape),
+        Some(&at) => at,
+    };
+    drawn.put_table(wish, &place, mark, extension);
     drawn
 }
 
@@ -192,6 +200,21 @@ impl Drawn {
             raw.extend(slot.to_le_bytes());
         }
         self.put_bytes(0, &raw);
+    }
+
+    /// An image that was not closed may have an extension that nobody can read any more: the one who had it in use was cut while he
+    /// wrote over it, or has given its cluster to a guest, or the file ends before it. Returns where the header says that it is.
+    fn leave_extension(&mut self, at: u64, data: &[u64], cluster: u64, tape: &mut Tape) -> u64 {
+        match tape.choose(Kind::Geometry, 6) {
+            1 => {
+                let byte = at * 512 + u64::from(tape.choose(Kind::Arg, 64));
+                self.bytes[byte as usize] ^= 0x40;
+                at
+            }
+            2 => (self.bytes.len() as u64 / 512).next_multiple_of(cluster) + cluster,
+            3 => data.first().copied().unwrap_or(at),
+            _ => at,
+        }
     }
 
     /// An extension with a dirty bitmap, which has a cluster of its own if there is a second one.
