@@ -181,10 +181,13 @@ pub struct Bench {
 }
 
 /// What to do when the file system of the image is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoSpaceArg {
     /// Requests wait until there is space; `info` says so.
+    #[default]
     Wait,
     /// Requests fail with "no space left".
     Fail,
@@ -273,7 +276,7 @@ pub struct Resize {
 
 /// Change what `add` was told of a device while it is in use; requests wait for a moment.
 ///
-/// What is not named stays as it is. If it is killed, the same command once more does what is left.
+/// What is not named stays as it is. It holds until the device goes. If it is killed, the same command once more does what is left.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
     .args(["flush_delay", "no_space", "no_space_limit", "read_only", "read_write"]))]
@@ -290,10 +293,11 @@ pub struct Set {
     /// How long a request may wait for space before it fails; 0: for ever.
     #[arg(long, value_name = "TIME")]
     pub no_space_limit: Option<Delay>,
-    /// Refuse writes, and open the images for reading only. Nobody may have the disk mounted.
+    /// Refuse writes, and open the images for reading only. Nobody may have the disk mounted; whoever has it open otherwise, a virtual
+    /// machine for one, sees his writes fail.
     #[arg(long, conflicts_with = "read_write")]
     pub read_only: bool,
-    /// Take writes again. Not of a device that was added read-only.
+    /// Take writes again. Not of a device that was added read-only. Nobody may have the disk mounted.
     #[arg(long)]
     pub read_write: bool,
     /// Print one line of JSON: number, path, and what is set now.

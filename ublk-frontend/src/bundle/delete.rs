@@ -25,22 +25,16 @@ pub struct Deleted {
     pub marked: bool,
     /// Files that are not in the bundle any more, and were left where they are: see [`stays`](super::snapshots::stays).
     pub left: Vec<PathBuf>,
+    /// Marked ones that could go now, and were left.
+    pub ripe: Vec<Guid>,
 }
 
 /// Deletes a snapshot. The caller holds the bundle's lock.
 pub fn delete(folder: &dyn Folder, guid: Guid, report: Report<'_>) -> Result<Deleted, ToolError> {
     let mut change = Change::begin(folder)?;
-    let node = removable(&change, guid)?;
-    if guid == change.bundle().tree.top() {
-        return Err(refused(
-            &change,
-            format_args!(
-                "{guid} is what is written; `snapshot switch` goes back to the snapshot below it, and drops it"
-            ),
-        ));
-    }
+    let children = deletable(&change, guid)?;
     let mut deleted = Deleted::default();
-    if node.children.len() > 1 {
+    if children > 1 {
         mark(&mut change, guid)?;
     } else {
         take_out(&mut change, guid, &mut deleted, report)?;
@@ -49,6 +43,46 @@ pub fn delete(folder: &dyn Folder, guid: Guid, report: Report<'_>) -> Result<Del
         take_out(&mut change, next, &mut deleted, report)?;
     }
     deleted.marked = change.bundle().tree.get(guid).is_some();
+    Ok(deleted)
+}
+
+/// Number of those that stand on a snapshot that may be deleted.
+fn deletable(change: &Change<'_>, guid: Guid) -> Result<usize, ToolError> {
+    let node = removable(change, guid)?;
+    if guid == change.bundle().tree.top() {
+        return Err(refused(
+            change,
+            format_args!(
+                "{guid} is what is written; `snapshot switch` goes back to the snapshot below it, and drops it"
+            ),
+        ));
+    }
+    Ok(node.children.len())
+}
+
+/// Whether it can be deleted without copying anything: none stands on it, or several do. The caller holds the bundle's lock.
+pub fn can_delete_at_once(folder: &dyn Folder, guid: Guid) -> Result<bool, ToolError> {
+    Ok(deletable(&Change::begin(folder)?, guid)? != 1)
+}
+
+/// Deletes a snapshot without copying anything; marked ones that could go then are left, and told. The caller holds the bundle's
+/// lock.
+pub fn delete_at_once(folder: &dyn Folder, guid: Guid) -> Result<Deleted, ToolError> {
+    let mut change = Change::begin(folder)?;
+    let mut deleted = Deleted::default();
+    match deletable(&change, guid)? {
+        0 => deleted.left.extend(drop_leaf(&mut change, guid)?),
+        1 => {
+            let why = format_args!("{guid}: another stands on it now");
+            return Err(refused(&change, why));
+        }
+        _ => mark(&mut change, guid)?,
+    }
+    let tree = &change.bundle().tree;
+    deleted.marked = tree.get(guid).is_some();
+    let nodes = tree.nodes();
+    let ripe = nodes.iter().filter(|node| can_go(node));
+    deleted.ripe = ripe.map(|node| node.guid).collect();
     Ok(deleted)
 }
 
@@ -75,18 +109,20 @@ pub fn merge_down(
     Ok((
         lower,
         Deleted {
-            marked: false,
             left,
+            ..Deleted::default()
         },
     ))
 }
 
 /// A marked snapshot that can go.
 fn ripe(tree: &Tree) -> Option<Guid> {
-    let can_go = |node: &&&super::tree::Node| {
-        node.temporary == Some(Temporary::Plain) && node.children.len() < 2
-    };
-    tree.nodes().iter().find(can_go).map(|node| node.guid)
+    let nodes = tree.nodes();
+    nodes.iter().find(|node| can_go(node)).map(|node| node.guid)
+}
+
+fn can_go(node: &super::tree::Node) -> bool {
+    node.temporary == Some(Temporary::Plain) && node.children.len() < 2
 }
 
 /// Marks a snapshot as one that is to go.

@@ -93,6 +93,16 @@ fn take(folder: &dyn Folder, guid: Option<Guid>, going: &[Guid]) -> Result<Creat
 /// Asked again with the same `save`, it finds that it is done: the disk stands on the snapshot, nothing was written to it since, and
 /// `save` is there.
 pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolError> {
+    switch_if(folder, guid, save, &mut |_| Ok(()))
+}
+
+/// The same; before anything is lost, `allowed` is asked about the new file, which stands on the snapshot. Nobody has it.
+pub fn switch_if(
+    folder: &dyn Folder,
+    guid: Guid,
+    save: Option<Guid>,
+    allowed: &mut dyn FnMut(&std::path::Path) -> Result<(), ToolError>,
+) -> Result<Switched, ToolError> {
     let mut change = Change::begin(folder)?;
     if let Some(done) = switched_already(&change, guid, save)? {
         return Ok(done);
@@ -143,7 +153,11 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
             .flatten()
             .collect::<Vec<_>>(),
     )?;
-    let done = write_new(&change, &file, like).and_then(|_locked| change.commit(next));
+    let path = folder.path().join(&file);
+    let written = write_new(&change, &file, like).map(drop);
+    let done = written
+        .and_then(|()| allowed(&path))
+        .and_then(|()| change.commit(next));
     drop((old, below));
     settle(&change, done)?;
     Ok(Switched {
@@ -154,6 +168,28 @@ pub fn switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<Swi
     })
 }
 
+/// Whether it can be gone back to, and kept as `save`. The caller holds the bundle's lock; nothing is changed.
+pub fn can_switch(folder: &dyn Folder, guid: Guid, save: Option<Guid>) -> Result<(), ToolError> {
+    let change = Change::begin(folder)?;
+    let tree = &change.bundle().tree;
+    usable(&change, guid)?;
+    if guid == tree.top() {
+        let why = format_args!("{guid} is what is written already");
+        return Err(refused(&change, why));
+    }
+    match save {
+        Some(save) if !may_be_done(tree, guid, save) => free(&change, save).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The disk stands on `guid`, and something is called `save` already.
+fn may_be_done(tree: &Tree, guid: Guid, save: Guid) -> bool {
+    let top = tree.top();
+    let stands_on = tree.get(top).and_then(|node| node.parent);
+    tree.get(save).is_some() && save != guid && save != top && stands_on == Some(guid)
+}
+
 /// What the same switch has done before, if nothing is left to do.
 fn switched_already(
     change: &Change<'_>,
@@ -162,11 +198,7 @@ fn switched_already(
 ) -> Result<Option<Switched>, ToolError> {
     let bundle = change.bundle();
     let (tree, top) = (&bundle.tree, bundle.tree.top());
-    let stands_on = tree.get(top).and_then(|node| node.parent);
-    let is_done = |save: &Guid| {
-        tree.get(*save).is_some() && *save != guid && *save != top && stands_on == Some(guid)
-    };
-    let Some(saved) = save.filter(is_done) else {
+    let Some(saved) = save.filter(|save| may_be_done(tree, guid, *save)) else {
         return Ok(None);
     };
     let held = hold(change.folder(), bundle, top, &[top])?;

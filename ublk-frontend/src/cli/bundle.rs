@@ -103,8 +103,8 @@ pub struct SnapshotDelete {
 
 /// Go back to a snapshot: what was written since the last one is dropped. The snapshot stays.
 ///
-/// With --id, a disk in use: the device stays and holds what it held then; its size is that of then. Nobody may have it mounted.
-/// Requests that arrive meanwhile wait, and are issued to the disk that has gone back.
+/// With --id, a disk in use: the device stays and holds what it held then; its size is that of then. Nobody may have it mounted;
+/// stop a virtual machine that has it open. Requests that arrive meanwhile wait, and are issued to the disk that has gone back.
 #[derive(Debug, clap::Args)]
 pub struct SnapshotSwitch {
     /// The bundle.
@@ -176,12 +176,15 @@ pub struct SnapshotMerge {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// The lower one must be this, whatever others do meanwhile.
+    #[arg(skip)]
+    pub lower: Option<Guid>,
 }
 
 impl SnapshotMerge {
-    /// Of a bundle in use: `upper`, or what is written if none is named, and the one below it.
+    /// Of a bundle in use: `lower`, and `upper` right above it, or what is written if none is named.
     #[must_use]
-    pub(crate) fn of(id: u32, upper: Option<Guid>) -> SnapshotMerge {
+    pub(crate) fn of(id: u32, lower: Guid, upper: Option<Guid>) -> SnapshotMerge {
         SnapshotMerge {
             bundle: None,
             id: Some(id),
@@ -191,6 +194,7 @@ impl SnapshotMerge {
             up: false,
             down: false,
             json: false,
+            lower: Some(lower),
         }
     }
 }

@@ -227,6 +227,7 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         symlink: link,
         token: uuid::Uuid::new_v4().as_u64_pair().0,
         closed: false,
+        retell: false,
         trace_io: trace,
     })
 }

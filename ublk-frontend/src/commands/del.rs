@@ -1,9 +1,7 @@
 //! `del`: writes everything back, closes the image and removes the device.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use super::served::Named;
@@ -13,6 +11,7 @@ use super::{folder, refused};
 use crate::cli::Del;
 use crate::tool::ToolError;
 use crate::tool::output::{Output, complain};
+use crate::ublk::claim::{Claim, is_of_disk};
 use crate::ublk::ctrl::{Control, CtrlError, disk_node};
 use crate::ublk::link::Link;
 use crate::ublk::server::busy;
@@ -48,7 +47,7 @@ pub fn run(asked: &Del, out: &mut Output<impl Write>) -> Result<(), ToolError> {
 }
 
 fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
-    if !force && (is_mounted(id) || is_open(id) || has_holders(id)) {
+    if !force && (Claim::of(id).is_err_and(|error| error.is_busy()) || is_open(id)) {
         return Err(refused(busy(id)));
     }
     if folder.is_changing(id)? {
@@ -151,32 +150,6 @@ fn tell_if_open(id: u32) {
     }
 }
 
-/// True if the kernel has built something on the disk: a loop device, device-mapper.
-fn has_holders(id: u32) -> bool {
-    let disk = format!("/sys/block/ublkb{id}");
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    let parts = entries(Path::new(&disk)).map(|entry| entry.path().join("holders"));
-    let holders = parts.chain([Path::new(&disk).join("holders")]);
-    let loops = entries(Path::new("/sys/block"))
-        .filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok());
-    holders
-        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten())
-        .next()
-        .is_some()
-        || loops
-            .into_iter()
-            .any(|file| is_of_disk(id, Path::new(file.trim_end())))
-}
-
-/// The disk or a partition of it.
-fn is_of_disk(id: u32, path: &Path) -> bool {
-    let node = disk_node(id);
-    let rest = path
-        .to_str()
-        .and_then(|path| path.strip_prefix(node.to_str()?));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('p'))
-}
-
 /// True if a process has the disk open, as far as `/proc` tells: kernels before 7.0 cannot be asked.
 fn is_open(id: u32) -> bool {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -186,14 +159,4 @@ fn is_open(id: u32) -> bool {
         .flatten()
         .filter_map(|file| fs::read_link(file.path()).ok())
         .any(|path| is_of_disk(id, &path))
-}
-
-/// True if somebody has the disk for himself: a mount, a volume manager.
-fn is_mounted(id: u32) -> bool {
-    let mut options = File::options();
-    let open = options
-        .read(true)
-        .custom_flags(libc::O_EXCL | libc::O_NONBLOCK)
-        .open(disk_node(id));
-    open.is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
 }

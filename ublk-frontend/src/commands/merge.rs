@@ -16,7 +16,7 @@ use super::merge_live::{Copied, Held, Pair};
 use super::tell::question;
 use super::topology::{list, with_server_aside, with_server_aside_after, writable};
 use super::{folder, merge_down, merge_up, refused};
-use crate::bundle::{Bundle, RealFolder, live};
+use crate::bundle::{Bundle, Guid, RealFolder, live};
 use crate::cli::SnapshotMerge;
 use crate::files::{RealFile, id_of};
 use crate::tool::ToolError;
@@ -39,6 +39,7 @@ fn work(folder: &Folder, record: &Record, asked: &SnapshotMerge) -> Result<Merge
     })?;
     if upper + 1 < record.images.len() {
         let up = asked.up || (!asked.down && is_up_cheaper(record, lower, None)?);
+        must_be(record, lower, asked.lower)?;
         return below_the_top(folder, record, lower, up);
     }
     let up = asked.up
@@ -49,8 +50,24 @@ fn work(folder: &Folder, record: &Record, asked: &SnapshotMerge) -> Result<Merge
             is_up_cheaper(record, lower, Some(now.mapped_clusters))?
         });
     match up {
-        true => merge_up::merge_up(folder, id),
-        false => merge_down::merge_down(folder, id),
+        true => merge_up::merge_up(folder, id, asked.lower),
+        false => merge_down::merge_down(folder, id, asked.lower),
+    }
+}
+
+/// The image of this number is that snapshot's file, if one is named.
+pub(super) fn must_be(record: &Record, level: usize, named: Option<Guid>) -> Result<(), ToolError> {
+    let (Some(named), Some(bundle)) = (named, &record.bundle) else {
+        return Ok(());
+    };
+    let tree = Bundle::read(&RealFolder::new(bundle))?.tree;
+    let found = tree.chain(tree.top()).get(level).map(|node| node.guid);
+    match found == Some(named) {
+        true => Ok(()),
+        false => Err(refused(format!(
+            "{}: {named} is not where it was: another command has changed the bundle meanwhile",
+            bundle.display()
+        ))),
     }
 }
 

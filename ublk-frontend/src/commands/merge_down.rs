@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use ploop_core::load::{load, sniff};
 
-use super::merge::Merged;
+use super::merge::{Merged, must_be};
 use super::merge_live::{Copied, Held, Pair};
 use super::refused;
 use super::topology::{Change, with_server_aside, with_server_aside_after, writable};
-use crate::bundle::{Bundle, RealFolder, delete, live};
+use crate::bundle::{Bundle, Guid, RealFolder, delete, live};
 use crate::files::{RealFile, child, id_of};
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
@@ -33,7 +33,11 @@ const SMALL: u64 = 16 << 20;
 const ROUNDS: u32 = 8;
 
 /// See the module.
-pub(super) fn merge_down(folder: &Folder, id: u32) -> Result<Merged, ToolError> {
+pub(super) fn merge_down(
+    folder: &Folder,
+    id: u32,
+    lower: Option<Guid>,
+) -> Result<Merged, ToolError> {
     let mut left: Option<Vec<PathBuf>> = None;
     let all = Cell::new(Copied::default());
     for round in 0..=ROUNDS {
@@ -55,6 +59,10 @@ pub(super) fn merge_down(folder: &Folder, id: u32) -> Result<Merged, ToolError> 
             |record, interrupted| {
                 must_be_as(record, left.as_deref())?;
                 let found = pending(record)?;
+                if round == 0 {
+                    let levels = if found.is_some() { 3 } else { 2 };
+                    must_be(record, record.images.len().saturating_sub(levels), lower)?;
+                }
                 if let Some(found) = &found {
                     let now = found.copy(folder, record, interrupted, &mut held.borrow_mut())?;
                     let before = all.get();

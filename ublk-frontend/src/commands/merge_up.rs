@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use ploop_core::load::sniff;
 
-use super::merge::Merged;
+use super::merge::{Merged, must_be};
 use super::merge_live::{Copied, drop_lower, ended};
 use super::refused;
 use super::tell::question;
 use super::topology::{with_server_aside_after, writable};
 use crate::bundle::descriptor::Temporary;
-use crate::bundle::{Bundle, RealFolder, delete};
+use crate::bundle::{Bundle, Guid, RealFolder, delete};
 use crate::files::{RealFile, child};
 use crate::ring::promotion::State;
 use crate::tool::ToolError;
@@ -36,7 +36,7 @@ use crate::ublk::state::{Folder, Record};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// See the module.
-pub(super) fn merge_up(folder: &Folder, id: u32) -> Result<Merged, ToolError> {
+pub(super) fn merge_up(folder: &Folder, id: u32, lower: Option<Guid>) -> Result<Merged, ToolError> {
     if writable(folder, id)?.images.len() < 2 {
         return Err(refused(format!(
             "device {id} has one image: there is no snapshot to merge"
@@ -47,6 +47,7 @@ pub(super) fn merge_up(folder: &Folder, id: u32) -> Result<Merged, ToolError> {
         folder,
         id,
         |record, interrupted| {
+            must_be(record, record.images.len().saturating_sub(2), lower)?;
             copied.set(promote(folder, record, interrupted)?);
             Ok(())
         },

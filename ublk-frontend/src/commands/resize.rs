@@ -63,7 +63,7 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
     })?;
     let shown = record.flags & sys::F_UPDATE_SIZE != 0;
     if shown {
-        tell_kernel(&folder, &record).map_err(|error| {
+        is_known(&folder, &record).map_err(|error| {
             refused(format!(
                 "the image has grown, but {error}; the same command once more tells the kernel"
             ))
@@ -87,13 +87,26 @@ pub fn resize(asked: &Resize, out: &mut Output<impl Write>) -> Result<(), ToolEr
     })
 }
 
-/// Tells the kernel the size of what is served now, whoever else has changed it meanwhile.
-pub(super) fn tell_kernel(folder: &Folder, record: &Record) -> Result<(), ToolError> {
+/// The server has told the kernel when it began: whether that is so.
+fn is_known(folder: &Folder, record: &Record) -> Result<(), ToolError> {
     let mut control = Control::open().map_err(|error| refused(error.to_string()))?;
-    let Some(Answer::Info(now)) = question(folder, record.id, Question::Info)? else {
-        return Err(refused(format!("device {} has no server", record.id)));
-    };
     let block = u64::from(record.block / 512).max(1);
-    let updated = control.update_size(record.id, now.size / 512 / block * block);
-    updated.map_err(|error| refused(format!("the kernel was not told: {error}")))
+    let mut last = None;
+    // Somebody else may change it between the two questions.
+    for _ in 0..3 {
+        let Some(Answer::Info(now)) = question(folder, record.id, Question::Info)? else {
+            return Err(refused(format!("device {} has no server", record.id)));
+        };
+        let params = control.params(record.id);
+        let known = params.map_err(|error| refused(error.to_string()))?;
+        let (known, wanted) = (known.basic.dev_sectors, now.size / 512 / block * block);
+        if known == wanted {
+            return Ok(());
+        }
+        last = Some((known, wanted));
+    }
+    let (known, wanted) = last.unwrap_or_default();
+    Err(refused(format!(
+        "the kernel was not told: it knows of {known} sectors, not of {wanted}"
+    )))
 }

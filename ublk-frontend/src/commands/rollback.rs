@@ -7,28 +7,33 @@
 //! * A disk that goes back holds other bytes than its users remember. Who has mounted it is refused; a virtual machine that has
 //!   it open is its user's to stop. Requests that arrive meanwhile wait, and are issued to the disk that has gone back.
 //! * What can be refused is refused while the server still serves: an unknown snapshot, another cluster size, a size that this
-//!   kernel cannot be told.
-//! * Killed in between, `recover` serves what the descriptor says: the disk of before, or the one that has gone back.
+//!   kernel cannot be told, a partition that somebody has open. Nothing is dropped before the new chain has been opened.
+//! * Killed in between, `recover` serves what the descriptor says: the disk of before, or the one that has gone back; and the server
+//!   tells the kernel what the command has not (`ublk::retell`).
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 
 use ploop_core::units::Sectors;
 
 use super::merge;
-use super::tell::question;
-use super::topology::{with_server_aside, with_server_aside_after, writable};
-use super::{folder, refused, resize};
-use crate::bundle::delete::{Deleted, delete};
+use super::tell::{question, tell};
+use super::topology::{with_server_aside_after, writable};
+use super::{folder, refused};
+use crate::bundle::delete::{Deleted, can_delete_at_once, delete_at_once};
 use crate::bundle::held::{hold, likeness};
 use crate::bundle::snapshots::{self, Switched};
-use crate::bundle::{Bundle, Guid, RealFolder, files_in};
+use crate::bundle::{Bundle, Folder, Guid, RealFolder, files_in};
 use crate::cli::SnapshotMerge;
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
-use crate::tool::output::{Output, complain};
+use crate::tool::output::Output;
 use crate::ublk::claim::Claim;
+use crate::ublk::ctrl::Control;
 use crate::ublk::report::Report;
 use crate::ublk::socket::{Answer, Question};
-use crate::ublk::state::{Folder, Record};
-use crate::ublk::sys;
+use crate::ublk::state::{Folder as Records, Record};
+use crate::ublk::{retell, setup, sys};
 
 /// The bundle that a device serves.
 fn bundle(record: &Record) -> Result<RealFolder, ToolError> {
@@ -44,57 +49,100 @@ fn bundle(record: &Record) -> Result<RealFolder, ToolError> {
 /// Goes back to a snapshot: see [`snapshots::switch`].
 pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolError> {
     let folder = folder()?;
-    let record = writable(&folder, id)?;
-    bundle(&record)?;
-    let claim = Claim::of(id)?;
-    let before = |record: &Record, _: &_| {
-        can_switch(&folder, record, guid)?;
-        claim.flush()
-    };
-    let (done, record) = with_server_aside_after(&folder, id, before, |change| {
-        let at = change.bundle().unwrap_or_default();
-        let (at, _lock) = bundle_of(&at, Some(id))?;
-        let done = snapshots::switch(&at, guid, save)?;
-        change.commit_bundle()?;
-        Ok((done, change.record().clone()))
-    })?;
-    let told = match record.flags & sys::F_UPDATE_SIZE {
-        0 => Ok(()),
-        _ => resize::tell_kernel(&folder, &record),
-    };
-    if let Err(error) = told.and_then(|()| claim.forget()) {
-        complain(
-            "warning",
-            format_args!("the disk has gone back, but {error}"),
-        );
+    bundle(&writable(&folder, id)?)?;
+    let held = RefCell::new(None);
+    let (done, unsaved) = with_server_aside_after(
+        &folder,
+        id,
+        |record, interrupted| {
+            let mut held = held.borrow_mut();
+            let claim = held.insert(Claim::of(id)?);
+            can_switch(&folder, record, guid, save)?;
+            // Who has a partition open is found while nothing has changed.
+            claim.read_partitions()?;
+            claim.flush()?;
+            record.retell = true;
+            match interrupted.load(Ordering::Relaxed) {
+                true => Err(interrupted_before()),
+                false => Ok(()),
+            }
+        },
+        |change| {
+            if change.is_interrupted() {
+                return Err(interrupted_before());
+            }
+            let record = change.record().clone();
+            let (at, _lock) = bundle_of(&change.bundle().unwrap_or_default(), Some(id))?;
+            let below = files_in(Folder::path(&at), &Bundle::read(&at)?, guid)?;
+            let done = snapshots::switch_if(&at, guid, save, &mut |new| {
+                let mut images = below.images.clone();
+                images.push(new.to_owned());
+                let raw_base = below.raw_base;
+                setup::try_images(&Record {
+                    images,
+                    raw_base,
+                    ..record.clone()
+                })
+            })?;
+            // From here on it has gone back, whatever else fails: the descriptor counts.
+            Ok((done, change.commit_bundle().err()))
+        },
+    )?;
+    let claim = held.into_inner();
+    let told = claim.map_or(Ok(()), |claim| retell::kernel(&claim, false));
+    let told = told.and_then(|()| tell(&folder, id, Question::Told));
+    match unsaved.map_or(told, Err) {
+        Ok(()) => Ok(done),
+        Err(error) => Err(refused(format!(
+            "the disk has gone back{}, but {error}",
+            done.saved
+                .map_or(String::new(), |guid| format!(", what came later is {guid}"))
+        ))),
     }
-    Ok(done)
+}
+
+fn interrupted_before() -> ToolError {
+    refused("interrupted: nothing has changed")
 }
 
 /// Whether the disk that is served can become what it was then.
-fn can_switch(folder: &Folder, record: &Record, guid: Guid) -> Result<(), ToolError> {
+fn can_switch(
+    folder: &Records,
+    record: &Record,
+    guid: Guid,
+    save: Option<Guid>,
+) -> Result<(), ToolError> {
     let Some(Answer::Info(now)) = question(folder, record.id, Question::Info)? else {
         return Err(refused(format!("device {} has no server", record.id)));
     };
-    let at = bundle(record)?;
-    let bundle = Bundle::read(&at)?;
-    if guid == bundle.tree.top() {
-        return Err(refused(format!("{guid} is what is written already")));
+    if now.waits_for_space {
+        return Err(refused(format!(
+            "device {}: requests wait for space in the file system of the image",
+            record.id
+        )));
     }
-    files_in(crate::bundle::Folder::path(&at), &bundle, guid)?;
+    let (at, _lock) = bundle_of(bundle(record)?.path(), Some(record.id))?;
+    snapshots::can_switch(&at, guid, save)?;
+    let bundle = Bundle::read(&at)?;
     let held = hold(&at, &bundle, guid, &[])?;
     let Some(last) = held.last() else {
         return Err(refused(format!("no snapshot {guid}")));
     };
     let like = likeness(&bundle, &last.delta);
-    fits(&now, guid, like.cluster, like.size, record.flags)
+    let mut control = Control::open().map_err(|error| refused(error.to_string()))?;
+    let params = control.params(record.id);
+    let params = params.map_err(|error| refused(error.to_string()))?;
+    let known = Sectors(params.basic.dev_sectors);
+    fits(&now, guid, like.cluster, like.size, known, record.flags)
 }
 
+/// `known`: the size that the kernel shows, in whole blocks.
 fn fits(
     now: &Report,
     guid: Guid,
     cluster: Sectors,
     size: Sectors,
+    known: Sectors,
     flags: u64,
 ) -> Result<(), ToolError> {
     if cluster.bytes() != now.cluster_size {
@@ -104,22 +152,24 @@ fn fits(
             now.cluster_size
         )));
     }
-    if size.bytes() != now.size && flags & sys::F_UPDATE_SIZE == 0 {
+    let block = u64::from(now.block_size / 512).max(1);
+    if size.0 / block * block != known.0 && flags & sys::F_UPDATE_SIZE == 0 {
         return Err(refused(format!(
             "{guid}: has {} bytes, the disk in use has {}, and this kernel cannot change that (Linux 6.16): `del`, switch, `add`",
             size.bytes(),
-            now.size
+            known.bytes()
         )));
     }
     Ok(())
 }
 
-/// Deletes a snapshot: with one right above it in the disk that is served, by a merge while the disk goes on; else while the
-/// disk waits for a moment.
+/// Deletes a snapshot: with one right above it in the disk that is served, by a merge while the disk goes on; if none stands on it,
+/// or several do, while it waits for a moment. Nothing is copied while it waits.
 pub fn delete_one(id: u32, guid: Guid) -> Result<Deleted, ToolError> {
     let folder = folder()?;
     let record = writable(&folder, id)?;
-    let tree = Bundle::read(&bundle(&record)?)?.tree;
+    let at = bundle(&record)?;
+    let tree = Bundle::read(&at)?.tree;
     let chain = tree.chain(tree.top());
     let is_served = chain.iter().any(|node| node.guid == guid);
     let above = match tree.get(guid).map(|node| node.children.as_slice()) {
@@ -129,24 +179,31 @@ pub fn delete_one(id: u32, guid: Guid) -> Result<Deleted, ToolError> {
     match above {
         Some(above) if is_served => {
             let upper = (above != tree.top()).then_some(above);
-            merge::merge(
-                id,
-                &SnapshotMerge::of(id, upper),
-                &mut Output::new(std::io::sink()),
-            )?;
+            let asked = SnapshotMerge::of(id, guid, upper);
+            merge::merge(id, &asked, &mut Output::new(std::io::sink()))?;
             Ok(Deleted::default())
         }
         Some(above) => Err(refused(format!(
             "{guid}: {above} stands on it, and neither is in the disk that is served: to copy between them the disk would have to \
              wait; `del {id}`, or delete {above} first"
         ))),
-        None => with_server_aside(&folder, id, |change| {
-            let at = change.bundle().unwrap_or_default();
-            let (at, _lock) = bundle_of(&at, Some(id))?;
-            let done = delete(&at, guid, &mut |_| {})?;
-            change.commit_bundle()?;
-            Ok(done)
-        }),
+        None => with_server_aside_after(
+            &folder,
+            id,
+            |record, _| {
+                let (at, _lock) = bundle_of(bundle(record)?.path(), Some(id))?;
+                match can_delete_at_once(&at, guid)? {
+                    true => Ok(()),
+                    false => Err(refused(format!("{guid}: another stands on it now"))),
+                }
+            },
+            |change| {
+                let (at, _lock) = bundle_of(&change.bundle().unwrap_or_default(), Some(id))?;
+                let done = delete_at_once(&at, guid)?;
+                change.commit_bundle()?;
+                Ok(done)
+            },
+        ),
     }
 }
 
@@ -159,11 +216,14 @@ mod tests {
         let now = Report {
             size: 16 << 20,
             cluster_size: 65_536,
+            block_size: 512,
             ..Report::default()
         };
         let fits = |cluster: u64, size: u64, flags| {
             let size = Sectors(size << 11);
-            fits(&now, Guid::NONE, Sectors(cluster), size, flags).map_err(|error| error.to_string())
+            let known = Sectors(16 << 11);
+            let fits = fits(&now, Guid::NONE, Sectors(cluster), size, known, flags);
+            fits.map_err(|error| error.to_string())
         };
         assert_eq!(fits(128, 16, 0), Ok(()));
         assert_eq!(fits(128, 8, sys::F_UPDATE_SIZE), Ok(()));

@@ -1,4 +1,4 @@
-//! Devices in JSON: what `add`, `recover`, `del`, `quiesce` and `resize` say of them. One line each, so that a script takes it as it
+//! Devices in JSON: what `add`, `recover`, `del`, `quiesce`, `resize` and `set` say of them. One line each, so that a script takes it as it
 //! takes the bare path. Sizes are in bytes.
 
 use std::path::PathBuf;

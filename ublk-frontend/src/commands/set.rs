@@ -2,23 +2,28 @@
 //! one serves by the new words.
 //!
 //! * Delay of index write-back and what a full file system means: for every device.
-//! * Read-only, and back: the disk must not be mounted. The kernel refuses writes first and allows them last, so that none arrives
-//!   where it fails. Read-only, the images are opened for reading: others may read them, too.
+//! * Where requests wait for space nobody can step aside: what a full file system means is told to the living server.
+//! * Read-only, and back: the disk must not be mounted. The kernel refuses writes first, then what it has is written out; it allows
+//!   them last: none arrives where it fails, but of those who had the disk open without a claim. Read-only, the images are opened for reading: others may read them, too.
 //! * The record is replaced in one step; the same command once more does what is left of one that was killed.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::merge_up::no_server;
 use super::served::Named;
-use super::topology::{known, with_any_server_aside};
+use super::tell::{question, tell};
+use super::topology::{being_changed, known, with_any_server_aside};
 use super::{folder, refused};
 use crate::cli::{NoSpaceArg, Set};
 use crate::tool::ToolError;
 use crate::tool::output::Output;
 use crate::ublk::claim::Claim;
 use crate::ublk::ctrl::Control;
+use crate::ublk::socket::{Answer, Question};
 use crate::ublk::state::{Folder, NoSpace, Record};
 use crate::ublk::sys::attr;
 
@@ -38,42 +43,16 @@ struct Report {
 /// See the module.
 pub fn run(asked: &Set, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder()?;
-    let id = asked.id;
-    let old = known(&folder, id)?;
-    let wish = asked
-        .read_only
-        .then_some(true)
-        .or(asked.read_write.then_some(false));
-    change(&old, asked)?;
-    let claim = wish.map(|_| Claim::of(id)).transpose()?;
-    if wish == Some(false) && was_added_read_only(id)? {
-        return Err(refused(format!(
-            "device {id} was added with --read-only, and the kernel keeps that as long as it lives: `del`, `add`"
-        )));
-    }
-    if let (Some(true), Some(claim)) = (wish, &claim) {
-        claim.flush()?;
-        claim.set_read_only(true)?;
-    }
-    let done = apply(&folder, asked);
-    // Whatever became of the command: what the next server does is what the record says.
-    let recorded = known(&folder, id);
-    let is_read_only = recorded.map_or(old.read_only, |now| now.read_only);
-    let told = match &claim {
-        Some(claim) if !is_read_only => claim.set_read_only(false),
-        _ => Ok(()),
+    let now = match apply_living(&folder, asked)? {
+        Some(now) => now,
+        None => apply_aside(&folder, asked)?,
     };
-    let now = done?;
-    told?;
     if !asked.json {
         return Ok(());
     }
-    let (no_space, no_space_limit) = match now.no_space {
-        NoSpace::Fail => (NoSpaceArg::Fail, None),
-        NoSpace::Wait { seconds } => (NoSpaceArg::Wait, seconds),
-    };
+    let (no_space, no_space_limit) = now.no_space.word();
     out.json_line(&Report {
-        device: Named::of(id),
+        device: Named::of(now.id),
         flush_delay_ms: now.flush_delay_ms,
         no_space,
         no_space_limit,
@@ -81,13 +60,75 @@ pub fn run(asked: &Set, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     })
 }
 
-fn apply(folder: &Folder, asked: &Set) -> Result<Record, ToolError> {
-    let nothing = |_: &Record, _: &_| Ok(());
-    with_any_server_aside(folder, asked.id, known, nothing, |server| {
+/// Where requests wait for space nobody can step aside, and that is when people want them to wait no longer: so the server is told.
+fn apply_living(folder: &Folder, asked: &Set) -> Result<Option<Record>, ToolError> {
+    let changing = folder.begin_change(asked.id)?;
+    let _changing = changing.ok_or_else(|| refused(being_changed(asked.id)))?;
+    let old = known(folder, asked.id)?;
+    let new = change(&old, asked)?;
+    let only_space = Record {
+        no_space: new.no_space,
+        ..old.clone()
+    };
+    let is_living = old.no_space != NoSpace::Fail && old.no_space != new.no_space;
+    if new != only_space || !is_living || asked.read_write {
+        return Ok(None);
+    }
+    tell(folder, asked.id, Question::NoSpace(new.no_space))?;
+    Ok(Some(new))
+}
+
+/// The next server serves by other words.
+fn apply_aside(folder: &Folder, asked: &Set) -> Result<Record, ToolError> {
+    let id = asked.id;
+    let wish = asked.read_only.then_some(true);
+    let wish = wish.or(asked.read_write.then_some(false));
+    let held: RefCell<Option<Claim>> = RefCell::new(None);
+    let before = |record: &mut Record, _: &_| -> Result<(), ToolError> {
+        change(record, asked)?;
+        let Some(read_only) = wish else {
+            return Ok(());
+        };
+        // A disk without a server would be flushed for ever.
+        if !matches!(question(folder, id, Question::Info)?, Some(Answer::Info(_))) {
+            return Err(no_server(id));
+        }
+        if !read_only && was_added_read_only(id)? {
+            return Err(refused(format!(
+                "device {id} was added with --read-only, and the kernel keeps that as long as it lives: `del`, `add`"
+            )));
+        }
+        let mut held = held.borrow_mut();
+        let claim = held.insert(Claim::of(id)?);
+        record.retell = true;
+        if !read_only {
+            return Ok(());
+        }
+        // Whoever dies from here on leaves a disk that the next server makes what the record says.
+        folder.save(record)?;
+        // First nobody writes any more, then what was written goes to the images.
+        claim.set_read_only(true)?;
+        claim.flush()
+    };
+    let done = with_any_server_aside(folder, id, known, before, |server| {
         let record = change(server.record(), asked)?;
         server.commit_record(|now| *now = record)?;
         Ok(server.record().clone())
-    })
+    });
+    let Some(claim) = held.into_inner() else {
+        return done;
+    };
+    // Whatever became of the command: what the next server does is what the record says.
+    let told = match known(folder, id) {
+        Ok(recorded) => claim.set_read_only(recorded.read_only),
+        Err(error) => Err(error),
+    };
+    let told = told.and_then(|()| tell(folder, id, Question::Told));
+    match (done, told) {
+        (done, Ok(())) => done,
+        (Ok(_), Err(error)) => Err(refused(format!("it is set, but {error}"))),
+        (Err(first), Err(error)) => Err(refused(format!("{first}; and {error}"))),
+    }
 }
 
 /// The record as it is to be.

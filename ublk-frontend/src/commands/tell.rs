@@ -24,7 +24,8 @@ pub(crate) fn question(
     ask(&path, question).map_err(ToolError::io(&path, "ask"))
 }
 
-fn tell(folder: &Folder, id: u32, word: Question) -> Result<(), ToolError> {
+/// A word to the server of a device, which must have one.
+pub(crate) fn tell(folder: &Folder, id: u32, word: Question) -> Result<(), ToolError> {
     match question(folder, id, word)? {
         None => Err(refused(format!("device {id} has no server"))),
         Some(Answer::Refused(why)) => Err(refused(format!("device {id}: {why}"))),

@@ -146,29 +146,29 @@ pub fn with_server_aside<T>(
 pub fn with_server_aside_after<T>(
     folder: &Folder,
     id: u32,
-    before: impl FnOnce(&Record, &AtomicBool) -> Result<(), ToolError>,
+    before: impl FnOnce(&mut Record, &AtomicBool) -> Result<(), ToolError>,
     work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
 ) -> Result<T, ToolError> {
     with_any_server_aside(folder, id, writable, before, work)
 }
 
-/// The same of any device: `known` finds its record, or refuses.
+/// The same of any device: `known` finds its record, or refuses. What `before` changes in it is recorded when the server is aside.
 pub(super) fn with_any_server_aside<T>(
     folder: &Folder,
     id: u32,
     known: impl FnOnce(&Folder, u32) -> Result<Record, ToolError>,
-    before: impl FnOnce(&Record, &AtomicBool) -> Result<(), ToolError>,
+    before: impl FnOnce(&mut Record, &AtomicBool) -> Result<(), ToolError>,
     work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
 ) -> Result<T, ToolError> {
     let changing = folder.begin_change(id)?;
     let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
-    let record = known(folder, id)?;
+    let mut record = known(folder, id)?;
     // From here on the disk waits: a key that is pressed must not leave it so.
     let interrupted = interrupts()?;
     // Whoever starts its next server is not raced, whatever becomes of this one.
     let supervised = matches!(question(folder, id, Question::Info),
         Ok(Some(Answer::Info(now))) if now.supervised);
-    if let Err(error) = before(&record, &interrupted) {
+    if let Err(error) = before(&mut record, &interrupted) {
         drop(changing);
         if folder.load(id)?.is_some() && !answers(folder, id) {
             // It died of it, and nobody could bring it back meanwhile.

@@ -29,8 +29,8 @@ pub struct Ticker {
     starving_since: AtomicU64,
     /// When something was last seen to wait for space, in milliseconds plus one; 0: never.
     starving_last: AtomicU64,
-    /// How long something may wait for space.
-    patience: Option<Duration>,
+    /// How long something may wait for space, in milliseconds; `u64::MAX`: for ever.
+    patience: AtomicU64,
     /// Nothing may wait for space any longer.
     gave_up: AtomicBool,
 }
@@ -48,7 +48,7 @@ impl Ticker {
             },
             starving_since: AtomicU64::new(0),
             starving_last: AtomicU64::new(0),
-            patience,
+            patience: AtomicU64::new(millis(patience)),
             gave_up: AtomicBool::new(false),
         }
     }
@@ -56,6 +56,11 @@ impl Ticker {
     /// From now on nothing waits for space for longer than until the next tick.
     pub fn give_up(&self) {
         self.gave_up.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on something may wait so long for space; `None`: for ever. What waits already has waited since it began.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.patience.store(millis(patience), Ordering::Relaxed);
     }
 
     /// Milliseconds since the start.
@@ -93,8 +98,8 @@ impl Ticker {
             return false;
         }
         let waited = self.waited(self.now());
-        self.gave_up.load(Ordering::Relaxed)
-            || self.patience.is_some_and(|patience| waited >= patience)
+        let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
+        self.gave_up.load(Ordering::Relaxed) || waited >= patience
     }
 
     /// How long something waits for space, now that something does. While an attempt to go on is under way nothing seems to
@@ -107,6 +112,11 @@ impl Ticker {
         let since = self.starving_since.load(Ordering::Relaxed);
         Duration::from_millis(now.0.saturating_sub(since))
     }
+}
+
+fn millis(patience: Option<Duration>) -> u64 {
+    let millis = patience.map(|patience| patience.as_millis());
+    millis.map_or(u64::MAX, |millis| u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -175,6 +175,12 @@ fn delete_one(asked: &SnapshotDelete, out: &mut Output<impl Write>) -> Result<()
     for file in &done.left {
         tell_left(Some(file));
     }
+    for ripe in &done.ripe {
+        complain(
+            "note",
+            format_args!("{ripe}: was to go, and can: delete it once more"),
+        );
+    }
     if done.marked {
         complain(
             "note",

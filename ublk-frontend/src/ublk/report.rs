@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::NoSpaceArg;
 use crate::ring::Summary;
 use crate::ring::promotion::Progress;
 use crate::ring::queue::Shared;
@@ -47,6 +48,12 @@ pub struct Report {
     pub flags: Vec<String>,
     /// Delay of index write-back in milliseconds; 0: none.
     pub flush_delay_ms: u64,
+    /// What a full file system means.
+    #[serde(default)]
+    pub no_space: NoSpaceArg,
+    /// How long a request waits for space, in seconds; `None`: for ever.
+    #[serde(default)]
+    pub no_space_limit: Option<u64>,
     /// Guest clusters mapped in the top file.
     pub mapped_clusters: u64,
     /// Clusters of the top file that are free.
@@ -96,6 +103,8 @@ pub(super) fn of(
         depth: record.depth,
         flags: flags.map(|(_, name)| (*name).to_owned()).collect(),
         flush_delay_ms: record.flush_delay_ms,
+        no_space: record.no_space.word().0,
+        no_space_limit: record.no_space.word().1,
         mapped_clusters: stats.mapped,
         free_clusters: stats.free,
         dirty_pages: stats.dirty_pages,

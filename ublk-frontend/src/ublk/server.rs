@@ -13,11 +13,11 @@
 //! * A panic, or a ring that fails, ends the process: the kernel sees it and keeps the disk for `recover`.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ploop_core::units::{Level, QueueId};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -33,11 +33,12 @@ use crate::ublk::lent::Lent;
 use crate::ublk::link::Link;
 use crate::ublk::map::NewMap;
 use crate::ublk::report::{self, Report};
+use crate::ublk::retell::{self, Retell};
 use crate::ublk::shape::Shape;
 use crate::ublk::socket::{self, Answer, Question};
-use crate::ublk::state::{Folder, Lock, Record};
+use crate::ublk::state::{Folder, Lock, NoSpace, Record};
 use crate::ublk::sys::{self, state};
-use crate::ublk::{closing, namespace, notify, setup};
+use crate::ublk::{closing, namespace, notify, setup, signals};
 
 /// How long requests in flight may take when the disk is quiesced, in milliseconds.
 const QUIESCE_MS: u64 = 30_000;
@@ -76,7 +77,7 @@ pub fn serve(
     allowed: impl Fn(&Record) -> Result<(), ToolError>,
     ready: impl FnOnce(&Report, &[String]) -> Result<(), ToolError>,
 ) -> Result<(), ToolError> {
-    let signals = signals().map_err(|error| refused(format!("signals: {error}")))?;
+    let signals = signals::pipe().map_err(|error| refused(format!("signals: {error}")))?;
     // The queues say whether this works; it is theirs and the last sync's.
     let _ = rustix::process::configure_io_flusher_behavior(true);
     if let Err(error) = namespace::enter() {
@@ -101,31 +102,6 @@ pub fn serve(
     let ready = format!("READY=1\nSTATUS=serving {}", node.display());
     server.systemd.tell(&ready);
     server.attend()
-}
-
-/// Becomes readable when the process is told to end.
-fn signals() -> io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    for signal in [
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGHUP,
-    ] {
-        // Under `nohup` the end of the terminal is nobody's business.
-        if signal != signal_hook::consts::SIGHUP || !is_ignored(signal) {
-            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-        }
-    }
-    Ok(read)
-}
-
-/// True if whoever started this process wants the signal to be ignored.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 pub(super) fn refused(why: impl Into<String>) -> ToolError {
@@ -169,6 +145,7 @@ struct Server<'a> {
     systemd: notify::Listener,
     link: Option<Link>,
     lent: Lent,
+    retell: Option<Retell>,
     _lock: Lock,
 }
 
@@ -258,6 +235,9 @@ impl<'a> Server<'a> {
                 return Err(error);
             }
         };
+        let retell = (!is_new)
+            .then(|| retell::begin(&mut control, &parts.record, &shape, &mut notes))
+            .flatten();
         Ok(Server {
             folder,
             control,
@@ -277,6 +257,7 @@ impl<'a> Server<'a> {
             }),
             link: None,
             lent: Lent::default(),
+            retell,
             _lock: parts.lock,
         })
     }
@@ -326,6 +307,10 @@ impl<'a> Server<'a> {
                 PollFd::new(&self.signals, PollFlags::IN),
                 PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::new(&self.alarm, PollFlags::IN),
+                PollFd::new(
+                    self.retell.as_ref().map_or(&self.signals, Retell::done),
+                    PollFlags::IN,
+                ),
             ];
             match poll(&mut fds, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -341,6 +326,12 @@ impl<'a> Server<'a> {
             }
             if woken[2] && self.alarm.is_over() {
                 return Ok((self.who_took_it(), None));
+            }
+            if woken[3] && !woken[0] {
+                // To its end, or not: it is not looked at again.
+                if self.retell.take().is_some_and(Retell::succeeded) {
+                    self.was_told();
+                }
             }
             if woken[1]
                 && let Ok((asker, question)) = socket::accept(&self.listener)
@@ -400,6 +391,11 @@ impl<'a> Server<'a> {
             Question::Lend { level } => Err(self.lent.lend(&self.shared.files, level)),
             Question::Merged { done, total } => Err(self.lent.so_far(done, total)),
             Question::GiveBack => Err(self.lent.give_back(&self.shared.files)),
+            Question::NoSpace(wish) => Err(self.set_no_space(wish)),
+            Question::Told => {
+                self.was_told();
+                Err(Answer::Done)
+            }
             Question::StepAside => {
                 let device = &self.shared.device;
                 if device.is_starving() {
@@ -410,6 +406,40 @@ impl<'a> Server<'a> {
                 }
                 Ok(End::Aside)
             }
+        }
+    }
+
+    /// A core that fails at once has nothing that could wait.
+    fn set_no_space(&mut self, wish: NoSpace) -> Answer {
+        if self.record.no_space == NoSpace::Fail {
+            return Answer::Refused("it does not wait for space".into());
+        }
+        let record = Record {
+            no_space: wish,
+            ..self.record.clone()
+        };
+        if let Err(error) = self.folder.save(&record) {
+            return Answer::Refused(error.to_string());
+        }
+        self.record = record;
+        self.shared.ticker.set_patience(match wish {
+            NoSpace::Fail => Some(Duration::ZERO),
+            NoSpace::Wait { seconds } => seconds.map(Duration::from_secs),
+        });
+        Answer::Done
+    }
+
+    /// The kernel knows what the disk is.
+    fn was_told(&mut self) {
+        if let Some(retell) = &self.retell {
+            retell.stop();
+        }
+        self.record.retell = false;
+        if let Err(error) = self.folder.save(&self.record) {
+            complain(
+                "warning",
+                format_args!("the kernel is told again by the next server: {error}"),
+            );
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tool::output::complain;
 use crate::ublk::report::Report;
+use crate::ublk::state::NoSpace;
 
 /// How long a server listens to one that says nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,6 +54,10 @@ pub enum Question {
     },
     /// I am done with the image.
     GiveBack,
+    /// From now on this is what a full file system means. Only of a device whose requests wait for space.
+    NoSpace(NoSpace),
+    /// The kernel was told what the disk is now: see `retell`.
+    Told,
 }
 
 /// What it says.

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::NoSpaceArg;
 use crate::ring::{Direct, shadow};
 use crate::tool::ToolError;
 use crate::tool::output::complain;
@@ -85,6 +86,9 @@ pub struct Record {
     /// The images were closed by the last server and may have been changed since: its map says nothing of them.
     #[serde(default)]
     pub closed: bool,
+    /// A command changes what the disk holds, or whether it is written: the kernel is to be told again, see `retell`.
+    #[serde(default)]
+    pub retell: bool,
     /// Where every change of the files is told.
     #[serde(default)]
     pub trace_io: Option<PathBuf>,
@@ -101,6 +105,17 @@ pub enum NoSpace {
     },
     /// Fail at once.
     Fail,
+}
+
+impl NoSpace {
+    /// As it is said on the command line: what, and for how many seconds.
+    #[must_use]
+    pub fn word(self) -> (NoSpaceArg, Option<u64>) {
+        match self {
+            NoSpace::Fail => (NoSpaceArg::Fail, None),
+            NoSpace::Wait { seconds } => (NoSpaceArg::Wait, seconds),
+        }
+    }
 }
 
 impl Record {
@@ -372,6 +387,7 @@ pub(crate) mod tests {
             source: vec!["/a".into()],
             token: 9,
             closed: false,
+            retell: false,
             bundle: None,
             trace_io: None,
         }

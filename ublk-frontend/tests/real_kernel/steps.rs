@@ -79,6 +79,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("direct-4096", NEW, 60, blocks::direct),
     step("load-lent-by-hand", NEW, 60, loads::lent_by_hand),
     step("no-space-waits", BOTH, 120, space::waits),
+    step("set-while-full", BOTH, 60, space::set_while_full),
     step("no-space-limit", BOTH, 60, space::limited),
     step("no-space-fails", OLD, 120, space::fails),
     step("io-error", OLD, 60, errors::io_error),

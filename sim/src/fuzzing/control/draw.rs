@@ -130,7 +130,7 @@ pub fn image(wish: &Wish, tape: &mut Tape) -> Drawn {
     };
     let extension = match own.first() {
         None => 0,
-        Some(&at) if mark == IN_USE => drawn.leave_extension(at, &data, cluster, tape),
+        Some(&at) if mark == IN_USE => drawn.leave_extension(at, data, cluster, tape),
         Some(&at) => at,
     };
     drawn.put_table(wish, &place, mark, extension);

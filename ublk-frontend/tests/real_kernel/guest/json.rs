@@ -311,6 +311,8 @@ fn info(device: &Device, images: &[&Path], wrong: &mut Wrong) -> Result<(), Trou
         ("queues", json!(queues)),
         ("depth", json!(depth)),
         ("flush-delay-ms", json!(60_000)),
+        ("no-space", json!("wait")),
+        ("no-space-limit", json!(null)),
         ("mapped-clusters", json!(1)),
         ("dirty-pages", json!(1)),
         ("sync-failed", json!(false)),

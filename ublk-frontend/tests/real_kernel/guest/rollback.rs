@@ -3,13 +3,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use model::op::{Kind, Op, Value};
 
 use super::aside::updates_size;
+use super::buffer::Buffer;
 use super::bundle::{agrees, kill};
 use super::disks;
 use super::judge::{Judge, read_all, values};
@@ -17,7 +18,8 @@ use super::load::{Load, during};
 use super::loads::Judged;
 use super::random::Random;
 use super::server::{Device, add, call, ok};
-use super::target::{SECTOR, Target};
+use super::sys;
+use super::target::{SECTOR, Target, wait_for};
 use super::trouble::{During, Outcome, Trouble, demand};
 
 const SECTORS: u64 = 16 << 11;
@@ -60,7 +62,54 @@ fn claimed_is_refused(device: &Device, words: &str) -> Result<(), Trouble> {
     })
 }
 
-/// Back and forth between two states, with writers, with killed commands, across a growth.
+/// A table with one partition, in the first sector.
+fn write_table(target: &Target) -> Result<(), Trouble> {
+    let mut buffer = Buffer::new(SECTOR as usize);
+    let sector = buffer.part(SECTOR as usize);
+    sector.fill(0);
+    sector[446 + 4] = 0x83;
+    sector[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
+    sector[446 + 12..446 + 16].copy_from_slice(&4096_u32.to_le_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    let op = Op {
+        kind: Kind::Write {
+            preflush: false,
+            fua: true,
+        },
+        start: 0,
+        len: 1,
+    };
+    target.perform(op, sector).during("a partition table")
+}
+
+/// What the disk is, and what the kernel must know of it.
+struct State {
+    values: Vec<Value>,
+    has_partition: bool,
+}
+
+impl State {
+    fn of(target: &Target, has_partition: bool) -> Result<State, Trouble> {
+        Ok(State {
+            values: read_all(target)?,
+            has_partition,
+        })
+    }
+
+    /// Past the page cache, through it, and what the kernel says of partitions; where nobody waits for the server, that takes a
+    /// moment.
+    fn is_there(&self, device: &Device, target: &Target, what: &str) -> Outcome {
+        same(&read_all(target)?, &self.values, what)?;
+        let partition = format!("/sys/class/block/ublkb{}p1", device.id);
+        wait_for(Path::new(&partition), self.has_partition, 10).during(what)?;
+        let cached = format!("{what}, through the page cache");
+        same(&read_cached(device)?, &self.values, &cached)?;
+        Ok(String::new())
+    }
+}
+
+/// Back and forth between two states, with writers, with killed commands. The one is larger where the kernel can be told, and has
+/// a partition.
 pub(crate) fn switched() -> Outcome {
     let at = disks::folder("rollback")?.join("disk");
     let words = at.display().to_string();
@@ -81,34 +130,47 @@ pub(crate) fn switched() -> Outcome {
         )
     };
     load(41)?;
-    let first = read_all(&target)?;
+    let first = State::of(&target, false)?;
     let old = ok(&format!("snapshot create --id {id}"))?;
     load(42)?;
-    let second = read_all(&target)?;
-    demand(first != second, || "a load that changed nothing".into())?;
-    same(&read_cached(&device)?, &second, "through the page cache")?;
+    if updates_size()? {
+        ok(&format!("resize {id} 20M"))?;
+    }
+    write_table(&target)?;
+    let second = State::of(&target, true)?;
+    demand(first.values != second.values, || {
+        "a load that changed nothing".into()
+    })?;
+    same(
+        &read_cached(&device)?,
+        &second.values,
+        "through the page cache",
+    )?;
 
     let back = format!("snapshot switch --id {id} --to {old}");
     claimed_is_refused(&device, &back)?;
-    let new = ok(&format!("{back} --save"))?;
+    looped_is_refused(&device, &back)?;
+    let saved = ok(&format!("{back} --save --json"))?;
+    let saved: serde_json::Value =
+        serde_json::from_str(&saved).map_err(|error| format!("{saved}: {error}"))?;
+    let new = saved["saved"].as_str().unwrap_or_default().to_owned();
     let forth = format!("snapshot switch --id {id} --to {new}");
-    same(&read_all(&target)?, &first, "gone back")?;
-    same(
-        &read_cached(&device)?,
-        &first,
-        "gone back, through the page cache",
-    )?;
-    slowly(&target, &first, &back)?;
+    first.is_there(&device, &target, "gone back")?;
     ok(&forth)?;
-    same(&read_all(&target)?, &second, "gone forth")?;
-    let unknown = call(&format!(
-        "snapshot switch --id {id} --to {}",
-        "{11111111-1111-1111-1111-111111111111}"
-    ))?;
-    demand(
-        unknown.code == Some(1) && unknown.err.contains("no snapshot"),
-        || format!("{unknown:?}"),
-    )?;
+    second.is_there(&device, &target, "gone forth")?;
+    slowly(&target, (&first, &second), (&back, &forth))?;
+    partition_is_refused(&device, &target, (&first, &second), (&back, &forth))?;
+    for wrong in [
+        "--to {11111111-1111-1111-1111-111111111111}".to_owned(),
+        format!("--to {old} --save --guid {old}"),
+    ] {
+        let pid = device.server()?;
+        let called = call(&format!("snapshot switch --id {id} {wrong}"))?;
+        let same_server = device.server()? == pid;
+        demand(called.code == Some(1) && same_server, || {
+            format!("{wrong}: {called:?}, the same server: {same_server}")
+        })?;
+    }
 
     let (mut kills, mut recovered) = (0, 0);
     let mut random = Random::new(43);
@@ -122,73 +184,104 @@ pub(crate) fn switched() -> Outcome {
         recovered += u64::from(kill(command, Duration::from_millis(after), &device)?);
         agrees(&device, &at)?;
         let found = read_all(&target)?;
-        demand(found == first || found == second, || {
-            format!("{command} was killed: neither the one disk nor the other")
+        let is = [&first, &second]
+            .into_iter()
+            .find(|state| state.values == found);
+        let is = is.ok_or_else(|| {
+            let sectors = found.len();
+            format!("{command} was killed: {sectors} sectors, neither the one disk nor the other")
         })?;
+        is.is_there(&device, &target, "killed")?;
     }
     demand(recovered > 0, || {
         "no command was ever killed while the server was aside".into()
     })?;
-    ok(&forth)?;
-    grown(&device, &target, &back, &first)?;
+    ok(&back)?;
     drop(target);
-    deleted(&device, &at, &old, &new, &first)?;
+    deleted(&device, &at, &old, &new, &first.values)?;
     device.del()?;
     ok(&format!("check {words}"))?;
     let device = add("", &[&at]).during("again")?;
     let target = device.open()?;
-    same(&read_all(&target)?, &first, "again")?;
+    same(&read_all(&target)?, &first.values, "again")?;
     drop(target);
     device.del()?;
     Ok(format!("{kills} commands killed, {recovered} recoveries"))
 }
 
-/// Writers on the upper half while the disk goes back: none fails, and the lower half is what it was.
-fn slowly(target: &Target, first: &[Value], back: &str) -> Result<(), Trouble> {
+/// Writers on the upper half while the disk goes back and forth: none fails, and the lower half is always that of a snapshot.
+fn slowly(
+    target: &Target,
+    (first, second): (&State, &State),
+    (back, forth): (&str, &str),
+) -> Result<(), Trouble> {
     let half = SECTORS / 2;
     let load = Load {
         weights: [0, 40, 6, 3, 4, 8, 3],
         area: (half, half),
         ..Load::mixed(SECTORS, 44)
     };
+    let lower = half as usize;
     during(&load, &Judge::zeros(SECTORS), target, &[], |running| {
-        for _ in 0..3 {
+        for (state, words) in [
+            (first, back),
+            (second, forth),
+            (first, back),
+            (second, forth),
+        ] {
             running.for_a_while(Duration::from_millis(200));
-            ok(back)?;
+            ok(words)?;
             let found = read_all(target)?;
-            same(
-                &found[..half as usize],
-                &first[..half as usize],
-                "under load",
-            )?;
+            same(&found[..lower], &state.values[..lower], "under load")?;
         }
         Ok(())
     })?;
-    ok(back)?;
-    same(&read_all(target)?, first, "after the load")
+    for (state, words) in [(first, back), (second, forth)] {
+        ok(words)?;
+        same(&read_all(target)?, &state.values, "after the load")?;
+    }
+    Ok(())
 }
 
-/// The snapshot is smaller than the disk: the kernel is told, or it is refused before anything has changed.
-fn grown(device: &Device, target: &Target, back: &str, first: &[Value]) -> Result<(), Trouble> {
+/// Somebody has a partition open: that is found while nothing has changed. And a disk that has grown goes back where the kernel can
+/// be told, and stays where it cannot.
+fn partition_is_refused(
+    device: &Device,
+    target: &Target,
+    (first, second): (&State, &State),
+    (back, forth): (&str, &str),
+) -> Result<(), Trouble> {
+    let open = File::open(format!("/dev/ublkb{}p1", device.id)).during("the partition")?;
+    let called = call(back)?;
+    let refused = called.code == Some(1) && called.err.contains("partitions");
+    demand(refused, || format!("a partition is open: {called:?}"))?;
+    drop(open);
+    second.is_there(device, target, "refused")?;
     ok(&format!("resize {} 40M", device.id))?;
     if updates_size()? {
         ok(back)?;
-        let sectors = target.sectors()?;
-        demand(sectors == SECTORS, || {
-            format!("{sectors} sectors, gone back")
-        })?;
-        return same(&read_all(target)?, first, "grown, and gone back");
+        first.is_there(device, target, "grown, and gone back")?;
+    } else {
+        // The kernel shows the size of before, which is that of the snapshot.
+        ok(back)?;
+        first.is_there(device, target, "grown unseen, and gone back")?;
     }
-    let called = call(back)?;
-    let told = called.err.contains("16777216") && called.err.contains("41943040");
-    demand(called.code == Some(1) && told, || format!("{called:?}"))?;
-    demand(
-        call(&format!("info {}", device.id))?.code == Some(0),
-        || "a refused switch has stopped the server".into(),
-    )?;
-    // What users of such a kernel do.
-    let whole = ok(&format!("info {} --json", device.id))?;
-    demand(whole.contains("41943040"), || whole.clone())
+    ok(forth)
+        .and_then(|_| second.is_there(device, target, "and forth"))
+        .map(drop)
+}
+
+/// A loop device on the disk has no claim of its own.
+fn looped_is_refused(device: &Device, words: &str) -> Result<(), Trouble> {
+    let looped = Path::new("/dev/loop7");
+    sys::attach_loop(looped, &device.path).during("a loop device")?;
+    let called = call(words);
+    sys::detach_loop(looped).during("the loop device away")?;
+    let called = called?;
+    let refused = called.code == Some(1) && called.err.contains("unmount it first");
+    demand(refused, || {
+        format!("{words} of a disk behind a loop device: {called:?}")
+    })
 }
 
 /// A leaf goes, then the snapshot under the disk: what is served does not change.
@@ -200,18 +293,27 @@ fn deleted(
     first: &[Value],
 ) -> Result<(), Trouble> {
     let id = device.id;
-    if !updates_size()? {
-        // The disk has grown, and stands on `new`: back by hand.
-        ok(&format!("del {id}"))?;
-        ok(&format!("snapshot switch {} {old}", at.display()))?;
-        let again = add(&format!("--id {id} --queues 4 --depth 16"), &[at])?;
-        demand(again.id == id, || format!("{again:?}"))?;
-    }
     let target = device.open()?;
-    let printed = ok(&format!("snapshot delete --id {id} --guid {new} --json"))?;
-    demand(printed.contains("\"removed\": true"), || printed.clone())?;
+    let has = |guid: &str| {
+        Ok::<_, Trouble>(ok(&format!("snapshot list {}", at.display()))?.contains(guid))
+    };
+    let files = || std::fs::read_dir(at).map(Iterator::count);
+    let pid = device.server()?;
+    let unknown = call(&format!(
+        "snapshot delete --id {id} --guid {}",
+        "{11111111-1111-1111-1111-111111111111}"
+    ))?;
+    demand(unknown.code == Some(1) && device.server()? == pid, || {
+        format!("an unknown snapshot: {unknown:?}")
+    })?;
+    let before = files()?;
+    ok(&format!("snapshot delete --id {id} --guid {new}"))?;
+    demand(!has(new)? && has(old)? && files()? == before - 1, || {
+        format!("{new} was deleted")
+    })?;
     same(&read_all(&target)?, first, "a leaf deleted")?;
     ok(&format!("snapshot delete --id {id} --guid {old}"))?;
+    demand(!has(old)?, || format!("{old} was deleted"))?;
     same(&read_all(&target)?, first, "the snapshot below deleted")?;
     let images = agrees(device, at)?;
     demand(images == 1, || {
@@ -229,7 +331,7 @@ fn info(device: &Device, field: &str) -> Result<serde_json::Value, Trouble> {
 
 /// One write to a cluster that is not mapped yet; then pages that are dirty.
 fn dirty_after_write(disk: &Judged, cluster: u64) -> Result<u64, Trouble> {
-    let mut buffer = super::buffer::Buffer::new(SECTOR as usize);
+    let mut buffer = Buffer::new(SECTOR as usize);
     let op = Op {
         kind: Kind::Write {
             preflush: false,
@@ -283,6 +385,7 @@ pub(crate) fn set() -> Outcome {
     let delay = info(&disk.device, "flush-delay-ms")?;
     demand(delay == 50, || format!("flush-delay-ms {delay}"))?;
     read_only(&disk)?;
+    killed(&disk)?;
     during(&load, &disk.judge, &disk.target, &[], |running| {
         running.for_a_while(Duration::from_millis(300));
         Ok(())
@@ -298,11 +401,42 @@ pub(crate) fn set() -> Outcome {
     Ok(format!("{slowest:?} at most; {found}"))
 }
 
+/// The command is killed at any moment; the same once more does what is left.
+fn killed(disk: &Judged) -> Result<(), Trouble> {
+    let (id, mut random) = (disk.device.id, Random::new(46));
+    for number in 0..8 {
+        let is_read_only = number % 2 == 0;
+        let word = if is_read_only {
+            "--read-only"
+        } else {
+            "--read-write"
+        };
+        let words = format!("set {id} {word}");
+        let after = random.below([300, 100, 50, 20][number / 2]);
+        kill(&words, Duration::from_millis(after), &disk.device)?;
+        ok(&words)?;
+        let refused = File::options()
+            .write(true)
+            .open(&disk.device.path)
+            .and_then(|file| {
+                // Of its own content: what was written is not changed.
+                let mut sector = [0; SECTOR as usize];
+                File::open(&disk.device.path)?.read_exact(&mut sector)?;
+                file.write_all_at(&sector, 0)?;
+                file.sync_all()
+            });
+        demand(refused.is_err() == is_read_only, || {
+            format!("{word} was killed, and given again: a write: {refused:?}")
+        })?;
+    }
+    Ok(())
+}
+
 /// No writes for a while; meanwhile others read the image.
 fn read_only(disk: &Judged) -> Result<(), Trouble> {
     let id = disk.device.id;
     claimed_is_refused(&disk.device, &format!("set {id} --read-only"))?;
-    let mut buffer = super::buffer::Buffer::new(SECTOR as usize);
+    let mut buffer = Buffer::new(SECTOR as usize);
     let write = Op {
         kind: Kind::Write {
             preflush: false,
@@ -333,7 +467,9 @@ fn read_only(disk: &Judged) -> Result<(), Trouble> {
     );
     same(&others, &mine, "two devices of one image")?;
     let called = call(&format!("set {id} --read-write"))?;
-    let why = called.code == Some(1) && info(&disk.device, "read-only")? == true;
+    let again = disk.target.perform(write, buffer.part(SECTOR as usize));
+    let is_refused = called.code == Some(1) && again.is_err();
+    let why = is_refused && info(&disk.device, "read-only")? == true;
     demand(why, || {
         format!("writable although others read the image: {called:?}")
     })?;

@@ -113,6 +113,53 @@ fn stalled(judge: &Judge, running: &super::load::Running<'_>) -> Result<(), Trou
     Err("the file system never became full".into())
 }
 
+/// They wait, and then they are not to wait any more: what cannot be done by a server that steps aside.
+pub(crate) fn set_while_full() -> Outcome {
+    let small = Small::new()?;
+    let image = image()?;
+    let device = add("--queues 2", &[&image])?;
+    let target = device.open()?;
+    let sectors = target.sectors()?;
+    let judge = Judge::zeros(sectors);
+    let pid = device.server()?;
+    let refused = during(
+        &writes(sectors),
+        &judge,
+        &target,
+        &[Errno::NOSPC],
+        |running| {
+            stalled(&judge, running)?;
+            let refused = server::call(&format!("set {} --flush-delay 0", device.id))?;
+            demand(judge.failed() == 0, || "a write failed".into())?;
+            server::ok(&format!("set {} --no-space fail", device.id))?;
+            let enough = || judge.failed() > 0;
+            running.until(enough, Duration::from_millis(100), Duration::from_secs(15));
+            Ok(refused)
+        },
+    )?;
+    let why = refused.code == Some(1) && refused.err.contains("wait for space");
+    demand(why, || format!("stepped aside without space: {refused:?}"))?;
+    let failed = judge.failed();
+    demand(failed > 0 && device.server()? == pid, || {
+        format!("{failed} writes failed after --no-space fail")
+    })?;
+    small.grow()?;
+    // The next server is told so, too.
+    server::ok(&format!("set {} --flush-delay 0", device.id))?;
+    let said = server::ok(&format!("info {} --json", device.id))?;
+    demand(said.contains("\"no-space\": \"fail\""), || said.clone())?;
+    during(&writes(sectors), &judge, &target, &[], |running| {
+        running.for_a_while(Duration::from_secs(1));
+        Ok(())
+    })
+    .during("with space again")?;
+    judge.read_everything(&target, sectors)?;
+    drop(target);
+    device.del()?;
+    server::check(&image)?;
+    Ok(format!("{failed} failed, {:?}", judge.judged()))
+}
+
 /// They wait for two seconds, although each attempt to go on looks like relief.
 pub(crate) fn limited() -> Outcome {
     let small = Small::new()?;
