@@ -32,6 +32,9 @@ fn stories() -> Vec<Story> {
     let mut stories: Vec<Story> = (0..8).map(|seed| of(Profile::Tiny, seed, true)).collect();
     stories.extend((0..4).map(|seed| of(Profile::Tiny, seed, false)));
     stories.extend((0..4).map(|seed| of(Profile::Faults, seed, false)));
+    let mut more = (0..400).map(|seed| of(Profile::Tiny, seed, false));
+    let over = more.find(|story| !story.hand_overs.is_empty());
+    stories.push(over.expect("a lock that goes from one client to another"));
     assert!(stories.iter().any(|story| !story.checker.is_empty()));
     assert!(stories.iter().any(|story| story.checker.is_empty()));
     assert!(stories.iter().any(|story| !story.cuts.is_empty()));
@@ -138,6 +141,23 @@ fn the_page_is_well_formed_and_holds_everything() {
             .filter(|life| life.durable.is_some())
             .count();
         assert_eq!(html.matches("<circle class=\"durable\"").count(), durable);
+        let overs = html.matches("<path class=\"handover\"").count();
+        assert_eq!(overs, story.hand_overs.len());
+        for over in &story.hand_overs {
+            let (from, to) = (over.from.name(), over.to.name());
+            let said = format!(
+                "cluster {}: {from} leaves the lock, {to} has it next",
+                over.cluster
+            );
+            assert!(html.contains(&said), "{over:?}");
+            let left = format!("cluster {} unlocked by {from}", over.cluster);
+            assert!(story.rows[over.left].text.contains(&left), "{over:?}");
+            let text = &story.rows[over.taken].text;
+            assert!(
+                text.contains("locked") && text.contains(&to),
+                "{over:?}: {text}"
+            );
+        }
         assert_eq!(
             html.matches("<line class=\"cut\"").count(),
             story.cuts.len()

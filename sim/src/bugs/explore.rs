@@ -37,7 +37,6 @@ pub(super) fn run(
     expected: Option<&Expected>,
     options: &Options,
 ) -> Result<Verdict, Trouble> {
-    let started = Instant::now();
     let (chosen, tests) = split(filters);
     let mut verdict = match (filters, tests.as_slice()) {
         ([_, ..], []) => Verdict::default(),
@@ -47,6 +46,7 @@ pub(super) fn run(
         return Ok(verdict);
     }
     let simulator = tree.build_simulator()?;
+    let started = Instant::now();
     for name in chosen {
         let left = options.budget.saturating_sub(started.elapsed());
         let mut command = Command::new(&simulator);

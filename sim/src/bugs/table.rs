@@ -59,11 +59,45 @@ pub(super) fn write(rows: &[Row], options: &Options, out: &mut dyn Write) -> io:
         .collect();
     if !options.json {
         writeln!(out, "{found} of {all} bugs found by their named checkers")?;
+        let cells = rows.iter().flat_map(|row| &row.cells);
+        let verdicts = cells.filter_map(|cell| cell.result.as_ref().ok());
+        let small: Vec<&Small> = verdicts.filter_map(|one| one.small.as_ref()).collect();
+        if let Some(line) = after_shrinking(&small) {
+            writeln!(out, "{line}")?;
+        }
     }
     if !bad.is_empty() {
         eprintln!("FAILURE [bugs] {}", bad.join(", "));
     }
     Ok(())
+}
+
+/// What the shrunk tapes come to, against what we aim at. `None`: there are none.
+fn after_shrinking(small: &[&Small]) -> Option<String> {
+    if small.is_empty() {
+        return None;
+    }
+    let figure = |what: &str, aim: u32, of: &dyn Fn(&Small) -> f64, digits: usize| {
+        let mut all: Vec<f64> = small.iter().map(|&small| of(small)).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        let (median, most) = (all[all.len() / 2], all[all.len() - 1]);
+        let over = all.iter().filter(|&&one| one > f64::from(aim)).count();
+        let over = match over {
+            0 => String::new(),
+            over => format!(" (over it: {over})"),
+        };
+        format!("{what} {median:.digits$}, {most:.digits$}, {aim}{over}")
+    };
+    let figures = [
+        figure("operations", 8, &|small| small.after.operations.into(), 0),
+        figure("crashes", 1, &|small| small.after.crashes.into(), 0),
+        figure("switches", 3, &|small| small.after.switches.into(), 0),
+        figure("seconds", 5, &|small| small.seconds, 1),
+    ];
+    let (tapes, figures) = (small.len(), figures.join("; "));
+    Some(format!(
+        "after shrinking, {tapes} tapes, median, most and aim: {figures}"
+    ))
 }
 
 fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
@@ -163,5 +197,39 @@ fn json(row: &Row) -> JsonRow<'_> {
         name: &row.name,
         ok: row.is_well(),
         engines: cells.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shrink::Counts;
+
+    #[test]
+    fn shrunk_tapes_are_held_against_the_aim() {
+        let small = |operations, crashes, switches, seconds| Small {
+            before: Counts::default(),
+            after: Counts {
+                operations,
+                crashes,
+                switches,
+                ..Counts::default()
+            },
+            runs: 1,
+            seconds,
+            output: String::new(),
+        };
+        assert_eq!(after_shrinking(&[]), None);
+        let all = [
+            small(9, 1, 3, 0.26),
+            small(2, 0, 0, 7.0),
+            small(3, 1, 1, 0.3),
+        ];
+        let all: Vec<&Small> = all.iter().collect();
+        assert_eq!(
+            after_shrinking(&all).expect("a line"),
+            "after shrinking, 3 tapes, median, most and aim: operations 3, 9, 8 (over it: 1); crashes 1, 1, 1; \
+             switches 1, 3, 3; seconds 0.3, 7.0, 5 (over it: 1)"
+        );
     }
 }

@@ -132,6 +132,7 @@ fn legend(html: &mut String) {
         ("k-dirty", "page dirty"),
         ("k-writeback", "page being written"),
         ("k-held", "a cluster is locked"),
+        ("k-handover", "its lock goes to another client"),
         ("k-cut", "power cut, or server killed"),
         ("k-guilty", "touched the sector that is wrong"),
     ] {

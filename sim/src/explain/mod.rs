@@ -9,6 +9,7 @@
 mod fate;
 mod guilt;
 mod html;
+mod locks;
 mod names;
 mod story;
 mod svg;
@@ -19,6 +20,7 @@ mod text;
 
 pub use fate::{Fate, Fates};
 pub use html::page;
+pub use locks::HandOver;
 pub use story::{IoLife, Lane, OpLife, Row, Story};
 pub use text::write as write_text;
 

@@ -2,6 +2,7 @@
 
 use super::fate::Fates;
 use super::guilt::{Suspect, wrong_sector};
+use super::locks::HandOver;
 use super::teller::Teller;
 use super::{Noted, names};
 use crate::shrink::Counts;
@@ -110,6 +111,8 @@ pub struct PageLife {
     pub state: String,
     /// For a lock: the guest cluster.
     pub cluster: Option<u32>,
+    /// For a lock: who holds it, as far as that is known.
+    pub holder: Option<Lane>,
     /// First row.
     pub from: usize,
     /// Last row.
@@ -147,6 +150,8 @@ pub struct Story {
     pub ios: Vec<IoLife>,
     /// Pages.
     pub pages: Vec<PageLife>,
+    /// Locks that go from one client to another.
+    pub hand_overs: Vec<HandOver>,
     /// Rows of power cuts and killed servers.
     pub cuts: Vec<usize>,
     /// The fates of the tape.
@@ -215,6 +220,7 @@ impl Story {
             ops: teller.ops,
             ios: teller.ios,
             pages: teller.pages,
+            hand_overs: teller.locks.hand_overs(),
             cuts: teller.cuts,
             fates,
         }

@@ -101,6 +101,8 @@ impl<'a> Picture<'a> {
              role=\"img\" aria-label=\"lanes of the run\">\
              <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
              orient=\"auto\"><path d=\"M0 0.8 7 4 0 7.2z\"/></marker>\
+             <marker id=\"tip-held\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
+             orient=\"auto\"><path d=\"M0 0.8 7 4 0 7.2z\"/></marker>\
              <marker id=\"tip-guilty\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
              orient=\"auto\"><path d=\"M0 0.8 7 4 0 7.2z\"/></marker></defs>"
         );
@@ -123,6 +125,7 @@ impl<'a> Picture<'a> {
             self.io(&mut svg, life);
         }
         self.dots(&mut svg);
+        self.hand_overs(&mut svg);
         for &row in &self.story.cuts {
             let y = centre(row);
             line(&mut svg, "cut", 0, y, width, y);
@@ -143,7 +146,12 @@ impl<'a> Picture<'a> {
                         x + 10 + lane,
                         5,
                         "held".to_owned(),
-                        format!("cluster {cluster} is locked"),
+                        match life.holder {
+                            Some(client) => {
+                                format!("cluster {cluster} is locked by {}", client.name())
+                            }
+                            None => format!("cluster {cluster} is locked"),
+                        },
                     )
                 }
             };
@@ -174,6 +182,29 @@ impl<'a> Picture<'a> {
                 y - 7,
                 height + 14,
                 escape(&op.name)
+            );
+        }
+    }
+
+    /// From where a client leaves a lock to where the next one has it.
+    fn hand_overs(&self, svg: &mut String) {
+        for over in &self.story.hand_overs {
+            let (from, to) = (self.middle(over.from), self.middle(over.to));
+            let (y, end) = (centre(over.left), centre(over.taken));
+            // Beside the bars of the operations.
+            let (x1, x2) = if from < to {
+                (from + 8, to - 9)
+            } else {
+                (from - 8, to + 9)
+            };
+            let (middle, low) = (usize::midpoint(x1, x2), usize::midpoint(y, end) + 14);
+            let _ = write!(
+                svg,
+                "<path class=\"handover\" d=\"M{x1} {y}Q{middle} {low} {x2} {end}\" marker-end=\"url(#tip-held)\">\
+                 <title>cluster {}: {} leaves the lock, {} has it next</title></path>",
+                over.cluster,
+                over.from.name(),
+                over.to.name()
             );
         }
     }

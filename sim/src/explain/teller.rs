@@ -4,12 +4,14 @@
 //! write covers itself. A power cut ends all lives.
 
 use super::guilt::cluster_of;
+use super::locks::{Locks, Seen};
 use super::names;
 use super::story::{IoLife, Lane, OpLife, PageLife, Row, in_words};
 use crate::world::log::{Change, Happening, Slot, State};
 use crate::world::shape::Shape;
 use ploop_core::{IoOp, Origin, Outcome};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Tells the entries one by one.
 #[derive(Default)]
@@ -23,6 +25,7 @@ pub(super) struct Teller {
     seen_queues: Vec<u16>,
     active: BTreeMap<Origin, usize>,
     by_io: BTreeMap<u32, usize>,
+    pub(super) locks: Locks,
     /// Page states and locks that last, by page and lock, with their first row.
     open: BTreeMap<(u32, Option<u32>), (String, usize)>,
 }
@@ -81,6 +84,7 @@ impl Teller {
                     format!("{} {verb} {name}{value}", client.name()),
                     guilty,
                 );
+                self.locks.submitted(step, client, *op);
                 if !again {
                     self.active.insert(*origin, self.ops.len());
                     let name = format!("{name}{value}");
@@ -100,6 +104,7 @@ impl Teller {
                 read,
             } => {
                 let client = Lane::Client(origin.queue.0, origin.tag.0);
+                self.locks.finished(client);
                 if let Some(life) = self.active.remove(origin) {
                     self.ops[life].finished = Some(at);
                 }
@@ -263,6 +268,9 @@ impl Teller {
             IoOp::Read { .. } | IoOp::ReadHole { .. } | IoOp::Sync { .. }
         );
         let name = names::io(op);
+        if let (IoOp::Write { at, .. }, Some(client)) = (op, client) {
+            self.locks.writes(step, client, at.0);
+        }
         self.by_io.insert(io, self.ios.len());
         let begun = self.rows.len();
         self.row(
@@ -349,11 +357,24 @@ impl Teller {
                 } => {
                     self.page(*page);
                     let cluster = cluster_of(*page, *slot, shape);
-                    if from.held != to.held {
+                    let start = u64::from(cluster) * shape.cluster;
+                    let (lock, mistake) = self.locks.changed(&Seen {
+                        step,
+                        row: at,
+                        cluster,
+                        sectors: start..start + shape.cluster,
+                        host: host(to, shape),
+                        from,
+                        to,
+                    });
+                    if let Some(mistake) = mistake {
+                        let text = &mut self.rows[mistake.row].text;
+                        *text = text.replacen(&mistake.said, &mistake.right, 1);
+                    }
+                    if !lock.is_empty() {
                         let held = to.held.then(|| "held".to_owned());
                         self.lasts((*page, Some(cluster)), at, held);
-                        let how = if to.held { "locked" } else { "unlocked" };
-                        told.push(format!("cluster {cluster} {how}"));
+                        told.extend(lock);
                     }
                     if from.place != to.place {
                         told.push(format!(
@@ -375,10 +396,12 @@ impl Teller {
     /// A state begins, or ends.
     fn lasts(&mut self, key: (u32, Option<u32>), at: usize, state: Option<String>) {
         if let Some((state, from)) = self.open.remove(&key) {
+            let holder = key.1.and_then(|cluster| self.locks.holder(cluster, from));
             self.pages.push(PageLife {
                 page: key.0,
                 state,
                 cluster: key.1,
+                holder,
                 from,
                 to: at,
             });
@@ -393,6 +416,7 @@ impl Teller {
         for key in keys {
             self.lasts(key, at, None);
         }
+        self.locks.forget();
     }
 
     pub(super) fn end(&mut self) {
@@ -409,6 +433,17 @@ impl Teller {
         lanes.dedup();
         lanes
     }
+}
+
+/// Where the top has a cluster, in sectors of the file.
+fn host(slot: &Slot, shape: &Shape) -> Option<Range<u64>> {
+    let (level, entry) = slot.place?;
+    let layout = shape.layout();
+    let host = layout
+        .host_of(entry)
+        .filter(|_| level + 1 == u32::from(shape.levels))?;
+    let start = layout.host_sector(host).0;
+    Some(start..start + shape.cluster)
 }
 
 fn shown(slot: &Slot, shape: &Shape) -> String {

@@ -4,15 +4,16 @@
 //! What is known from earlier moments, of this execution or another, is not judged again: see the head of the folder.
 
 use super::core::IoOp;
+use super::engine::disk::Control;
 use super::engine::image::{Image, SECTOR, decode};
-use super::engine::ledger::Shadow;
+use super::engine::ledger::{Ended, Shadow};
 use crate::check::bitmaps::Since;
 use crate::check::extension::Kept;
 use crate::check::image::{Expected, Images, Left};
 use crate::disk::{Change, Effect, Geometry, IoId, SimFile, SyncEffect, SyncId, View};
 use crate::tape::Tape;
 use model::disk::Model;
-use model::op::Value;
+use model::op::{End, Kind, Op, Value};
 use ploop_core::format::Layout;
 use ploop_core::load;
 use serde::Serialize;
@@ -95,12 +96,12 @@ impl Judge {
         }
     }
 
-    /// The power could fail now.
-    fn judge(&mut self, file: &SimFile, model: &Model) {
+    /// The power could fail now. `closed`: what an image must hold that says it is closed, if one may.
+    fn judge(&mut self, file: &SimFile, model: &Model, closed: Option<&Model>) {
         self.counts.moments += 1;
         let mut images = file.crash_images(u64::MAX);
         self.counts.nominal += images.nominal();
-        let allowed = allowed(model);
+        let allowed = (allowed(model), closed.map(allowed));
         let mut moment = DefaultHasher::new();
         (images.fingerprint(), allowed).hash(&mut moment);
         if !self.moments.insert(moment.finish()) {
@@ -121,7 +122,7 @@ impl Judge {
                 layout: &self.layout,
                 left: Left::Either,
                 model,
-                closed: None,
+                closed,
             };
             if let Err(failure) = self.images.judge(images.view(), expected) {
                 panic!(
@@ -133,7 +134,7 @@ impl Judge {
     }
 
     /// The same for images that no reader can tell apart, and that the same is allowed for.
-    fn reading(&self, view: View<'_>, allowed: u64) -> u64 {
+    fn reading(&self, view: View<'_>, allowed: (u64, Option<u64>)) -> u64 {
         let mut hasher = DefaultHasher::new();
         (allowed, view.len_bytes()).hash(&mut hasher);
         let mut meta = [0; SECTOR];
@@ -216,6 +217,11 @@ impl Pending {
         };
         Some(Flight::Change(self.file.submit(change)))
     }
+
+    fn judge_now(&self, model: &Model, closed: Option<&Model>) {
+        let mut judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner);
+        judge.judge(&self.file, model, closed);
+    }
 }
 
 impl Shadow for Pending {
@@ -225,19 +231,54 @@ impl Shadow for Pending {
         self.flights[io] = flight;
     }
 
-    fn end(&mut self, io: usize, _op: &IoOp) {
+    fn end(&mut self, io: usize, end: Ended) {
+        let (change, sync) = match end {
+            Ended::Whole => (Effect::Done, SyncEffect::Done),
+            Ended::First(bytes) => (Effect::Short(bytes), SyncEffect::Failed { evict: false }),
+        };
+        let mut nothing = Tape::replay(Vec::new());
+        let tape = match end {
+            Ended::Whole => &mut self.tape,
+            // Of the rest nothing was done.
+            Ended::First(_) => &mut nothing,
+        };
         match self.flights[io].take() {
-            Some(Flight::Change(id)) => self.file.complete(id, Effect::Done, &mut self.tape),
-            Some(Flight::Sync(id)) => {
-                self.file
-                    .complete_sync(id, SyncEffect::Done, &mut self.tape);
-            }
+            Some(Flight::Change(id)) => self.file.complete(id, change, tape),
+            Some(Flight::Sync(id)) => self.file.complete_sync(id, sync, tape),
             None => {}
         }
     }
 
+    fn control(&mut self, change: Control<'_>, model: &Model) {
+        let mut closed = model.clone();
+        let flush = Op {
+            kind: Kind::Flush,
+            start: 0,
+            len: 0,
+        };
+        let flush = closed.submit(flush, 0);
+        closed
+            .complete(flush, End::Ok, &[])
+            .expect("nothing is read");
+        let change = match change {
+            Control::Write(at, bytes) => Change::Bytes { at, bytes },
+            Control::SetLen(len) => Change::SetLen {
+                bytes: len * SECTOR as u64,
+            },
+            Control::Sync => {
+                let sync = self.file.submit_sync();
+                self.file
+                    .complete_sync(sync, SyncEffect::Done, &mut self.tape);
+                return self.judge_now(model, Some(&closed));
+            }
+        };
+        let change = self.file.submit(change);
+        self.judge_now(model, Some(&closed));
+        self.file.complete(change, Effect::Done, &mut self.tape);
+        self.judge_now(model, Some(&closed));
+    }
+
     fn judge(&mut self, model: &Model) {
-        let mut judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner);
-        judge.judge(&self.file, model);
+        self.judge_now(model, None);
     }
 }

@@ -30,8 +30,9 @@
 //!   What *is* lost: a moment in which one request is acknowledged and an independent one not yet submitted is
 //!   judged by a model that allows for the second as well. It allows more on that one's sectors only.
 //!
-//! **What it does not see.** Weak memory (loom does); faults and I/O of one task carried out in other orders than its own
-//! (the simulator does); two writes in flight on one sector land in the order of their ends.
+//! **What it does not see.** Weak memory (loom does); faults, but for those that a configuration plans, of which nothing is
+//! done but the first part of a short I/O, and I/O of one task carried out in other orders than its own (the simulator
+//! does); two writes in flight on one sector land in the order of their ends.
 
 mod crash;
 mod scenario;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 mod engine;
 
 /// Executions of a configuration. More, and it is cut.
-const LIMIT: usize = 20_000;
+const LIMIT: usize = 200_000;
 
 pub(super) fn run(name: &str) -> Verdict {
     let config = CONFIGS.iter().find(|config| config.name == name);

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::core::units::Sectors;
-use super::core::{Options, WriteBack};
+use super::core::{Failure, IoOp, Options, WriteBack};
 use super::image::{Image, Shape};
 use super::ledger::Shadow;
 use super::rig::{Io, Rig, options};
@@ -22,6 +22,10 @@ pub(crate) enum Step {
     Carry,
     /// Ends its batch.
     Turn,
+    /// Carries out syncs until there is another I/O, which fails; nothing of it was done.
+    Fail,
+    /// The newest I/O ends when its first sector is done.
+    Short,
 }
 
 /// See the module.
@@ -35,6 +39,8 @@ pub(crate) struct Config {
     /// Requests carried out before the race, one by one.
     before: &'static [Op],
     tasks: &'static [&'static [Step]],
+    /// Nothing is flushed before the image is closed, and the power may fail while it is.
+    closes_at_once: bool,
 }
 
 const fn op(kind: Kind, start: u64, len: u64) -> Op {
@@ -89,6 +95,9 @@ const MAPPED: Shape = Shape {
     ..PLAIN
 };
 
+/// The same, and the file ends behind them: a close has no tail to cut.
+const PACKED: Shape = Shape { spare: 0, ..MAPPED };
+
 /// Clusters of two sectors over a lower delta.
 const CHAIN: Shape = Shape {
     cluster: 2,
@@ -97,7 +106,13 @@ const CHAIN: Shape = Shape {
     spare: 3,
 };
 
-use Step::{Carry, Turn};
+/// Six guest clusters: the last two are in a second page.
+const TWO_PAGES: Shape = Shape {
+    clusters: 6,
+    ..PLAIN
+};
+
+use Step::{Carry, Fail, Short, Turn};
 
 const PLAIN_RACE: Config = Config {
     name: "",
@@ -106,6 +121,7 @@ const PLAIN_RACE: Config = Config {
     immediate: false,
     before: &[],
     tasks: &[],
+    closes_at_once: false,
 };
 
 /// All of them.
@@ -197,6 +213,95 @@ pub(crate) const CONFIGS: &[Config] = &[
         ],
         ..PLAIN_RACE
     },
+    Config {
+        name: "fua_against_allocation",
+        about: "a cluster whose slot is not durable is overwritten with FUA, its page changes",
+        before: &[WRITTEN],
+        tasks: &[
+            &[write_fua(1, 1), Carry, Turn, Carry],
+            &[write(2, 1), Carry],
+        ],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "flush_against_flush",
+        about: "a flush while the sync of another one is under way, which does not cover a write",
+        tasks: &[&[FLUSH, Carry], &[write(0, 1), Carry, FLUSH, Carry]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "writers_of_two_pages",
+        about: "a cluster of each of two pages is allocated, and flushed",
+        shape: TWO_PAGES,
+        tasks: &[
+            &[write(4, 1), Carry, FLUSH, Turn, Carry],
+            &[write(1, 1), Carry],
+        ],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "discard_during_a_round",
+        about: "a cluster is un-mapped while its slot is written, and its host is wanted",
+        shape: FULL,
+        before: &[WRITTEN],
+        tasks: &[
+            &[FLUSH, Turn, Carry, Turn],
+            &[discard(1, 1), Carry, write(2, 1), Carry],
+        ],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "failed_round",
+        about: "the index write of a page fails while another of its slots is allocated",
+        before: &[WRITTEN],
+        tasks: &[&[FLUSH, Turn, Carry, Turn, Fail], &[write(2, 1), Carry]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "failed_unmap",
+        about: "the index write that un-maps a cluster fails, and a host is wanted",
+        shape: FULL,
+        before: &[DISCARDED],
+        tasks: &[&[FLUSH, Turn, Fail, Carry], &[write(1, 1), Carry]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "failed_copy",
+        about: "the copy of a lower cluster fails while another one is written",
+        shape: CHAIN,
+        tasks: &[&[write(2, 1), Fail, Carry], &[write(4, 2), Carry]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "failed_discard",
+        about: "a cluster that a lower delta has as well cannot be zeroed, and is written",
+        shape: CHAIN,
+        tasks: &[&[discard(0, 2), Fail, Carry], &[write(0, 1), Carry]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "short_write",
+        about: "a write is done in part, and goes on; its cluster is read",
+        shape: CHAIN,
+        tasks: &[&[write(0, 2), Short, Carry], &[read(0, 2), Carry]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "closed_at_once",
+        about: "two writes of mapped clusters, and a close without a flush",
+        shape: PACKED,
+        tasks: &[&[write(0, 1), Carry], &[write(1, 1), Carry]],
+        closes_at_once: true,
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "closed_with_dirty_pages",
+        about: "a cluster is allocated, another one un-mapped, and a close without a flush",
+        shape: FULL,
+        tasks: &[&[write(1, 1), Carry], &[discard(0, 1), Carry]],
+        closes_at_once: true,
+        ..PLAIN_RACE
+    },
 ];
 
 /// Options of a rig with so many queues, two at least, a file that grows by so much, and perhaps without delayed write-back.
@@ -250,7 +355,11 @@ impl Config {
         let mut left: Vec<Io> = race(tasks.collect()).into_iter().flatten().collect();
         rig.drain(&mut left, false);
         rig.check_at_rest();
-        rig.check_close();
+        if self.closes_at_once {
+            rig.check_close_now(true);
+        } else {
+            rig.check_close();
+        }
         let mut hasher = DefaultHasher::new();
         rig.top().hash(&mut hasher);
         hasher.finish()
@@ -272,6 +381,20 @@ fn follow(rig: &Rig, queue: u16, steps: &[Step]) -> Vec<Io> {
                 }
             }
             Step::Turn => list.extend(rig.turn(queue)),
+            Step::Fail => {
+                while let Some(io) = list.pop() {
+                    if !matches!(io.op, IoOp::Sync { .. }) {
+                        list.extend(rig.fail(io, Failure::Io));
+                        break;
+                    }
+                    list.extend(rig.done(io));
+                }
+            }
+            Step::Short => {
+                if let Some(io) = list.pop() {
+                    list.extend(rig.short(io, 1));
+                }
+            }
         }
     }
     list

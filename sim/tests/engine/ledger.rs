@@ -2,7 +2,7 @@
 //! engine, between two calls of the core.
 
 use super::core::{Buf, Failure, IoOp};
-use super::disk::Disk;
+use super::disk::{Control, Disk};
 use super::image::Image;
 use super::rig::{Io, Who};
 use super::trace::{self, Step};
@@ -19,10 +19,21 @@ const FIRST_WRITE: u32 = 1 << 20;
 pub(crate) trait Shadow: Debug + Send {
     /// An I/O was handed out. `values`: what it puts into sectors, for a write or a copy.
     fn begin(&mut self, io: usize, op: &IoOp, values: &[Value]);
-    /// It ended well.
-    fn end(&mut self, io: usize, op: &IoOp);
+    /// It ended.
+    fn end(&mut self, io: usize, end: Ended);
+    /// The control plane is closing the image: the power could fail during this, and after it.
+    fn control(&mut self, change: Control<'_>, model: &Model);
     /// The power could fail now.
     fn judge(&mut self, model: &Model);
+}
+
+/// How much of an I/O was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// All.
+    Whole,
+    /// The first so many bytes.
+    First(u64),
 }
 
 /// See the module.
@@ -235,7 +246,7 @@ impl Ledger {
         self.apply(&io.op);
         self.disk.end(io.id, &io.op, true, true);
         if let Some(shadow) = &mut self.shadow {
-            shadow.end(io.id, &io.op);
+            shadow.end(io.id, Ended::Whole);
         }
     }
 
@@ -246,15 +257,29 @@ impl Ledger {
             self.apply(&io.op);
         }
         self.disk.end(io.id, &io.op, false, applied);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.end(io.id, Ended::First(if applied { u64::MAX } else { 0 }));
+        }
     }
 
-    /// An I/O did `part` of it.
-    pub(crate) fn short(&mut self, io: &Io, part: &IoOp) {
+    /// An I/O did `part` of it, so many bytes.
+    pub(crate) fn short(&mut self, io: &Io, part: &IoOp, bytes: u64) {
         self.faults = true;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.end(io.id, Ended::First(bytes));
+        }
         self.apply(part);
         self.disk.cut(io.id, &io.op, part);
         // The part that a write with FUA reports is durable (RWF_DSYNC).
         self.disk.end(io.id, &io.op, true, true);
+    }
+
+    /// An operation of the control plane: done when this returns.
+    pub(crate) fn control(&mut self, change: Control<'_>) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.control(change, &self.model);
+        }
+        self.disk.control(change);
     }
 
     /// What a power cut could leave right now is legal.

@@ -13,7 +13,7 @@ use sim::scenario::table::{Column, check};
 use sim::scenario::{FolderFiles, Scenario, run, run_on_files};
 
 /// Executions of a race at the most.
-const LIMIT: u64 = 2000;
+const LIMIT: u64 = 200_000;
 
 fn simulator(scenario: &Scenario) -> String {
     match run(scenario) {
@@ -48,10 +48,11 @@ fn explorer(scenario: &Scenario) -> String {
     }
     let races = phases.races().len();
     let complete = raced.receipts.iter().filter(|one| one.complete).count();
+    let executions: u64 = raced.receipts.iter().map(|one| one.executions).sum();
     match races {
         0 => "complete, one queue".to_owned(),
         _ if complete == races => format!("complete, {races} races"),
-        _ => format!("{complete} of {races} races complete"),
+        _ => format!("{complete} of {races} races complete, {executions} executions"),
     }
 }
 
