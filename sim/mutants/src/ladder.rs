@@ -74,7 +74,7 @@ impl Ladder {
             folder: tree.folder(),
             scratch: tree.folder().join("scratch"),
         };
-        let tests = ["corpus", "rules", "bill"];
+        let tests = ["corpus", "rules", "bill", "control"];
         let mut arguments = vec!["test", "-p", "sim", "--no-run"];
         arguments.extend(tests.iter().flat_map(|name| ["--test", name]));
         // The tests of `sim` have the program `sim` built, too.
@@ -122,6 +122,10 @@ impl Ladder {
             let program = program("ploop_core")?;
             ladder.steps.push(Step::new("unit tests", program, []));
         }
+        // As long as all others together.
+        ladder
+            .steps
+            .push(Step::new("control", program("control")?, []));
         Ok(ladder)
     }
 

@@ -53,7 +53,7 @@ struct Arguments {
     /// Leaves the core's unit tests out, which take longer than all else; `--again` without this tries the survivors on them
     #[arg(long)]
     quick: bool,
-    /// Builds those alone that cannot stand beside others
+    /// Tries those that cannot stand beside others, each in a build of its own, and nothing else
     #[arg(long)]
     alone: bool,
     /// Only mutants whose label contains this
@@ -171,7 +171,8 @@ fn attempt(
     let is_due = |mutant: &Mutant, store: &Store| {
         let known = store.get(&mutant.key).map(|known| known.outcome.as_str());
         let due = known.is_none() || (arguments.again && known == Some("missed"));
-        due && mutant.label.contains(&arguments.only) && !woven.alone.contains(&mutant.id)
+        let here = !arguments.alone && !woven.alone.contains(&mutant.id);
+        due && here && mutant.label.contains(&arguments.only)
     };
     let due: Vec<&Mutant> = chosen
         .iter()
