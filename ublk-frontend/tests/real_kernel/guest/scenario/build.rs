@@ -20,8 +20,17 @@ pub(super) struct Built {
     pub(super) images: Vec<PathBuf>,
     /// What the chain reads as.
     pub(super) content: Vec<Value>,
+    /// Options of `add`, but the delay of write-back.
+    words: String,
+    /// That, in milliseconds.
+    pub(super) delay: u64,
+}
+
+impl Built {
     /// Options of `add`.
-    pub(super) options: String,
+    pub(super) fn options(&self) -> String {
+        format!("{} --flush-delay {}ms", self.words, self.delay)
+    }
 }
 
 /// The scenario's shape on a real device: larger clusters, real pages.
@@ -74,7 +83,11 @@ pub(super) fn build(scenario: &Scenario) -> Result<Built, Trouble> {
     Ok(Built {
         images,
         content: content.all,
-        options: options(&shape),
+        words: words(&shape),
+        delay: match shape.options.write_back {
+            WriteBack::Delayed(delay) => delay.0,
+            WriteBack::Immediate => 0,
+        },
     })
 }
 
@@ -84,17 +97,13 @@ fn write(file: &SimFile, path: &Path) -> std::io::Result<()> {
     std::fs::write(path, bytes)
 }
 
-fn options(shape: &Shape) -> String {
-    let delay = match shape.options.write_back {
-        WriteBack::Delayed(delay) => delay.0,
-        WriteBack::Immediate => 0,
-    };
+fn words(shape: &Shape) -> String {
     let fail = match shape.options.no_space {
         NoSpace::Fail => " --no-space fail",
         NoSpace::Wait { .. } => "",
     };
     format!(
-        "--queues {} --depth {} --flush-delay {delay}ms{fail}",
+        "--queues {} --depth {}{fail}",
         shape.options.queues, shape.options.depth
     )
 }

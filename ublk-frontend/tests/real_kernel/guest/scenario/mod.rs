@@ -11,6 +11,7 @@
 //! | `close` | `del`, both checkers, `add` |
 //! | `cut`, `close cut` | everything in flight ends, `kill -9` of the server, `recover`, all is read: nothing acknowledged may be lost |
 //! | `ended`, `expect` | demanded as long as the lines before it all happened as they say (see below) |
+//! | changes of the chain | the commands that do the same: see `change` |
 //! | `deliver`, `turn`, `waits`, `mapped`, `suspend`, `resume` | not on a device: who completes what, and when, is the kernel's affair |
 //!
 //! What came of each is told to the host, which holds it against the table of all players (`corpus/scenarios.md`).
@@ -20,6 +21,7 @@
 //! alone judges. It always judges everything that is read.
 
 mod build;
+mod change;
 mod clients;
 mod play;
 

@@ -10,7 +10,6 @@ use ploop_core::units::Sectors;
 use rustix::io::Errno;
 use sim::scenario::{Scenario, Step, Wanted};
 use sim::world::stage::Ending;
-use sim::world::switch::Switch;
 
 use ublk_frontend::files::RealFile;
 
@@ -25,17 +24,19 @@ use super::{SCALE, Tally};
 
 /// See the module.
 pub(super) struct Play<'a> {
-    scenario: &'a Scenario,
-    built: Built,
-    judge: Arc<Judge>,
+    pub(super) scenario: &'a Scenario,
+    pub(super) built: Built,
+    pub(super) judge: Arc<Judge>,
     /// Sectors of the disk now.
-    size: u64,
-    clients: Clients,
-    up: Option<(Device, Arc<Target>)>,
+    pub(super) size: u64,
+    pub(super) clients: Clients,
+    pub(super) up: Option<(Device, Arc<Target>)>,
     /// The author's expectations still hold.
-    as_written: bool,
+    pub(super) as_written: bool,
     /// Somebody has tried to change the disk since it was added.
-    changed: bool,
+    pub(super) changed: bool,
+    /// Snapshots that were taken.
+    pub(super) snapshots: u32,
     tally: Tally,
 }
 
@@ -53,6 +54,7 @@ impl<'a> Play<'a> {
             up: None,
             as_written: true,
             changed: false,
+            snapshots: 0,
             tally: Tally::default(),
         })
     }
@@ -133,23 +135,17 @@ impl<'a> Play<'a> {
                 self.close()
             }
             Step::Close(Some(_)) | Step::Cut(_) | Step::Kill => self.kill(),
-            Step::Switch(Switch::Grow(more)) => self.grow(more * SCALE),
-            Step::Switch(_) => {
-                self.clients.settle()?;
-                self.target()?;
-                self.close()?;
-                self.leave_out("change of the chain")
-            }
+            Step::Switch(switch) => self.change(switch),
         }
     }
 
-    fn leave_out(&mut self, what: &'static str) -> Result<(), Trouble> {
+    pub(super) fn leave_out(&mut self, what: &'static str) -> Result<(), Trouble> {
         *self.tally.left_out.entry(what).or_default() += 1;
         Ok(())
     }
 
     /// The device, added if it is not there.
-    fn target(&mut self) -> Result<(std::path::PathBuf, Arc<Target>), Trouble> {
+    pub(super) fn target(&mut self) -> Result<(std::path::PathBuf, Arc<Target>), Trouble> {
         if self.up.is_none() {
             let images: Vec<_> = self
                 .built
@@ -157,7 +153,7 @@ impl<'a> Play<'a> {
                 .iter()
                 .map(|image| image.as_path())
                 .collect();
-            let device = server::add(&self.built.options, &images)?;
+            let device = server::add(&self.built.options(), &images)?;
             let target = Arc::new(device.open()?);
             let (size, wanted) = (target.sectors()?, self.size);
             demand(size == wanted, || {
@@ -203,7 +199,7 @@ impl<'a> Play<'a> {
     }
 
     /// The device goes, its image grows, and the next one is larger.
-    fn grow(&mut self, more: u64) -> Result<(), Trouble> {
+    pub(super) fn grow(&mut self, more: u64) -> Result<(), Trouble> {
         self.clients.settle()?;
         self.target()?;
         self.close()?;
@@ -230,7 +226,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Trouble> {
+    pub(super) fn close(&mut self) -> Result<(), Trouble> {
         if let Some((device, target)) = self.up.take() {
             drop(target);
             device.del()?;
