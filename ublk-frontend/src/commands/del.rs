@@ -47,7 +47,8 @@ pub fn run(asked: &Del, out: &mut Output<impl Write>) -> Result<(), ToolError> {
 }
 
 fn remove(folder: &Folder, id: u32, force: bool) -> Result<(), ToolError> {
-    if !force && (Claim::of(id).is_err_and(|error| error.is_busy()) || is_open(id)) {
+    let server = folder.load(id).ok().flatten().map(|record| record.pid);
+    if !force && (Claim::of(id).is_err_and(|error| error.is_busy()) || is_open(id, server)) {
         return Err(refused(busy(id)));
     }
     if folder.is_changing(id)? {
@@ -151,8 +152,14 @@ fn tell_if_open(id: u32) {
 }
 
 /// True if a process has the disk open, as far as `/proc` tells: kernels before 7.0 cannot be asked.
-fn is_open(id: u32) -> bool {
+/// Its own server is not meant, which may be telling the kernel something.
+fn is_open(id: u32, server: Option<u32>) -> bool {
+    let own = server.map(|pid| pid.to_string());
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter(|process| {
+        let name = process.file_name();
+        own.as_deref().is_none_or(|own| name != *own)
+    });
     let files = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
     files
         .flatten()

@@ -28,7 +28,7 @@ use crate::cli::SnapshotMerge;
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
 use crate::tool::output::Output;
-use crate::ublk::claim::Claim;
+use crate::ublk::claim::{Claim, GLANCE};
 use crate::ublk::ctrl::Control;
 use crate::ublk::report::Report;
 use crate::ublk::socket::{Answer, Question};
@@ -59,7 +59,7 @@ pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolE
             let claim = held.insert(Claim::of(id)?);
             can_switch(&folder, record, guid, save)?;
             // Who has a partition open is found while nothing has changed.
-            claim.read_partitions()?;
+            claim.read_partitions(GLANCE)?;
             claim.flush()?;
             record.retell = true;
             match interrupted.load(Ordering::Relaxed) {
@@ -89,7 +89,7 @@ pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolE
         },
     )?;
     let claim = held.into_inner();
-    let told = claim.map_or(Ok(()), |claim| retell::kernel(&claim, false));
+    let told = claim.map_or(Ok(()), |claim| retell::kernel(&claim, false, GLANCE));
     let told = told.and_then(|()| tell(&folder, id, Question::Told));
     match unsaved.map_or(told, Err) {
         Ok(()) => Ok(done),

@@ -17,7 +17,7 @@ use crate::ublk::ctrl::disk_node;
 use crate::ublk::server::refused;
 
 /// Somebody may only have looked at a partition: udev does.
-const GLANCE: Duration = Duration::from_secs(2);
+pub(crate) const GLANCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Why a disk cannot be claimed.
@@ -92,17 +92,17 @@ impl Claim {
             .map_err(ToolError::io(&self.node, "flush"))
     }
 
-    /// What the kernel remembers of the disk's content is forgotten: all of it is tried.
-    pub(crate) fn forget(&self) -> Result<(), ToolError> {
+    /// What the kernel remembers of the disk's content is forgotten: all of it is tried. `patience`: for who looks at a partition.
+    pub(crate) fn forget(&self, patience: Duration) -> Result<(), ToolError> {
         let dropped = raw::drop_cache(&self.disk);
-        let read = self.read_partitions();
+        let read = self.read_partitions(patience);
         dropped.map_err(ToolError::io(&self.node, "drop the cache of"))?;
         read
     }
 
-    /// The kernel knows the partitions as they are on the disk. Refused if somebody has one of them open.
-    pub(crate) fn read_partitions(&self) -> Result<(), ToolError> {
-        let until = Instant::now() + GLANCE;
+    /// The kernel knows the partitions as they are on the disk. Refused if somebody has one of them open for so long.
+    pub(crate) fn read_partitions(&self, patience: Duration) -> Result<(), ToolError> {
+        let until = Instant::now() + patience;
         loop {
             match raw::read_partitions(&self.disk) {
                 Err(error)

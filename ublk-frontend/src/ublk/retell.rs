@@ -17,6 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::tool::ToolError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::tool::output::complain;
 use crate::ublk::claim::Claim;
 use crate::ublk::ctrl::Control;
@@ -27,6 +29,11 @@ use crate::ublk::sys;
 /// How long the command that has changed the disk may hold it.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the thread may take to see that it is not needed.
+const LETTING_GO: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
 
 /// The kernel is being told.
 #[derive(Debug)]
@@ -62,7 +69,7 @@ pub(super) fn begin(
         (Ok(disk), Ok((done, tell))) => {
             let stop = Arc::new(AtomicBool::new(false));
             let (read_only, told) = (record.read_only, Arc::clone(&stop));
-            thread::spawn(move || work(&disk, read_only, &told, tell));
+            thread::spawn(move || work(disk, read_only, &told, tell));
             Some(Retell { done, stop })
         }
         (disk, pair) => {
@@ -77,10 +84,11 @@ pub(super) fn begin(
     }
 }
 
-fn work(disk: &Claim, read_only: bool, told: &AtomicBool, mut tell: UnixStream) {
+/// The disk is let go of before `tell` is: see [`Retell::end`].
+fn work(disk: Claim, read_only: bool, told: &AtomicBool, mut tell: UnixStream) {
     let until = Instant::now() + PATIENCE;
     while !told.load(Ordering::Relaxed) {
-        let done = kernel(disk, read_only);
+        let done = kernel(&disk, read_only, Duration::ZERO);
         if done.is_err() && Instant::now() < until {
             thread::sleep(LOOK);
             continue;
@@ -91,16 +99,18 @@ fn work(disk: &Claim, read_only: bool, told: &AtomicBool, mut tell: UnixStream) 
                 format_args!("the kernel may remember what the disk was: {error}"),
             );
         }
+        drop(disk);
         // A server that has ended has no use for it.
         let _ = tell.write_all(&[u8::from(done.is_ok())]);
         return;
     }
+    drop(disk);
 }
 
 /// Everything but the size.
-pub(crate) fn kernel(claim: &Claim, read_only: bool) -> Result<(), ToolError> {
+pub(crate) fn kernel(claim: &Claim, read_only: bool, patience: Duration) -> Result<(), ToolError> {
     let set = claim.set_read_only(read_only);
-    let forgotten = claim.forget();
+    let forgotten = claim.forget(patience);
     set.and(forgotten)
 }
 
@@ -116,8 +126,11 @@ impl Retell {
         self.done.read_exact(&mut word).is_ok() && word[0] == 1
     }
 
-    /// Somebody else has told the kernel.
-    pub(super) fn stop(&self) {
+    /// Somebody else has told the kernel, or nobody is to. Waits until the disk is let go of, but not for ever: a disk may wait for
+    /// space.
+    pub(super) fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
+        let mut fds = [PollFd::new(&self.done, PollFlags::IN)];
+        let _ = poll(&mut fds, Some(&LETTING_GO));
     }
 }

@@ -17,7 +17,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use ploop_core::units::{Level, QueueId};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -36,9 +35,11 @@ use crate::ublk::report::{self, Report};
 use crate::ublk::retell::{self, Retell};
 use crate::ublk::shape::Shape;
 use crate::ublk::socket::{self, Answer, Question};
-use crate::ublk::state::{Folder, Lock, NoSpace, Record};
+use crate::ublk::state::{Folder, Lock, Record};
 use crate::ublk::sys::{self, state};
 use crate::ublk::{closing, namespace, notify, setup, signals};
+
+mod words;
 
 /// How long requests in flight may take when the disk is quiesced, in milliseconds.
 const QUIESCE_MS: u64 = 30_000;
@@ -359,6 +360,7 @@ impl<'a> Server<'a> {
             Question::Info => Err(Answer::Info(Box::new(self.report()))),
             Question::Stop { force: true } => Ok(End::Remove { force: true }),
             Question::Stop { force: false } => {
+                self.end_retelling();
                 if self.record.flags & sys::F_SAFE_STOP_DEV == 0 {
                     return Ok(End::Remove { force: false });
                 }
@@ -406,40 +408,6 @@ impl<'a> Server<'a> {
                 }
                 Ok(End::Aside)
             }
-        }
-    }
-
-    /// A core that fails at once has nothing that could wait.
-    fn set_no_space(&mut self, wish: NoSpace) -> Answer {
-        if self.record.no_space == NoSpace::Fail {
-            return Answer::Refused("it does not wait for space".into());
-        }
-        let record = Record {
-            no_space: wish,
-            ..self.record.clone()
-        };
-        if let Err(error) = self.folder.save(&record) {
-            return Answer::Refused(error.to_string());
-        }
-        self.record = record;
-        self.shared.ticker.set_patience(match wish {
-            NoSpace::Fail => Some(Duration::ZERO),
-            NoSpace::Wait { seconds } => seconds.map(Duration::from_secs),
-        });
-        Answer::Done
-    }
-
-    /// The kernel knows what the disk is.
-    fn was_told(&mut self) {
-        if let Some(retell) = &self.retell {
-            retell.stop();
-        }
-        self.record.retell = false;
-        if let Err(error) = self.folder.save(&self.record) {
-            complain(
-                "warning",
-                format_args!("the kernel is told again by the next server: {error}"),
-            );
         }
     }
 

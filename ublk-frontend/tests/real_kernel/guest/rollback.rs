@@ -318,7 +318,10 @@ fn deleted(
     let images = agrees(device, at)?;
     demand(images == 1, || {
         format!("{images} images after both were deleted")
-    })
+    })?;
+    // Gone back once more: whoever removes the device at once finds nobody in his way.
+    let guid = ok(&format!("snapshot create --id {id}"))?;
+    ok(&format!("snapshot switch --id {id} --to {guid}")).map(drop)
 }
 
 /// A field of `info --json`.
