@@ -56,6 +56,8 @@ pub(super) fn run(
             "--",
             &format!("-max_total_time={}", left.as_secs()),
             &format!("-seed={seed}"),
+            // A patched core may never come to an end.
+            "-timeout=10",
         ]);
         // Inputs of the first minutes are short; a run of them takes microseconds.
         let ended = process::run(&mut cargo, Some(left + Duration::from_secs(60)))
@@ -108,8 +110,14 @@ pub(super) fn checker_in(message: &str) -> String {
         .to_owned()
 }
 
-/// What the panic said.
+/// What libFuzzer says of an input that takes too long.
+const HANG: &str = "ERROR: libFuzzer: timeout";
+
+/// What the panic said; or that there was no end.
 pub(super) fn panic_message(output: &str) -> Option<&str> {
+    if output.contains(HANG) {
+        return Some(HANG);
+    }
     let at = output.find("panicked at ")?;
     let message = &output[at..];
     let begin = message.find('\n')? + 1;

@@ -117,6 +117,8 @@ fn the_fuzzers_output_is_understood() {
     assert_eq!(checker_in("Wrong [durable] sector 3: lost"), "durable");
     assert_eq!(checker_in("index [7] out of bounds"), "panic");
     assert_eq!(checker_in("assertion failed"), "panic");
+    let endless = "#9\tpulse\n==12== ERROR: libFuzzer: timeout after 10 seconds\n";
+    assert!(panic_message(endless).is_some_and(|said| said.contains("timeout")));
 }
 
 #[test]
