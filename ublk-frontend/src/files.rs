@@ -218,6 +218,14 @@ impl RealFile {
         self.device
     }
 
+    /// Lets others have the file, whoever still has it open: nothing may be read or written here any more. For a server that
+    /// leaves: its rings have the file until the kernel has taken them apart, some time after the process is gone.
+    pub fn give_up_locks(&self) {
+        // If there was no lock, there is nothing to give up.
+        permissions::give_up(&self.fd);
+        let _ = retry_on_intr(|| fs::flock(&self.fd, FlockOperation::Unlock));
+    }
+
     /// False if the file system has no locks: nothing keeps others from the file.
     #[must_use]
     pub fn is_locked(&self) -> bool {
@@ -310,9 +318,7 @@ impl Drop for RealFile {
     /// A child process that was just forked has the descriptor too, until it runs its program: the lock must not live on
     /// there.
     fn drop(&mut self) {
-        // If there was no lock, there is nothing to give up.
-        permissions::give_up(&self.fd);
-        let _ = retry_on_intr(|| fs::flock(&self.fd, FlockOperation::Unlock));
+        self.give_up_locks();
     }
 }
 

@@ -42,6 +42,19 @@ fn zeros_are_written_where_the_file_system_has_no_holes() {
 }
 
 #[test]
+fn locks_are_given_up_while_somebody_has_the_file_still() {
+    let (_dir, path) = scratch();
+    std::fs::write(&path, b"x").expect("write");
+    let writer = RealFile::open_write(&path).expect("writer");
+    // As a ring has it: the same open file, not the same descriptor.
+    let kept = rustix::io::dup(&writer).expect("a second descriptor");
+    RealFile::open_write(&path).expect_err("locked");
+    writer.give_up_locks();
+    RealFile::open_write(&path).expect("free");
+    drop((writer, kept));
+}
+
+#[test]
 fn a_writer_excludes_everybody_and_readers_share() {
     let (_dir, path) = scratch();
     std::fs::write(&path, b"x").expect("write");

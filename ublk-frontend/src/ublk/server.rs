@@ -285,8 +285,14 @@ impl<'a> Server<'a> {
         let (end, asker) = self.wait()?;
         let result = self.finish(end);
         let supervised = self.systemd.is_there();
-        // Whoever asked may open the images at once: the locks go with the last who has the files. (Where the device stays,
-        // the queues have them still.)
+        // Whoever asked may open the images at once. Where the device stays, the queues and their rings have them still, and do
+        // nothing with them any more.
+        if end.device_stays() && result.is_ok() {
+            self.shared
+                .files
+                .iter()
+                .for_each(|file| file.give_up_locks());
+        }
         drop(self.shared);
         if let Some(asker) = asker {
             asker.answer(&match (&result, end) {
