@@ -110,7 +110,7 @@ pub struct Add {
     /// What to do when the file system of the image is full.
     #[arg(long, value_enum, default_value = "wait")]
     pub no_space: NoSpaceArg,
-    /// How long a request may wait for space before it fails. If not given, for ever.
+    /// How long a request may wait for space before it fails; 0, or not given: for ever.
     #[arg(long, value_name = "TIME")]
     pub no_space_limit: Option<Delay>,
     /// Another name for the device: a symbolic link, removed with it.

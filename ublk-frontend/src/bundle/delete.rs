@@ -14,7 +14,7 @@ use super::folder::Folder;
 use super::guid::Guid;
 use super::merge::{self, Report, Way};
 use super::snapshots::{drop_leaf, refused, removable, settle, sound};
-use super::store::Change;
+use super::store::{Bundle, Change};
 use super::tree::Tree;
 use crate::tool::ToolError;
 
@@ -78,12 +78,30 @@ pub fn delete_at_once(folder: &dyn Folder, guid: Guid) -> Result<Deleted, ToolEr
         }
         _ => mark(&mut change, guid)?,
     }
-    let tree = &change.bundle().tree;
-    deleted.marked = tree.get(guid).is_some();
-    let nodes = tree.nodes();
-    let ripe = nodes.iter().filter(|node| can_go(node));
-    deleted.ripe = ripe.map(|node| node.guid).collect();
+    deleted.marked = change.bundle().tree.get(guid).is_some();
+    deleted.ripe = all_ripe(change.bundle());
     Ok(deleted)
+}
+
+/// Deletes a snapshot that one other stands on, while the disk that is written is in use and stands on neither. Marked ones that
+/// could go then are left, and told. The caller holds the bundle's lock.
+pub fn delete_beside(
+    folder: &dyn Folder,
+    guid: Guid,
+    report: Report<'_>,
+) -> Result<Deleted, ToolError> {
+    let mut change = Change::begin(folder)?;
+    let children = deletable(&change, guid)?;
+    if children != 1 {
+        let why = format_args!("{guid}: {children} stand on it now");
+        return Err(refused(&change, why));
+    }
+    let left = merge::take_out(&mut change, guid, Way::Beside, report)?;
+    Ok(Deleted {
+        left: left.into_iter().collect(),
+        ripe: all_ripe(change.bundle()),
+        marked: false,
+    })
 }
 
 /// Merges a snapshot with the one below it, whose name goes; `None`: the delta that is written. Returns whose name has gone.
@@ -113,6 +131,13 @@ pub fn merge_down(
             ..Deleted::default()
         },
     ))
+}
+
+/// All marked snapshots that can go.
+fn all_ripe(bundle: &Bundle) -> Vec<Guid> {
+    let nodes = bundle.tree.nodes();
+    let ripe = nodes.iter().filter(|node| can_go(node));
+    ripe.map(|node| node.guid).collect()
 }
 
 /// A marked snapshot that can go.

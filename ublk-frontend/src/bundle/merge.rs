@@ -35,6 +35,8 @@ pub type Report<'r> = &'r mut dyn FnMut(Progress);
 pub enum Way {
     /// The way that copies less.
     Cheaper,
+    /// The same of two on which the disk that is written does not stand. It is in use, and left alone.
+    Beside,
     /// Everything was copied while the disk was in use (see `live`): one of the two leaves.
     Copied {
         /// Upwards.
@@ -57,13 +59,17 @@ pub fn take_out(
     let top = bundle.tree.top();
     // The longest chain that has both in it, to be checked as a whole.
     let above = bundle.tree.chain(top).iter().any(|node| node.guid == upper);
+    if above && way == Way::Beside {
+        let text = format!("the snapshot {upper} is a part of the disk that is written");
+        return Err(refused(change, text));
+    }
     let held = hold(
         folder,
         bundle,
         if above { top } else { upper },
         &[lower, upper, top],
     )?;
-    let written = match above {
+    let written = match above || way == Way::Beside {
         true => None,
         false => Some(folder.open(&file_of(&bundle.tree, top), true)?),
     };
@@ -71,7 +77,7 @@ pub fn take_out(
         return Err(refused(change, format_args!("no snapshot {lower}")));
     };
     let forward = match way {
-        Way::Cheaper => is_forward(&low.delta, &up.delta, upper == top),
+        Way::Cheaper | Way::Beside => is_forward(&low.delta, &up.delta, upper == top),
         Way::Copied { forward } => forward,
     };
     let (lower_file, upper_file) = (file_of(&bundle.tree, lower), file_of(&bundle.tree, upper));
@@ -88,7 +94,7 @@ pub fn take_out(
     if !forward && !is_marked {
         mark(change, lower)?;
     }
-    if way == Way::Cheaper || forward {
+    if !matches!(way, Way::Copied { .. }) || forward {
         // Upwards, what was copied is seen.
         copy(low, up, forward, report)?;
     }

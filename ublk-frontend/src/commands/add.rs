@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::served::{Served, number_in};
+use super::set::whole_seconds;
 use super::tell::question;
 use super::{detach, folder, recover, refused};
 use crate::bundle::{folder_of, must_not_be_lower};
@@ -16,7 +17,7 @@ use crate::tool::output::{Output, complain};
 use crate::ublk::server::{Task, ZeroCopy, serve};
 use crate::ublk::setup::bundle_images;
 use crate::ublk::socket::Question;
-use crate::ublk::state::{Folder, NoSpace, Record};
+use crate::ublk::state::{Folder, NoSpace, Record, Stale};
 use crate::ublk::sys;
 
 /// Makes the device and prints its path when it can be used. In the foreground it serves until it is told to end.
@@ -34,6 +35,10 @@ pub fn run(asked: &Add, out: &mut Output<impl Write>) -> Result<(), ToolError> {
         return told;
     }
     let folder = folder()?;
+    if asked.or_recover {
+        // What a bundle names may come and go until then.
+        recover::settle(&folder, &source(asked)?)?;
+    }
     let record = record(asked)?;
     if asked.or_recover
         && let Some(left) = recover::left_behind(&folder, &record.source, &record.images)?
@@ -149,12 +154,14 @@ pub(crate) fn refuse_lower(images: &[PathBuf]) -> Result<(), ToolError> {
     })
 }
 
+/// What was named, by its real names.
+fn source(asked: &Add) -> Result<Vec<PathBuf>, ToolError> {
+    let real = |path: &PathBuf| fs::canonicalize(path).map_err(ToolError::io(path, "open"));
+    asked.images.iter().map(real).collect()
+}
+
 fn record(asked: &Add) -> Result<Record, ToolError> {
-    let real = |path: &PathBuf| -> Result<PathBuf, ToolError> {
-        fs::canonicalize(path).map_err(ToolError::io(path, "open"))
-    };
-    let all = |images: &[PathBuf]| images.iter().map(real).collect::<Result<Vec<_>, _>>();
-    let source = all(&asked.images)?;
+    let source = source(asked)?;
     let bundle = match source.as_slice() {
         [one] => folder_of(one),
         _ => None,
@@ -179,11 +186,8 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
             sys::MAX_QUEUE_DEPTH
         )));
     }
-    if let Some(limit) = &asked.no_space_limit
-        && (limit.0.subsec_nanos() != 0 || limit.0.is_zero())
-    {
-        return Err(refused("--no-space-limit: whole seconds, one at least"));
-    }
+    let limit = asked.no_space_limit.map(|limit| whole_seconds(limit.0));
+    let limit = limit.transpose()?.flatten();
     if asked.trace_io.is_some() && matches!(asked.zero_copy, ZeroCopy::On | ZeroCopy::ByHand) {
         return Err(refused(
             "--trace-io: what is written without a copy cannot be seen",
@@ -220,14 +224,12 @@ fn record(asked: &Add) -> Result<Record, ToolError> {
         flush_delay_ms: u64::try_from(delay).unwrap_or(u64::MAX),
         no_space: match asked.no_space {
             crate::cli::NoSpaceArg::Fail => NoSpace::Fail,
-            crate::cli::NoSpaceArg::Wait => NoSpace::Wait {
-                seconds: asked.no_space_limit.map(|limit| limit.0.as_secs()),
-            },
+            crate::cli::NoSpaceArg::Wait => NoSpace::Wait { seconds: limit },
         },
         symlink: link,
         token: uuid::Uuid::new_v4().as_u64_pair().0,
         closed: false,
-        retell: false,
+        retell: Stale::Nothing,
         trace_io: trace,
     })
 }

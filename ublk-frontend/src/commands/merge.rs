@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::merge_live::{Copied, Held, Pair};
 use super::tell::question;
-use super::topology::{list, with_server_aside, with_server_aside_after, writable};
+use super::topology::{list, served_soon, with_server_aside, with_server_aside_after, writable};
 use super::{folder, merge_down, merge_up, refused};
 use crate::bundle::{Bundle, Guid, RealFolder, live};
 use crate::cli::SnapshotMerge;
@@ -88,6 +88,7 @@ pub fn merge(
     out: &mut Output<impl Write>,
 ) -> Result<(), ToolError> {
     let folder = folder()?;
+    served_soon(&folder, id)?;
     let record = writable(&folder, id)?;
     let (images, copied) = work(&folder, &record, asked)?;
     let Copied { clusters, requests } = copied;
@@ -203,4 +204,53 @@ fn below_the_top(
             Ok((change.images().to_vec(), copied.get()))
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::bundle::snapshots;
+    use crate::cli::{Cli, Command};
+    use crate::ublk::state::tests::record;
+
+    #[test]
+    fn a_snapshot_that_another_command_took_meanwhile_is_not_merged_away() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let bundle = dir.path().join("disk");
+        let words = ["ploop-ublk", "init", "--size", "1M"].map(Into::into);
+        let words = words.into_iter().chain([bundle.clone().into_os_string()]);
+        let Command::Init(init) = Cli::try_parse_from(words).expect("words").command else {
+            panic!("another command");
+        };
+        crate::tool::init::run(&init, &mut Output::new(std::io::sink())).expect("a bundle");
+        let folder = RealFolder::new(&bundle);
+        let first = snapshots::create(&folder, None)
+            .expect("a snapshot")
+            .snapshot;
+        let record = Record {
+            bundle: Some(bundle.clone()),
+            ..record(1)
+        };
+        // The snapshot below the top, and it is that still.
+        must_be(&record, 0, Some(first)).expect("the same");
+        let second = snapshots::create(&folder, None).expect("another").snapshot;
+        // One level below the top there is another now.
+        let error = must_be(&record, 1, Some(first)).expect_err("another");
+        let said = error.to_string();
+        assert!(
+            said.contains(&first.to_string()) && said.contains("not where it was"),
+            "{said}"
+        );
+        must_be(&record, 1, Some(second)).expect("what was taken");
+        must_be(&record, 7, Some(first)).expect_err("no such level");
+        // Nobody has named one; a list of images has no names.
+        must_be(&record, 1, None).expect("any");
+        let list = Record {
+            bundle: None,
+            ..record
+        };
+        must_be(&list, 1, Some(first)).expect("no names");
+    }
 }

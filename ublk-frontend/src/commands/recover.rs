@@ -88,6 +88,17 @@ fn settled(folder: &Folder, id: u32) -> Result<(), ToolError> {
     Ok(())
 }
 
+/// Waits for a command that changes a device that was made with these words.
+pub(crate) fn settle(folder: &Folder, source: &[PathBuf]) -> Result<(), ToolError> {
+    for id in folder.ids()? {
+        let record = folder.load_if_whole(id);
+        if record.is_some_and(|record| record.source == source) {
+            settled(folder, id)?;
+        }
+    }
+    Ok(())
+}
+
 fn record(folder: &Folder, id: u32) -> Result<Record, ToolError> {
     settled(folder, id)?;
     let Some(record) = folder.load(id)? else {

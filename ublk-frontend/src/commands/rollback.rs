@@ -18,9 +18,9 @@ use ploop_core::units::Sectors;
 
 use super::merge;
 use super::tell::{question, tell};
-use super::topology::{with_server_aside_after, writable};
+use super::topology::{being_changed, with_server_aside_after, writable};
 use super::{folder, refused};
-use crate::bundle::delete::{Deleted, can_delete_at_once, delete_at_once};
+use crate::bundle::delete::{Deleted, can_delete_at_once, delete_at_once, delete_beside};
 use crate::bundle::held::{hold, likeness};
 use crate::bundle::snapshots::{self, Switched};
 use crate::bundle::{Bundle, Folder, Guid, RealFolder, files_in};
@@ -28,12 +28,13 @@ use crate::cli::SnapshotMerge;
 use crate::tool::ToolError;
 use crate::tool::change::bundle_of;
 use crate::tool::output::Output;
+use crate::tool::progress;
 use crate::ublk::claim::{Claim, GLANCE};
 use crate::ublk::ctrl::Control;
 use crate::ublk::report::Report;
 use crate::ublk::socket::{Answer, Question};
-use crate::ublk::state::{Folder as Records, Record};
-use crate::ublk::{retell, setup, sys};
+use crate::ublk::state::{Folder as Records, Record, Stale};
+use crate::ublk::{setup, sys};
 
 /// The bundle that a device serves.
 fn bundle(record: &Record) -> Result<RealFolder, ToolError> {
@@ -61,7 +62,7 @@ pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolE
             // Who has a partition open is found while nothing has changed.
             claim.read_partitions(GLANCE)?;
             claim.flush()?;
-            record.retell = true;
+            record.retell = record.retell.max(Stale::Content);
             match interrupted.load(Ordering::Relaxed) {
                 true => Err(interrupted_before()),
                 false => Ok(()),
@@ -89,7 +90,8 @@ pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolE
         },
     )?;
     let claim = held.into_inner();
-    let told = claim.map_or(Ok(()), |claim| retell::kernel(&claim, false, GLANCE));
+    // A flag that somebody else has set (`blockdev --setro`) stays.
+    let told = claim.map_or(Ok(()), |claim| claim.forget(GLANCE));
     let told = told.and_then(|()| tell(&folder, id, Question::Told));
     match unsaved.map_or(told, Err) {
         Ok(()) => Ok(done),
@@ -163,8 +165,8 @@ fn fits(
     Ok(())
 }
 
-/// Deletes a snapshot: with one right above it in the disk that is served, by a merge while the disk goes on; if none stands on it,
-/// or several do, while it waits for a moment. Nothing is copied while it waits.
+/// Deletes a snapshot: with one right above it by a merge while the disk goes on, whether it is in the disk that is served or not;
+/// if none stands on it, or several do, while it waits for a moment. Nothing is copied while it waits.
 pub fn delete_one(id: u32, guid: Guid) -> Result<Deleted, ToolError> {
     let folder = folder()?;
     let record = writable(&folder, id)?;
@@ -183,10 +185,7 @@ pub fn delete_one(id: u32, guid: Guid) -> Result<Deleted, ToolError> {
             merge::merge(id, &asked, &mut Output::new(std::io::sink()))?;
             Ok(Deleted::default())
         }
-        Some(above) => Err(refused(format!(
-            "{guid}: {above} stands on it, and neither is in the disk that is served: to copy between them the disk would have to \
-             wait; `del {id}`, or delete {above} first"
-        ))),
+        Some(_) => beside(&folder, id, guid),
         None => with_server_aside_after(
             &folder,
             id,
@@ -205,6 +204,18 @@ pub fn delete_one(id: u32, guid: Guid) -> Result<Deleted, ToolError> {
             },
         ),
     }
+}
+
+/// Neither it nor what stands on it is in the disk that is served: that goes on, and its server knows of nothing. The bundle's
+/// lock keeps other changes away; the device's would make a `recover` wait for the copy.
+fn beside(folder: &Records, id: u32, guid: Guid) -> Result<Deleted, ToolError> {
+    let (at, _lock) = {
+        let changing = folder.begin_change(id)?;
+        let _changing = changing.ok_or_else(|| refused(being_changed(id)))?;
+        bundle_of(bundle(&writable(folder, id)?)?.path(), Some(id))?
+    };
+    let bar = progress::clusters();
+    delete_beside(&at, guid, &mut |done| progress::show(&bar, done))
 }
 
 #[cfg(test)]

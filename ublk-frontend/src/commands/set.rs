@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::merge_up::no_server;
 use super::served::Named;
 use super::tell::{question, tell};
-use super::topology::{being_changed, known, with_any_server_aside};
+use super::topology::{begin, known, with_any_server_aside};
 use super::{folder, refused};
 use crate::cli::{NoSpaceArg, Set};
 use crate::tool::ToolError;
@@ -24,7 +24,7 @@ use crate::tool::output::Output;
 use crate::ublk::claim::Claim;
 use crate::ublk::ctrl::Control;
 use crate::ublk::socket::{Answer, Question};
-use crate::ublk::state::{Folder, NoSpace, Record};
+use crate::ublk::state::{Folder, NoSpace, Record, Stale};
 use crate::ublk::sys::attr;
 
 /// What is set from now on.
@@ -62,8 +62,7 @@ pub fn run(asked: &Set, out: &mut Output<impl Write>) -> Result<(), ToolError> {
 
 /// Where requests wait for space nobody can step aside, and that is when people want them to wait no longer: so the server is told.
 fn apply_living(folder: &Folder, asked: &Set) -> Result<Option<Record>, ToolError> {
-    let changing = folder.begin_change(asked.id)?;
-    let _changing = changing.ok_or_else(|| refused(being_changed(asked.id)))?;
+    let _changing = begin(folder, asked.id)?;
     let old = known(folder, asked.id)?;
     let new = change(&old, asked)?;
     let only_space = Record {
@@ -100,7 +99,7 @@ fn apply_aside(folder: &Folder, asked: &Set) -> Result<Record, ToolError> {
         }
         let mut held = held.borrow_mut();
         let claim = held.insert(Claim::of(id)?);
-        record.retell = true;
+        record.retell = Stale::ReadOnly;
         if !read_only {
             return Ok(());
         }
@@ -156,7 +155,7 @@ fn change(old: &Record, asked: &Set) -> Result<Record, ToolError> {
 }
 
 /// Of `--no-space-limit`; 0 is none.
-fn whole_seconds(limit: Duration) -> Result<Option<u64>, ToolError> {
+pub(super) fn whole_seconds(limit: Duration) -> Result<Option<u64>, ToolError> {
     match (limit.as_secs(), limit.subsec_nanos()) {
         (0, 0) => Ok(None),
         (seconds, 0) => Ok(Some(seconds)),

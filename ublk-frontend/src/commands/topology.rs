@@ -28,10 +28,12 @@ use crate::tool::change::bundle_of;
 use crate::tool::output::Output;
 use crate::ublk::setup;
 use crate::ublk::socket::{Answer, Question};
-use crate::ublk::state::{Folder, Record};
+use crate::ublk::state::{Folder, Lock, Record};
 
 /// How long systemd may take to start the next server. Then the command does.
 const SYSTEMD: Duration = Duration::from_secs(20);
+/// How long the next server may be on its way before a device is taken for one without.
+const SOON: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A device whose server has stepped aside: its images are closed, and nobody has them.
@@ -160,8 +162,7 @@ pub(super) fn with_any_server_aside<T>(
     before: impl FnOnce(&mut Record, &AtomicBool) -> Result<(), ToolError>,
     work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
 ) -> Result<T, ToolError> {
-    let changing = folder.begin_change(id)?;
-    let changing = changing.ok_or_else(|| refused(being_changed(id)))?;
+    let changing = begin(folder, id)?;
     let mut record = known(folder, id)?;
     // From here on the disk waits: a key that is pressed must not leave it so.
     let interrupted = interrupts()?;
@@ -169,9 +170,11 @@ pub(super) fn with_any_server_aside<T>(
     let supervised = matches!(question(folder, id, Question::Info),
         Ok(Some(Answer::Info(now))) if now.supervised);
     if let Err(error) = before(&mut record, &interrupted) {
+        // As long as this is locked, nobody else has told it to step aside.
+        let died = folder.load(id)?.is_some() && !answers(folder, id);
         drop(changing);
-        if folder.load(id)?.is_some() && !answers(folder, id) {
-            // It died of it, and nobody could bring it back meanwhile.
+        if died {
+            // Of it, and nobody could bring it back meanwhile.
             bring_back(folder, id, supervised)?;
         }
         return Err(error);
@@ -223,6 +226,31 @@ pub(super) fn with_any_server_aside<T>(
             "{first}; and device {id} has no server: {error} (`ploop-ublk recover {id}`)"
         ))),
     }
+}
+
+/// Locks a device for a change.
+pub(super) fn begin(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
+    let lock = || {
+        let changing = folder.begin_change(id)?;
+        changing.ok_or_else(|| refused(being_changed(id)))
+    };
+    let changing = lock()?;
+    if answers(folder, id) || folder.load(id)?.is_none() {
+        return Ok(changing);
+    }
+    // Whoever changed it last lets go of it first, and then gives it the next server.
+    drop(changing);
+    served_soon(folder, id)?;
+    lock()
+}
+
+/// Waits a moment for the server of a device, which may be on its way: another command has changed the device just now.
+pub(super) fn served_soon(folder: &Folder, id: u32) -> Result<(), ToolError> {
+    let until = Instant::now() + SOON;
+    while folder.load(id)?.is_some() && !answers(folder, id) && Instant::now() < until {
+        thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// Set when somebody wants this command to end, from the first call on.

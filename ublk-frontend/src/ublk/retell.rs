@@ -23,7 +23,7 @@ use crate::tool::output::complain;
 use crate::ublk::claim::Claim;
 use crate::ublk::ctrl::Control;
 use crate::ublk::shape::Shape;
-use crate::ublk::state::Record;
+use crate::ublk::state::{Record, Stale};
 use crate::ublk::sys;
 
 /// How long the command that has changed the disk may hold it.
@@ -62,13 +62,16 @@ pub(super) fn begin(
             ));
         }
     }
-    if !record.retell {
-        return None;
-    }
+    let read_only = match record.retell {
+        Stale::Nothing => return None,
+        // Somebody else's flag (`blockdev --setro`) stays.
+        Stale::Content => None,
+        Stale::ReadOnly => Some(record.read_only),
+    };
     match (Claim::none(record.id), UnixStream::pair()) {
         (Ok(disk), Ok((done, tell))) => {
             let stop = Arc::new(AtomicBool::new(false));
-            let (read_only, told) = (record.read_only, Arc::clone(&stop));
+            let told = Arc::clone(&stop);
             thread::spawn(move || work(disk, read_only, &told, tell));
             Some(Retell { done, stop })
         }
@@ -85,10 +88,10 @@ pub(super) fn begin(
 }
 
 /// The disk is let go of before `tell` is: see [`Retell::end`].
-fn work(disk: Claim, read_only: bool, told: &AtomicBool, mut tell: UnixStream) {
+fn work(disk: Claim, read_only: Option<bool>, told: &AtomicBool, mut tell: UnixStream) {
     let until = Instant::now() + PATIENCE;
     while !told.load(Ordering::Relaxed) {
-        let done = kernel(&disk, read_only, Duration::ZERO);
+        let done = kernel(&disk, read_only);
         if done.is_err() && Instant::now() < until {
             thread::sleep(LOOK);
             continue;
@@ -108,9 +111,9 @@ fn work(disk: Claim, read_only: bool, told: &AtomicBool, mut tell: UnixStream) {
 }
 
 /// Everything but the size.
-pub(crate) fn kernel(claim: &Claim, read_only: bool, patience: Duration) -> Result<(), ToolError> {
-    let set = claim.set_read_only(read_only);
-    let forgotten = claim.forget(patience);
+fn kernel(disk: &Claim, read_only: Option<bool>) -> Result<(), ToolError> {
+    let set = read_only.map_or(Ok(()), |flag| disk.set_read_only(flag));
+    let forgotten = disk.forget(Duration::ZERO);
     set.and(forgotten)
 }
 

@@ -179,18 +179,13 @@ impl<'a> Server<'a> {
         // A server that was killed is gone when its lock is.
         let lock = match is_new {
             true => None,
-            false => Some(setup::lock(folder, record.id)?),
+            false => Some(setup::lock_unchanged(folder, record.id)?),
         };
         if !is_new {
             // It may have been changed while this one waited for the lock.
             let id = record.id;
             let now = folder.load(id)?;
             let now = now.ok_or_else(|| refused(format!("device {id}: its record is gone")))?;
-            if folder.is_changing(id)? {
-                return Err(refused(format!(
-                    "device {id} is being changed by another command"
-                )));
-            }
             record = Record {
                 zero_copy: record.zero_copy,
                 ..now

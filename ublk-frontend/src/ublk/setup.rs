@@ -310,6 +310,24 @@ pub(crate) fn lock(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
     lock.ok_or_else(|| refused(format!("device {id} has a server already")))
 }
 
+/// The lock of a device that is not being changed. A command that changes it may look whether it has a server, and wait for one.
+pub(super) fn lock_unchanged(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let lock = lock(folder, id)?;
+        if !folder.is_changing(id)? {
+            return Ok(lock);
+        }
+        drop(lock);
+        if Instant::now() >= until {
+            return Err(refused(format!(
+                "device {id} is being changed by another command"
+            )));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The images of a bundle are those that its descriptor names, whatever the record says: they change together only as long
 /// as nobody serves them, and a command may have been killed between the two.
 pub(super) fn follow_bundle(record: &mut Record) -> Result<(), ToolError> {

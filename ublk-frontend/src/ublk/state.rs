@@ -86,12 +86,25 @@ pub struct Record {
     /// The images were closed by the last server and may have been changed since: its map says nothing of them.
     #[serde(default)]
     pub closed: bool,
-    /// A command changes what the disk holds, or whether it is written: the kernel is to be told again, see `retell`.
+    /// What a command changes of the disk under the kernel's eyes: it is to be told again, see `retell`.
     #[serde(default)]
-    pub retell: bool,
+    pub retell: Stale,
     /// Where every change of the files is told.
     #[serde(default)]
     pub trace_io: Option<PathBuf>,
+}
+
+/// What the kernel does not know yet; each is more than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stale {
+    /// It knows everything.
+    #[default]
+    Nothing,
+    /// What the disk holds.
+    Content,
+    /// That, and whether it is written.
+    ReadOnly,
 }
 
 /// What to do when the file system is full.
@@ -387,7 +400,7 @@ pub(crate) mod tests {
             source: vec!["/a".into()],
             token: 9,
             closed: false,
-            retell: false,
+            retell: Stale::Nothing,
             bundle: None,
             trace_io: None,
         }

@@ -95,6 +95,7 @@ pub(crate) const STEPS: &[Step] = &[
     step("merge-live", BOTH, 240, merge::list),
     step("merge-live-bundle", BOTH, 240, merge::bundle),
     step("service", OLD, 120, service::service),
+    step("service-bundle", BOTH, 120, service::bundled),
     step("recover-all", OLD, 60, service::recover_all),
     step("power-cut", BOTH, 480, power::cuts),
     step("power-cut-without-copy", NEW, 240, power::without_copy),

@@ -274,12 +274,60 @@ fn a_leaf_is_deleted_or_not() {
     assert_eq!(seen.old + seen.new, seen.states);
 }
 
+/// What is left of a deletion shows what it showed before.
+fn must_keep(before: &MemFolder, change: impl Fn(&dyn Folder) -> Result<(), ToolError>) {
+    let old = all(before, &Bundle::read(before).expect("sound"));
+    let after = before.stopping_after(usize::MAX - 1);
+    change(&after).expect("works if nothing stops it");
+    for (guid, shown) in all(&after, &Bundle::read(&after).expect("sound")) {
+        let was = old.iter().find(|(name, _)| *name == guid);
+        assert_eq!(was, Some(&(guid, shown)));
+    }
+}
+
+#[test]
+fn a_merge_beside_the_disk_that_is_written_has_happened_or_not() {
+    // 9 has gone back to 1: 2 and what stood on it are beside the disk.
+    let folder = sample();
+    snapshots::switch(&folder, guid(1), Some(guid(3))).expect("gone back");
+    let change = |folder: &dyn Folder| {
+        let done = delete::delete_beside(folder, guid(2), &mut |_| {});
+        done.map(|_| ())
+    };
+    must_keep(&folder, change);
+    let seen = every_crash(&folder, change);
+    assert!(seen.old > 10 && seen.new > 10, "{} {}", seen.old, seen.new);
+    // The server has it.
+    let top = Bundle::read(&folder).expect("sound").tree;
+    let top = &top.get(guid(TOP)).expect("the top").file;
+    let served = folder.open(top, true).expect("locked");
+    let beside = |n| delete::delete_beside(&folder, guid(n), &mut |_| {});
+    let before = folder.files();
+    for (n, word) in [(1, "stand on it"), (3, "0 stand on it"), (7, "no snapshot")] {
+        let error = beside(n).expect_err("refused").to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert!(
+        before == folder.files(),
+        "refused, and something was changed"
+    );
+    beside(2).expect("merged");
+    drop(served);
+    // What is served is merged by its server.
+    let error = delete::delete_beside(&sample(), guid(2), &mut |_| {});
+    let error = error.expect_err("a part of the disk").to_string();
+    assert!(error.contains("a part of the disk"), "{error}");
+}
+
 #[test]
 fn a_merge_has_happened_or_not_and_goes_on() {
     for (before, backward) in [(sample(), true), (small(), false)] {
-        let seen = every_crash(&before, |folder| {
-            delete::delete(folder, guid(2), &mut |_| {}).map(|_| ())
-        });
+        let change = |folder: &dyn Folder| {
+            let done = delete::delete(folder, guid(2), &mut |_| {});
+            done.map(|_| ())
+        };
+        must_keep(&before, change);
+        let seen = every_crash(&before, change);
         assert!(seen.old > 10 && seen.new > 10, "{} {}", seen.old, seen.new);
         // Backward, the lower one is not shown any more from the mark on.
         assert_eq!(seen.old + seen.new < seen.states, backward);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Server;
 use crate::tool::output::complain;
 use crate::ublk::socket::Answer;
-use crate::ublk::state::{NoSpace, Record};
+use crate::ublk::state::{NoSpace, Record, Stale};
 
 impl Server<'_> {
     /// A core that fails at once has nothing that could wait.
@@ -31,7 +31,7 @@ impl Server<'_> {
     /// The kernel knows what the disk is.
     pub(super) fn was_told(&mut self) {
         self.end_retelling();
-        self.record.retell = false;
+        self.record.retell = Stale::Nothing;
         if let Err(error) = self.folder.save(&self.record) {
             complain(
                 "warning",

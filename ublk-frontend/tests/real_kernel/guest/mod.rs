@@ -17,6 +17,7 @@ pub(crate) mod blocks;
 mod buffer;
 pub(crate) mod bundle;
 pub(crate) mod copy;
+pub(crate) mod deleted;
 pub(crate) mod disks;
 mod dm;
 pub(crate) mod endings;

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +13,6 @@ use model::op::{Kind, Op, Value};
 use super::aside::updates_size;
 use super::buffer::Buffer;
 use super::bundle::{agrees, kill};
-use super::disks;
 use super::judge::{Judge, read_all, values};
 use super::load::{Load, during};
 use super::loads::Judged;
@@ -21,6 +21,7 @@ use super::server::{Device, add, call, ok};
 use super::sys;
 use super::target::{SECTOR, Target, wait_for};
 use super::trouble::{During, Outcome, Trouble, demand};
+use super::{deleted, disks};
 
 const SECTORS: u64 = 16 << 11;
 const KILLS: u64 = 10;
@@ -33,7 +34,7 @@ fn read_cached(device: &Device) -> Result<Vec<Value>, Trouble> {
     Ok(values(&bytes))
 }
 
-fn same(found: &[Value], wanted: &[Value], what: &str) -> Result<(), Trouble> {
+pub(super) fn same(found: &[Value], wanted: &[Value], what: &str) -> Result<(), Trouble> {
     let differs = found
         .iter()
         .zip(wanted)
@@ -156,8 +157,15 @@ pub(crate) fn switched() -> Outcome {
     let new = saved["saved"].as_str().unwrap_or_default().to_owned();
     let forth = format!("snapshot switch --id {id} --to {new}");
     first.is_there(&device, &target, "gone back")?;
+    // The flag that somebody else has set stays.
+    let disk = File::open(&device.path)?;
+    sys::set_read_only(disk.as_fd(), true).during("--setro")?;
     ok(&forth)?;
     second.is_there(&device, &target, "gone forth")?;
+    let flag = std::fs::read_to_string(format!("/sys/block/ublkb{id}/ro"))?;
+    demand(flag.trim() == "1", || format!("--setro, and ro is {flag}"))?;
+    sys::set_read_only(disk.as_fd(), false).during("--setrw")?;
+    drop(disk);
     slowly(&target, (&first, &second), (&back, &forth))?;
     partition_is_refused(&device, &target, (&first, &second), (&back, &forth))?;
     for wrong in [
@@ -198,7 +206,7 @@ pub(crate) fn switched() -> Outcome {
     })?;
     ok(&back)?;
     drop(target);
-    deleted(&device, &at, &old, &new, &first.values)?;
+    deleted::some(&device, &at, (&old, &first.values), (&new, &second.values))?;
     device.del()?;
     ok(&format!("check {words}"))?;
     let device = add("", &[&at]).during("again")?;
@@ -282,46 +290,6 @@ fn looped_is_refused(device: &Device, words: &str) -> Result<(), Trouble> {
     demand(refused, || {
         format!("{words} of a disk behind a loop device: {called:?}")
     })
-}
-
-/// A leaf goes, then the snapshot under the disk: what is served does not change.
-fn deleted(
-    device: &Device,
-    at: &Path,
-    old: &str,
-    new: &str,
-    first: &[Value],
-) -> Result<(), Trouble> {
-    let id = device.id;
-    let target = device.open()?;
-    let has = |guid: &str| {
-        Ok::<_, Trouble>(ok(&format!("snapshot list {}", at.display()))?.contains(guid))
-    };
-    let files = || std::fs::read_dir(at).map(Iterator::count);
-    let pid = device.server()?;
-    let unknown = call(&format!(
-        "snapshot delete --id {id} --guid {}",
-        "{11111111-1111-1111-1111-111111111111}"
-    ))?;
-    demand(unknown.code == Some(1) && device.server()? == pid, || {
-        format!("an unknown snapshot: {unknown:?}")
-    })?;
-    let before = files()?;
-    ok(&format!("snapshot delete --id {id} --guid {new}"))?;
-    demand(!has(new)? && has(old)? && files()? == before - 1, || {
-        format!("{new} was deleted")
-    })?;
-    same(&read_all(&target)?, first, "a leaf deleted")?;
-    ok(&format!("snapshot delete --id {id} --guid {old}"))?;
-    demand(!has(old)?, || format!("{old} was deleted"))?;
-    same(&read_all(&target)?, first, "the snapshot below deleted")?;
-    let images = agrees(device, at)?;
-    demand(images == 1, || {
-        format!("{images} images after both were deleted")
-    })?;
-    // Gone back once more: whoever removes the device at once finds nobody in his way.
-    let guid = ok(&format!("snapshot create --id {id}"))?;
-    ok(&format!("snapshot switch --id {id} --to {guid}")).map(drop)
 }
 
 /// A field of `info --json`.

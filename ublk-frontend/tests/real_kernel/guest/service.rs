@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::aside::images_of;
 use super::disks;
-use super::judge::Judge;
+use super::judge::{Judge, read_all};
 use super::load::{Load, during};
+use super::rollback::same;
 use super::server::{self, Device, add, call, create, ok};
 use super::target::{Target, wait_for};
 use super::trouble::{During, Outcome, Trouble, demand};
@@ -209,6 +210,71 @@ fn supervise(service: &Service, child: &Mutex<Child>, over: &AtomicBool) -> Resu
     Ok(restarts)
 }
 
+/// A bundle as a service: what is told to a disk in use is what the next server does, though the unit's words are the old ones.
+pub(crate) fn bundled() -> Outcome {
+    let at = disks::folder("service-bundle")?.join("disk");
+    let words = at.display().to_string();
+    ok(&format!("init {words} --size 16M --cluster 64k"))?;
+    let service = Service::new(&at)?;
+    let child = Mutex::new(service.start()?);
+    service.heard("READY=1")?;
+    let target = Target::open(Path::new(NODE)).during("a disk that is ready")?;
+    let sectors = target.sectors()?;
+    let judge = Judge::zeros(sectors);
+    let load = |seed| {
+        let load = Load::mixed(sectors, seed);
+        during(&load, &judge, &target, &[], |running| {
+            running.for_a_while(Duration::from_millis(300));
+            Ok(())
+        })
+    };
+    let over = AtomicBool::new(false);
+    let restarts = std::thread::scope(|scope| {
+        let systemd = scope.spawn(|| supervise(&service, &child, &over));
+        let tell = |words: &str| -> Result<String, Trouble> {
+            let said = ok(words)?;
+            service.heard("STOPPING=1").during(words)?;
+            service.heard("READY=1").during(words)?;
+            with_child(&child, serves)?;
+            Ok(said)
+        };
+        let work = || -> Result<(), Trouble> {
+            load(50)?;
+            let first = read_all(&target)?;
+            let old = tell(&format!("snapshot create --id {ID}"))?;
+            load(51)?;
+            let second = read_all(&target)?;
+            tell(&format!("set {ID} --flush-delay 3s"))?;
+            let new = tell(&format!("snapshot switch --id {ID} --to {old} --save"))?;
+            same(&read_all(&target)?, &first, "gone back")?;
+            tell(&format!("snapshot switch --id {ID} --to {new}"))?;
+            same(&read_all(&target)?, &second, "gone forth")?;
+            tell(&format!("snapshot delete --id {ID} --guid {new}"))?;
+            tell(&format!("snapshot delete --id {ID} --guid {old}"))?;
+            same(&read_all(&target)?, &second, "both deleted")?;
+            let delay = report()?["flush-delay-ms"].as_u64();
+            demand(delay == Some(3000), || format!("flush-delay-ms {delay:?}"))?;
+            // It dies at once: the one that systemd starts then waits for a command that is still at it.
+            with_child(&child, |child| signal(child, Signal::KILL))?;
+            service.heard("READY=1").during("after kill -9")?;
+            same(&read_all(&target)?, &second, "after kill -9")
+        };
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        let restarts = systemd.join().map_err(|_| "the supervisor panicked")?;
+        restarts.and_then(|count| result.map(|()| count))
+    })?;
+    drop(target);
+    let mut child = child.into_inner().map_err(|_| "lock")?;
+    signal(&child, Signal::TERM)?;
+    service.heard("STOPPING=1")?;
+    let status = child.wait()?;
+    demand(status.success(), || format!("after SIGTERM: {status}"))?;
+    wait_for(Path::new(NODE), false, 10)?;
+    ok(&format!("check {words}"))?;
+    Ok(format!("{restarts} new servers"))
+}
+
 /// Three devices, two of which lose their servers: `recover --all` finds those two.
 pub(crate) fn recover_all() -> Outcome {
     let folder = disks::folder("recover-all")?;
@@ -234,7 +300,7 @@ pub(crate) fn recover_all() -> Outcome {
     demand(nothing.is_empty(), || format!("again: {nothing:?}"))?;
     for (device, image) in devices {
         let target = device.open()?;
-        super::judge::read_all(&target).during(device.path.display())?;
+        read_all(&target).during(device.path.display())?;
         drop(target);
         device.del()?;
         server::check(&image)?;

@@ -11,6 +11,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::trouble::Trouble;
 
 const BLKDISCARD: Opcode = 0x1277;
+const BLKROSET: Opcode = 0x125D;
 const LOOP_SET_FD: Opcode = 0x4C00;
 const LOOP_CLR_FD: Opcode = 0x4C01;
 const LOOP_SET_DIRECT_IO: Opcode = 0x4C08;
@@ -20,6 +21,12 @@ const LOOP_SET_BLOCK_SIZE: Opcode = 0x4C09;
 pub(crate) fn discard(device: BorrowedFd<'_>, at: u64, len: u64) -> Result<(), Errno> {
     // SAFETY: BLKDISCARD reads two u64, start and length.
     unsafe { ioctl(device, Setter::<BLKDISCARD, [u64; 2]>::new([at, len])) }
+}
+
+/// As `blockdev --setro` and `--setrw`.
+pub(crate) fn set_read_only(device: BorrowedFd<'_>, flag: bool) -> Result<(), Errno> {
+    // SAFETY: the kernel reads an `int`, which the setter owns.
+    unsafe { ioctl(device, Setter::<BLKROSET, i32>::new(flag.into())) }
 }
 
 /// One call of device-mapper: a `dm_ioctl` with what follows it, read and written in place.
