@@ -28,6 +28,9 @@ pub(super) struct Record {
     pub(super) schedules: Option<u64>,
     /// Processor time until then.
     pub(super) cpu_seconds: f64,
+    /// Of the unpatched core: what it survived, if the engine counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) survived: Option<u64>,
     /// Operations of the shrunk tape, if the engine has tapes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) operations: Option<u64>,
@@ -45,6 +48,7 @@ impl Record {
             by: verdict.by.clone(),
             schedules: verdict.median(),
             cpu_seconds: (verdict.cpu_seconds * 100.0).round() / 100.0,
+            survived: None,
             operations: verdict
                 .small
                 .as_ref()
@@ -76,6 +80,17 @@ impl Recorded {
     pub(super) fn put(&mut self, number: &str, engine: Engine, verdict: &Verdict) {
         let bug = self.bugs.entry(number.to_owned()).or_default();
         bug.insert(engine, Record::of(verdict));
+    }
+
+    /// Takes in what the unpatched core survived; what fired in it is a finding.
+    pub(super) fn put_control(&mut self, number: &str, engine: Engine, verdict: &Verdict) {
+        let record = Record {
+            found: verdict.found.is_some() || !verdict.others.is_empty(),
+            survived: verdict.runs,
+            ..Record::of(verdict)
+        };
+        let row = self.bugs.entry(number.to_owned()).or_default();
+        row.insert(engine, record);
     }
 
     /// Forgets what is not in the catalogue any more.

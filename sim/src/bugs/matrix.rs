@@ -24,6 +24,19 @@ fn cell(record: Option<&Record>, asked: bool) -> String {
     }
 }
 
+/// The same of the unpatched core.
+fn control(record: Option<&Record>) -> String {
+    match record {
+        None => "not recorded".to_owned(),
+        Some(record) if record.found => "**found**".to_owned(),
+        Some(record) => {
+            let seconds = format!("{:.0} s", record.cpu_seconds);
+            let survived = record.survived;
+            survived.map_or(seconds.clone(), |runs| format!("{runs} · {seconds}"))
+        }
+    }
+}
+
 /// Engines of which the catalogue asks something.
 fn engines(patches: &[Patch]) -> Vec<Engine> {
     let asked = |engine: &&Engine| patches.iter().any(|patch| patch.asks(**engine));
@@ -65,13 +78,20 @@ pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
         "A cell: schedules until detection (median of three bases of seeds where the engine draws) · CPU seconds, builds not \
          counted.\n`–`: the patch names no checker of this engine, none of whose tests is about that code. Engines that draw whole worlds \
          (`sim`, `bat_ops`, `open_image`) are asked for every bug: where the patch names none of their checkers they get 10 s, the one \
-         that fired stands in brackets, and it counts for nothing.\n\n| | id | mistake |",
+         that fired stands in brackets, and it counts for nothing. The first row: what the core as it is has survived, in ten times the \
+         budget of a bug.\n\n| | id | mistake |",
     );
     for engine in &engines {
         let _ = write!(text, " {engine} |");
     }
     text.push_str("\n|---|---|---|");
     text.push_str(&"---|".repeat(engines.len()));
+    text.push_str("\n| | | none |");
+    let unpatched = recorded.bugs.get(&Patch::none(patches).number);
+    for engine in &engines {
+        let record = unpatched.and_then(|row| row.get(engine));
+        let _ = write!(text, " {} |", control(record));
+    }
     text.push('\n');
     for patch in patches {
         let name = patch.name.replace('-', " ");
@@ -108,6 +128,12 @@ pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
     );
     for engine in &engines {
         let _ = write!(text, "<th>{engine}</th>");
+    }
+    text.push_str("</tr>\n<tr><td></td><td></td><td>none</td>");
+    let unpatched = recorded.bugs.get(&Patch::none(patches).number);
+    for engine in &engines {
+        let record = unpatched.and_then(|row| row.get(engine));
+        let _ = write!(text, "<td>{}</td>", control(record));
     }
     text.push_str("</tr>\n");
     for patch in patches {

@@ -168,11 +168,13 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
         recorded: Recorded::read(&folder)?,
     };
     let mut rows = Vec::new();
-    if options.only.is_empty() && !options.smoke {
-        rows.push(judge.row(&Patch::none(&patches)));
-        table::progress(&rows, options, out)?;
-    }
-    for patch in chosen {
+    let unpatched = Patch::none(&patches);
+    let is_control_asked = match options.only.as_slice() {
+        [] => !options.smoke,
+        only => only.iter().any(|name| unpatched.has_name(name)),
+    };
+    let control = is_control_asked.then_some(&unpatched);
+    for patch in control.into_iter().chain(chosen) {
         rows.push(judge.row(patch));
         table::progress(&rows, options, out)?;
         if options.record {
@@ -197,7 +199,8 @@ impl Options {
     fn choose<'p>(&self, patches: &'p [Patch]) -> io::Result<Vec<&'p Patch>> {
         let is_smoke = |patch: &Patch| SMOKE.iter().any(|(number, _)| *number == patch.number);
         for name in &self.only {
-            if !patches.iter().any(|patch| patch.is_called(name)) {
+            let unpatched = Patch::none(&[]);
+            if !patches.iter().any(|patch| patch.is_called(name)) && !unpatched.has_name(name) {
                 return Err(io::Error::other(format!("no bug {name} in corpus/bugs")));
             }
         }
@@ -206,7 +209,7 @@ impl Options {
             (self.only.is_empty() || only) && (!self.smoke || is_smoke(patch))
         };
         let chosen: Vec<&Patch> = patches.iter().filter(wanted).collect();
-        if chosen.is_empty() {
+        if chosen.is_empty() && self.only.is_empty() {
             return Err(io::Error::other("no such bug in corpus/bugs"));
         }
         Ok(chosen)
@@ -222,10 +225,13 @@ impl Options {
 impl Row {
     /// Puts its verdicts among what is recorded.
     fn tell(&self, recorded: &mut Recorded) {
-        let verdicts = self.cells.iter().filter(|_| !self.is_control());
-        for cell in verdicts {
-            if let Ok(verdict) = &cell.result {
-                recorded.put(&self.number, cell.engine, verdict);
+        for cell in &self.cells {
+            match &cell.result {
+                Ok(verdict) if self.is_control() => {
+                    recorded.put_control(&self.number, cell.engine, verdict);
+                }
+                Ok(verdict) => recorded.put(&self.number, cell.engine, verdict),
+                Err(_) => {}
             }
         }
     }
@@ -244,9 +250,10 @@ impl Judge<'_> {
         if let Some(row) = row {
             row.tell(&mut self.recorded);
         }
+        let unpatched = Patch::none(patches);
         self.recorded.keep(|number, engine| {
-            let mut patches = patches.iter();
-            patches.any(|patch| patch.number == number && patch.asks(engine))
+            let mut all = patches.iter().chain([&unpatched]);
+            all.any(|patch| patch.number == number && patch.asks(engine))
         });
         self.recorded.write()
     }

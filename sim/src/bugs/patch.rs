@@ -160,6 +160,11 @@ impl Patch {
         self.text.is_empty()
     }
 
+    /// True if this is its name.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// True if this is its number or its id.
     pub(super) fn is_called(&self, name: &str) -> bool {
         let number = name.parse().ok() == self.number.parse::<u32>().ok();

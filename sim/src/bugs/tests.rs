@@ -3,6 +3,7 @@
 use super::explorer::failures;
 use super::fuzzer::{checker_in, executions, panic_message};
 use super::patch::{Patch, read_all};
+use super::verdict::Other;
 use super::*;
 
 const HEADER: &str = "Id: S4\nOrigin: somewhere,\n  in two lines: with a colon\nMistake: m\nSteps:\n  a | b\n\
@@ -228,6 +229,24 @@ fn the_matrix_says_what_was_found_and_what_was_not() {
         text.contains("0 of 1 bugs are found"),
         "by its name alone: {text}"
     );
+    let survivor = Verdict {
+        runs: Some(1000),
+        cpu_seconds: 600.2,
+        ..Verdict::default()
+    };
+    recorded.put_control("000", Engine::Sim, &survivor);
+    let fired = Verdict {
+        others: vec![Other {
+            name: "durable".into(),
+            count: 1,
+            message: "x".into(),
+        }],
+        ..Verdict::default()
+    };
+    recorded.put_control("000", Engine::Loom, &fired);
+    let text = matrix::markdown(&patches, &recorded);
+    let row = "| | | none | 1000 · 600 s | **found** | not recorded |";
+    assert!(text.contains(row), "{text}");
     let page = matrix::html(&patches, &recorded);
     assert!(page.contains("a &lt;name>") && page.contains("class=\"missed\""));
     assert!(!page.contains("http"), "it loads nothing from elsewhere");

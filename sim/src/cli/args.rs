@@ -210,7 +210,7 @@ pub(super) struct Schedule(pub(super) Vec<u8>);
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct BugsArguments {
-    /// Only these bugs, by number or catalogue id
+    /// Only these bugs, by number or catalogue id; `unpatched`: the core as it is
     #[arg(long, value_name = "NNN|ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Only the fixed dozen that CI looks for, each before one engine
