@@ -3,6 +3,7 @@
 use super::USAGE;
 use super::args::ReplayArguments;
 use crate::campaign::{catch, world};
+use crate::explain::names::plain;
 use crate::profile::Profile;
 use crate::replay::{Replay, replay as run_again};
 use crate::tape::{Tape, TapeFile};
@@ -83,7 +84,12 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
             "passed: {} operations, {} steps, {} crashes, trace {:016x}",
             stats.ops, stats.steps, stats.crashes, stats.trace
         )?,
-        Err(failure) => writeln!(out, "{failure}\ntrace {:016x}", failure.trace)?,
+        Err(failure) => writeln!(
+            out,
+            "{}\ntrace {:016x}",
+            plain(&failure.to_string()),
+            failure.trace
+        )?,
     }
     writeln!(out, "alignment {:.1} %", replay.alignment)?;
     if replay.misaligned > 0 {

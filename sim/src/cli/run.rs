@@ -5,6 +5,7 @@ use super::{USAGE, table};
 use crate::campaign::coverage::Coverage;
 use crate::campaign::outcome::{Campaign, Outcome, program};
 use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Shard, Summary, quoted};
+use crate::explain::names::plain;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -111,7 +112,10 @@ pub(super) fn carry_out(
 fn complain(found: &Found, tape: Option<&PathBuf>) {
     eprintln!(
         "\nFAILURE in run {} (profile {}, seed {})\n{}",
-        found.index, found.profile, found.seed, found.failure
+        found.index,
+        found.profile,
+        found.seed,
+        plain(&found.failure.to_string())
     );
     if let Some(path) = tape {
         eprintln!("tape:   {}", path.display());

@@ -4,6 +4,7 @@ use super::args::ShrinkArguments;
 use super::replay::load;
 use super::{USAGE, grouped};
 use crate::campaign::world;
+use crate::explain::names::plain;
 use crate::report::Class;
 use crate::shrink::{Counts, Effort, Shrunk, shrink as make_small};
 use serde::Serialize;
@@ -107,6 +108,6 @@ fn write_table(shrunk: &Shrunk, path: &Path, out: &mut dyn Write) -> io::Result<
         shrunk.elapsed.as_secs_f64(),
         shrunk.failure.trace
     )?;
-    writeln!(out, "{}", shrunk.failure)?;
+    writeln!(out, "{}", plain(&shrunk.failure.to_string()))?;
     writeln!(out, "tape: {}", path.display())
 }

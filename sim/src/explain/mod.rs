@@ -10,7 +10,7 @@ mod fate;
 mod guilt;
 mod html;
 mod locks;
-mod names;
+pub(crate) mod names;
 mod story;
 mod svg;
 mod teller;

@@ -64,7 +64,7 @@ fn value(value: Value) -> String {
 }
 
 /// A checker's message, with names for what was there before the run began: those writes have huge numbers.
-pub(super) fn plain(message: &str) -> String {
+pub(crate) fn plain(message: &str) -> String {
     let mut words = Vec::new();
     let mut list = message.split(' ').peekable();
     while let Some(word) = list.next() {
