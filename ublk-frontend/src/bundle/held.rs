@@ -1,6 +1,6 @@
 //! The files of a chain, open, locked, loaded and checked, before a bundle is changed.
 //!
-//! The one that is written is locked for nobody else, the others for readers: a served disk is refused here.
+//! The one that is written is locked for nobody else, the others for readers: a file that is served is refused here.
 
 use std::path::Path;
 

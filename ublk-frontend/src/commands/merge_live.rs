@@ -219,6 +219,8 @@ impl Pair {
         interrupted: &AtomicBool,
         held: &mut Held,
     ) -> Result<Copied, ToolError> {
+        // A disk that has no server is left as it is.
+        told(record.id, question(folder, record.id, Question::Info)?)?;
         self.mark(record, held)?;
         let level = self.level + usize::from(self.up);
         let level = u8::try_from(level).map_err(|_| refused("too many images"))?;

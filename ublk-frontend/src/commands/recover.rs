@@ -199,12 +199,15 @@ pub(crate) fn claims(folder: &Folder, new: &Record) -> Result<Option<String>, To
             continue;
         };
         let has = |path: &PathBuf| id_of(path).is_some_and(|id| ours.contains(&id));
-        if record.read_only || !record.images.iter().any(has) {
+        if !record.images.iter().any(has) {
             continue;
         }
-        // Any of them may be written meanwhile.
+        // Any of them may be written meanwhile; and those of a read-only one have no lock while its server is aside.
         if folder.is_changing(id)? {
             return Ok(Some(being_changed(id)));
+        }
+        if record.read_only {
+            continue;
         }
         let under = |image: &PathBuf| top.is_some() && id_of(image) == top;
         let meets = record.images.last().is_some_and(has) || record.images.iter().any(under);

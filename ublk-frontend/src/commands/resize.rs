@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::served::Named;
 use super::tell::question;
-use super::topology::with_server_aside;
+use super::topology::{served_soon, with_server_aside};
 use super::{folder, refused};
 use crate::cli::Resize;
 use crate::files::RealFile;
@@ -94,6 +94,7 @@ fn is_known(folder: &Folder, record: &Record) -> Result<(), ToolError> {
     let mut last = None;
     // Somebody else may change it between the two questions.
     for _ in 0..3 {
+        served_soon(folder, record.id)?;
         let Some(Answer::Info(now)) = question(folder, record.id, Question::Info)? else {
             return Err(refused(format!("device {} has no server", record.id)));
         };

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use ploop_core::units::Sectors;
 
 use super::merge;
-use super::tell::{question, tell};
+use super::tell::{question, tell_soon};
 use super::topology::{being_changed, with_server_aside_after, writable};
 use super::{folder, refused};
 use crate::bundle::delete::{Deleted, can_delete_at_once, delete_at_once, delete_beside};
@@ -57,7 +57,7 @@ pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolE
         id,
         |record, interrupted| {
             let mut held = held.borrow_mut();
-            let claim = held.insert(Claim::of(id)?);
+            let claim = held.insert(Claim::soon(id)?);
             can_switch(&folder, record, guid, save)?;
             // Who has a partition open is found while nothing has changed.
             claim.read_partitions(GLANCE)?;
@@ -92,7 +92,7 @@ pub fn switch(id: u32, guid: Guid, save: Option<Guid>) -> Result<Switched, ToolE
     let claim = held.into_inner();
     // A flag that somebody else has set (`blockdev --setro`) stays.
     let told = claim.map_or(Ok(()), |claim| claim.forget(GLANCE));
-    let told = told.and_then(|()| tell(&folder, id, Question::Told));
+    let told = told.and_then(|()| tell_soon(&folder, id, Question::Told));
     match unsaved.map_or(told, Err) {
         Ok(()) => Ok(done),
         Err(error) => Err(refused(format!(
@@ -212,7 +212,10 @@ fn beside(folder: &Records, id: u32, guid: Guid) -> Result<Deleted, ToolError> {
     let (at, _lock) = {
         let changing = folder.begin_change(id)?;
         let _changing = changing.ok_or_else(|| refused(being_changed(id)))?;
-        bundle_of(bundle(&writable(folder, id)?)?.path(), Some(id))?
+        let held = bundle_of(bundle(&writable(folder, id)?)?.path(), Some(id))?;
+        // Who has both locks knows that no merge of the disk lives: one that was killed may have left a file lent.
+        let _ = question(folder, id, Question::GiveBack);
+        held
     };
     let bar = progress::clusters();
     delete_beside(&at, guid, &mut |done| progress::show(&bar, done))

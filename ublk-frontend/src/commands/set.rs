@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::merge_up::no_server;
 use super::served::Named;
-use super::tell::{question, tell};
+use super::tell::{question, tell, tell_soon};
 use super::topology::{begin, known, with_any_server_aside};
 use super::{folder, refused};
 use crate::cli::{NoSpaceArg, Set};
@@ -98,7 +98,7 @@ fn apply_aside(folder: &Folder, asked: &Set) -> Result<Record, ToolError> {
             )));
         }
         let mut held = held.borrow_mut();
-        let claim = held.insert(Claim::of(id)?);
+        let claim = held.insert(Claim::soon(id)?);
         record.retell = Stale::ReadOnly;
         if !read_only {
             return Ok(());
@@ -122,7 +122,7 @@ fn apply_aside(folder: &Folder, asked: &Set) -> Result<Record, ToolError> {
         Ok(recorded) => claim.set_read_only(recorded.read_only),
         Err(error) => Err(error),
     };
-    let told = told.and_then(|()| tell(folder, id, Question::Told));
+    let told = told.and_then(|()| tell_soon(folder, id, Question::Told));
     match (done, told) {
         (done, Ok(())) => done,
         (Ok(_), Err(error)) => Err(refused(format!("it is set, but {error}"))),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::served::Named;
+use super::topology::{being_changed, served_soon};
 use super::{folder, refused};
 use crate::cli::Quiesce;
 use crate::tool::ToolError;
@@ -33,9 +34,21 @@ pub(crate) fn tell(folder: &Folder, id: u32, word: Question) -> Result<(), ToolE
     }
 }
 
+/// The same to the server that it has soon: another command may have changed the device just now.
+pub(super) fn tell_soon(folder: &Folder, id: u32, word: Question) -> Result<(), ToolError> {
+    served_soon(folder, id)?;
+    tell(folder, id, word).or_else(|_| {
+        served_soon(folder, id)?;
+        tell(folder, id, word)
+    })
+}
+
 /// The disk waits for the next server.
 pub fn quiesce(asked: &Quiesce, out: &mut Output<impl Write>) -> Result<(), ToolError> {
     let folder = folder()?;
+    // A command that changes the device needs its server, and gives it one in the end.
+    let changing = folder.begin_change(asked.id)?;
+    let _changing = changing.ok_or_else(|| refused(being_changed(asked.id)))?;
     tell(&folder, asked.id, Question::Quiesce)?;
     // It has answered, and may not be gone: only then the images are free, and `list` says so.
     if folder.lock_within(asked.id, PATIENCE)?.is_none() {

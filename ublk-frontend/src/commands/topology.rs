@@ -8,6 +8,8 @@
 //! * To the kernel the server has died: so this works on every kernel, and requests go on where they were.
 //! * The record is replaced in one step, when the new chain is whole and opens. If the command is killed, `recover` serves
 //!   what is recorded: the old chain, or the new one.
+//! * What a bundle has beside the disk that is served is merged without all this, under the bundle's lock alone
+//!   (`rollback::beside`): so that lock is looked at before a server steps aside.
 //! * A server of systemd is started again by systemd, which waits for the change; any other one by the command.
 
 use std::io::Write;
@@ -34,6 +36,8 @@ use crate::ublk::state::{Folder, Lock, Record};
 const SYSTEMD: Duration = Duration::from_secs(20);
 /// How long the next server may be on its way before a device is taken for one without.
 const SOON: Duration = Duration::from_secs(2);
+/// How long one may take that has begun.
+const STARTING: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A device whose server has stepped aside: its images are closed, and nobody has them.
@@ -151,7 +155,15 @@ pub fn with_server_aside_after<T>(
     before: impl FnOnce(&mut Record, &AtomicBool) -> Result<(), ToolError>,
     work: impl FnOnce(&mut Change<'_>) -> Result<T, ToolError>,
 ) -> Result<T, ToolError> {
-    with_any_server_aside(folder, id, writable, before, work)
+    let known = |folder: &Folder, id: u32| {
+        let record = writable(folder, id)?;
+        if let Some(bundle) = &record.bundle {
+            // Who has the lock may need long (a merge beside the disk): the disk does not wait for that.
+            bundle_of(bundle, Some(id))?;
+        }
+        Ok(record)
+    };
+    with_any_server_aside(folder, id, known, before, work)
 }
 
 /// The same of any device: `known` finds its record, or refuses. What `before` changes in it is recorded when the server is aside.
@@ -167,15 +179,19 @@ pub(super) fn with_any_server_aside<T>(
     // From here on the disk waits: a key that is pressed must not leave it so.
     let interrupted = interrupts()?;
     // Whoever starts its next server is not raced, whatever becomes of this one.
-    let supervised = matches!(question(folder, id, Question::Info),
-        Ok(Some(Answer::Info(now))) if now.supervised);
+    let (lived, supervised) = match question(folder, id, Question::Info) {
+        Ok(Some(Answer::Info(now))) => (true, now.supervised),
+        _ => (false, false),
+    };
     if let Err(error) = before(&mut record, &interrupted) {
-        // As long as this is locked, nobody else has told it to step aside.
-        let died = folder.load(id)?.is_some() && !answers(folder, id);
+        // As long as this is locked, nobody else has told it to leave.
+        let died = lived && folder.load(id)?.is_some() && !answers(folder, id);
         drop(changing);
         if died {
             // Of it, and nobody could bring it back meanwhile.
-            bring_back(folder, id, supervised)?;
+            if let Err(second) = bring_back(folder, id, supervised) {
+                return Err(without_server(id, &error, &second));
+            }
         }
         return Err(error);
     }
@@ -222,10 +238,14 @@ pub(super) fn with_any_server_aside<T>(
         (Ok(_), Err(error)) => Err(refused(format!(
             "it is done, but device {id} has no server: {error} (`ploop-ublk recover {id}`)"
         ))),
-        (Err(first), Err(error)) => Err(refused(format!(
-            "{first}; and device {id} has no server: {error} (`ploop-ublk recover {id}`)"
-        ))),
+        (Err(first), Err(error)) => Err(without_server(id, &first, &error)),
     }
+}
+
+fn without_server(id: u32, first: &ToolError, second: &ToolError) -> ToolError {
+    refused(format!(
+        "{first}; and device {id} has no server: {second} (`ploop-ublk recover {id}`)"
+    ))
 }
 
 /// Locks a device for a change.
@@ -244,10 +264,18 @@ pub(super) fn begin(folder: &Folder, id: u32) -> Result<Lock, ToolError> {
     lock()
 }
 
-/// Waits a moment for the server of a device, which may be on its way: another command has changed the device just now.
+/// Waits for the server of a device, which may be on its way: another command has changed the device just now. A moment; longer
+/// for one that is there, and reads its images.
 pub(super) fn served_soon(folder: &Folder, id: u32) -> Result<(), ToolError> {
-    let until = Instant::now() + SOON;
-    while folder.load(id)?.is_some() && !answers(folder, id) && Instant::now() < until {
+    let began = Instant::now();
+    while folder.load(id)?.is_some() && !answers(folder, id) {
+        let patience = match folder.is_served(id)? {
+            true => STARTING,
+            false => SOON,
+        };
+        if began.elapsed() >= patience {
+            break;
+        }
         thread::sleep(LOOK);
     }
     Ok(())

@@ -71,6 +71,17 @@ impl Claim {
         }
     }
 
+    /// The same; a command that has just ended may have it for a moment still.
+    pub(crate) fn soon(id: u32) -> Result<Claim, ClaimError> {
+        let until = Instant::now() + GLANCE;
+        loop {
+            match Claim::of(id) {
+                Err(error) if error.is_busy() && Instant::now() < until => thread::sleep(LOOK),
+                other => return other,
+            }
+        }
+    }
+
     /// Opens it without a claim: what is told to the kernel then may be refused because somebody has it.
     pub(crate) fn none(id: u32) -> Result<Claim, ToolError> {
         let node = disk_node(id);

@@ -130,10 +130,13 @@ impl Retell {
     }
 
     /// Somebody else has told the kernel, or nobody is to. Waits until the disk is let go of, but not for ever: a disk may wait for
-    /// space.
-    pub(super) fn end(self) {
+    /// space. True if it is.
+    pub(super) fn end(&self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         let mut fds = [PollFd::new(&self.done, PollFlags::IN)];
-        let _ = poll(&mut fds, Some(&LETTING_GO));
+        let ended = poll(&mut fds, Some(&LETTING_GO)).is_ok_and(|ready| ready > 0);
+        // It goes on if it could not be waited for.
+        self.stop.store(ended, Ordering::Relaxed);
+        ended
     }
 }

@@ -375,6 +375,7 @@ impl<'a> Server<'a> {
                 "this kernel cannot quiesce a disk (Linux 6.16); `kill -9` of the server and `recover` works everywhere"
                     .into(),
             ),
+            Question::Quiesce if !self.end_retelling() => no(BEING_TOLD.into()),
             Question::Quiesce => match self.control.quiesce(self.record.id, QUIESCE_MS) {
                 Ok(()) => Ok(End::Keep),
                 Err(error) => no(error.to_string()),
@@ -407,7 +408,11 @@ impl<'a> Server<'a> {
                 if device.stats().poisoned {
                     return no("a sync has failed: remove the device and check the image".into());
                 }
-                Ok(End::Aside)
+                // Its I/O would be held back, and the process could not end.
+                match self.end_retelling() {
+                    true => Ok(End::Aside),
+                    false => no(BEING_TOLD.into()),
+                }
             }
         }
     }
@@ -458,6 +463,8 @@ impl<'a> Server<'a> {
         closed
     }
 }
+
+const BEING_TOLD: &str = "the kernel is still being told what the disk is: ask again";
 
 /// Why a device is not removed.
 #[must_use]

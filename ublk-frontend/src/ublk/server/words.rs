@@ -40,10 +40,15 @@ impl Server<'_> {
         }
     }
 
-    /// Whoever tells the kernel has the disk open, and lets go of it.
-    pub(super) fn end_retelling(&mut self) {
-        if let Some(retell) = self.retell.take() {
-            retell.end();
+    /// Whoever tells the kernel has the disk open, and lets go of it. False: not yet; it may wait for I/O of the disk, and could
+    /// not end with this process.
+    pub(super) fn end_retelling(&mut self) -> bool {
+        match self.retell.take() {
+            Some(retell) if !retell.end() => {
+                self.retell = Some(retell);
+                false
+            }
+            _ => true,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::op::Value;
+use rustix::process::Pid;
 
 use super::bundle::{agrees, kill};
 use super::judge::{Judge, read_all};
@@ -11,7 +12,7 @@ use super::load::{Load, during};
 use super::random::Random;
 use super::rollback::same;
 use super::server::{Device, call, ok};
-use super::trouble::{Trouble, demand};
+use super::trouble::{During, Trouble, demand};
 
 const KILLS: u64 = 6;
 const RACES: u64 = 8;
@@ -62,6 +63,35 @@ pub(super) fn some(
     // Gone back once more: whoever removes the device at once finds nobody in his way.
     let guid = ok(&format!("snapshot create --id {id}"))?;
     ok(&format!("snapshot switch --id {id} --to {guid}")).map(drop)
+}
+
+/// Meanwhile somebody takes a snapshot: that works, or is refused while the server serves on.
+fn beside_create(device: &Device, at: &Path, delete: &str, pid: Pid) -> Result<(), Trouble> {
+    let id = device.id;
+    let mut random = Random::new(50);
+    let lead = Duration::from_millis(random.below(60));
+    let (deleted, created) = std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| call(delete));
+        std::thread::sleep(lead);
+        let created = call(&format!("snapshot create --id {id}"));
+        (deleting.join(), created)
+    });
+    let (deleted, created) = (deleted.map_err(|_| "a panic")??, created?);
+    match created.code {
+        Some(0) => {
+            agrees(device, at)?;
+            let new = created.out.trim();
+            ok(&format!("snapshot delete --id {id} --guid {new}"))?;
+        }
+        _ => demand(device.server()? == pid, || {
+            format!("refused, and the server had to go: {created:?}")
+        })?,
+    }
+    // It may have met the other one's server being aside.
+    if deleted.code != Some(0) {
+        ok(delete).during(&deleted.err)?;
+    }
+    Ok(())
 }
 
 /// A snapshot is taken while the one below the disk is deleted: what was taken is there, whoever was faster.
@@ -146,9 +176,9 @@ fn beside(
         agrees(device, at)?;
     }
     if has(at, new)? {
-        ok(&delete)?;
+        beside_create(device, at, &delete, pid)?;
     }
-    demand(!has(at, new)? && device.server()? == pid, || {
+    demand(!has(at, new)?, || {
         format!("{new} was deleted beside the disk, after {cut} kills")
     })?;
     demand(files(at)? == before - 1, || {

@@ -38,6 +38,13 @@ pub(crate) fn quiesce() -> Outcome {
             for _ in 0..3 {
                 running.for_a_while(Duration::from_millis(500));
                 offered(&format!("quiesce {}", disk.device.id))?;
+                // Who fails for want of a server does not start one: somebody has the images now.
+                let called = call(&format!("set {} --read-only", disk.device.id))?;
+                let there = call(&format!("info {}", disk.device.id))?;
+                let without = [&called, &there].map(|called| called.err.contains("no server"));
+                demand(without == [true; 2], || {
+                    format!("without a server: {called:?}, then {there:?}")
+                })?;
                 disk.device.recover()?;
                 times += 1;
             }

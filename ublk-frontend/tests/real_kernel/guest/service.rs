@@ -254,7 +254,7 @@ pub(crate) fn bundled() -> Outcome {
             same(&read_all(&target)?, &second, "both deleted")?;
             let delay = report()?["flush-delay-ms"].as_u64();
             demand(delay == Some(3000), || format!("flush-delay-ms {delay:?}"))?;
-            // It dies at once: the one that systemd starts then waits for a command that is still at it.
+            // Now it dies.
             with_child(&child, |child| signal(child, Signal::KILL))?;
             service.heard("READY=1").during("after kill -9")?;
             same(&read_all(&target)?, &second, "after kill -9")
@@ -272,6 +272,7 @@ pub(crate) fn bundled() -> Outcome {
     demand(status.success(), || format!("after SIGTERM: {status}"))?;
     wait_for(Path::new(NODE), false, 10)?;
     ok(&format!("check {words}"))?;
+    demand(restarts == 7, || format!("{restarts} new servers, not 7"))?;
     Ok(format!("{restarts} new servers"))
 }
 
