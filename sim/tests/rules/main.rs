@@ -5,6 +5,7 @@
 
 mod bitmaps;
 mod chains;
+mod edges;
 mod far;
 mod figures;
 mod reads_of_nothing;
