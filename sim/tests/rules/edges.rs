@@ -167,3 +167,32 @@ fn a_dump_shows_what_is_mapped_and_no_more() {
     disk.write(Sector(80), &[1; 512], true).expect("written");
     assert_eq!(slots(&disk), 3, "[size] {}", disk.device().dump());
 }
+
+#[test]
+fn a_long_table_is_written_to_its_end_and_no_further() {
+    // More than one piece of what is read and written at once.
+    let sparse = image(20_000, &[]);
+    let before = sparse.len().expect("a length");
+    grow(&sparse, "image", Sectors(u64::from(20_008 * CLUSTER))).expect("grown");
+    assert_eq!(sparse.len().expect("a length"), before, "[size]");
+    let mut disk = open(sparse);
+    let last = Sector(u64::from(20_007 * CLUSTER));
+    disk.write(last, &[1; 512], true).expect("written");
+    disk.close().expect("closed");
+}
+
+#[test]
+fn a_new_table_is_empty_on_a_file_that_cannot_zero() {
+    let sparse = image(8, &[(2, 1)]);
+    sparse.put(512, &[0xff; 3584]);
+    sparse.put(4096, &[7; 4096]);
+    let file = Odd(sparse.clone(), Fault::Zeroes(io::ErrorKind::Unsupported));
+    grow(&file, "image", Sectors(u64::from(20_000 * CLUSTER))).expect("grown");
+    let delta = load::load(&sparse, "image").expect("a sound image");
+    let bat = &delta.expanded().expect("an image").bat;
+    let mapped = bat.iter().filter(|entry| **entry != 0).count();
+    assert_eq!((bat.len(), mapped), (20_000, 1), "[size]");
+    let mut found = [0; 512];
+    open(sparse).read(Sector(16), &mut found).expect("read");
+    assert_eq!(found, [7; 512], "[linear]");
+}
