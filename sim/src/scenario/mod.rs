@@ -54,7 +54,7 @@
 //! | `version=1\|2\|none`, `in-use=yes\|no\|v2.1\|7` | the magic, the mark |
 //! | `bat[3]=` | a slot |
 //! | `ext-magic= ext-md5= feature= feature-flags= feature-size= bitmap-size= granularity= l1-size= l1[0]= ext[BYTE]=` | the cluster of the format extension; its checksum is made anew, unless `stale` |
-//! | `at[1024]=C0FFEE`, `length=-512` | bytes of the file, its length |
+//! | `at[1024]=C0FFEE*20`, `length=-512` | bytes of the file, so often (once); its length |
 //! | `chain=raw:0,1,2*200`, `chain=none` | which files are opened, bottom to top |
 //! | `queues= depth= page-bytes= granule=` | options of the open |
 //! | `kept[3]=7` | slots that a killed device kept: those of the file, but this one |

@@ -172,6 +172,14 @@ impl<'a> Session<'a> {
         let told = |error: ploop_core::OpenError| error.to_string();
         Device::check(&chain, &options).map_err(told)?;
         self.recover(&chain, options)?;
+        let settled = chain.last().and_then(LoadedDelta::expanded);
+        let settled = settled.is_none_or(|image| image.settled);
+        if write && Device::open(chain.clone(), options).is_ok() != settled {
+            return Err(format!("opened, and not settled; or not: {settled}"));
+        }
+        if Disk::open(chain.clone(), Vec::new(), options).is_ok() {
+            return Err("opened without files".to_owned());
+        }
         Disk::open(chain, files, options).map_err(told)
     }
 
@@ -234,6 +242,41 @@ impl<'a> Session<'a> {
         done.or_else(|error| self.excused("a change", error))
     }
 
+    /// What is no request of this disk is refused, whatever fails; nothing at all is done at once.
+    fn limits(&self, disk: &mut Disk, size: u64) -> Result<(), Failure> {
+        let beyond = (Sector(size), Sectors(1));
+        let mut sector = [0; SECTOR];
+        let refused = [
+            disk.read(beyond.0, &mut sector),
+            disk.write(beyond.0, &sector, false),
+            disk.write(Sector(0), &sector[..100], false),
+            disk.write(Sector(u64::MAX), &sector, true),
+            disk.discard(beyond.0, beyond.1),
+            disk.write_zeroes(Sector(u64::MAX), beyond.1, true, false),
+        ];
+        if let Some(at) = refused.iter().position(Result::is_ok) {
+            return Err(wrong(format!("request {at} beyond the disk was done")));
+        }
+        let nothing = [
+            disk.read(Sector(size), &mut []),
+            disk.discard(Sector(size), Sectors(0)),
+        ];
+        if self.write {
+            let nothing = nothing.into_iter().chain([
+                disk.write(Sector(size), &[], false),
+                disk.write(Sector(0), &[], true),
+            ]);
+            let mut failed = nothing.filter_map(Result::err);
+            return failed.try_for_each(|error| self.excused("a request of nothing", error));
+        }
+        let done = disk.flush();
+        done.or_else(|error| self.excused("a flush of nothing", error))?;
+        match disk.write(Sector(0), &sector, false) {
+            Err(CoreFailure::ReadOnly) => Ok(()),
+            other => Err(wrong(format!("written, opened for reading: {other:?}"))),
+        }
+    }
+
     fn write(&self, disk: &mut Disk) -> Result<(), Failure> {
         let geometry = disk.device().geometry();
         let (size, cluster) = (geometry.size.0, geometry.cluster.0);
@@ -274,6 +317,10 @@ impl<'a> Session<'a> {
             Err(CloseError::NotDurable { .. }) => disk.close(),
             closed => closed,
         };
+        let may_come_true = matches!(closed, Err(CloseError::NotDurable { .. }));
+        if !may_come_true && disk.close() != closed || disk.flush().is_ok() {
+            return Err(wrong(format!("closed once more, it is not {closed:?}")));
+        }
         match closed {
             Err(error) if !self.is_faulty() => Err(wrong(format!("the close: {error}"))),
             _ => Ok(()),
@@ -288,11 +335,19 @@ impl<'a> Session<'a> {
         let before = seen(&files, &self.edited.chain, size)?;
         *self.allowed.borrow_mut() = before.into_iter().map(|bytes| vec![bytes]).collect();
         self.read(&mut disk)?;
+        self.limits(&mut disk, size)?;
         if self.write {
             self.write(&mut disk)?;
             self.read(&mut disk)?;
         }
         disk.device().verify();
+        if disk.device().has_deadline() && !self.write {
+            return Err(wrong("opened for reading, and waits for a date".to_owned()).into());
+        }
+        let dump = disk.device().dump().to_string();
+        if dump.is_empty() {
+            return Err(wrong("an open device has nothing to tell".to_owned()).into());
+        }
         self.close(&mut disk)?;
         drop(disk);
         let faulty = self.is_faulty();

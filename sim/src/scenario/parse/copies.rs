@@ -13,6 +13,8 @@ const OPTIONS: [&str; 4] = ["queues", "depth", "page-bytes", "granule"];
 const RAW: &str = "raw:";
 /// Most files of a chain.
 const MOST_LINKS: usize = 300;
+/// The same bytes so often at the most.
+const MOST_COPIES: usize = 1 << 16;
 
 pub(super) fn on_copies(words: &mut Words<'_>, levels: u8) -> Result<OnCopies> {
     let mut edits = Vec::new();
@@ -61,13 +63,17 @@ fn amount(text: &str) -> Option<Amount> {
     number(text).map(Amount::Is)
 }
 
+/// `C0FFEE`, or `C0FFEE*20` for so many of them.
 fn bytes(text: &str) -> Option<Vec<u8>> {
+    let (text, count) = text.split_once('*').unwrap_or((text, "1"));
+    let count = count.parse().ok().filter(|count| *count <= MOST_COPIES)?;
     let digits = text.as_bytes();
     if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;
     }
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.chunks(2).map(byte).collect()
+    let once: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    once.map(|once| once.repeat(count))
 }
 
 fn edit(word: &str, words: &mut Words<'_>, levels: u8) -> Result<Edit> {
