@@ -1,7 +1,8 @@
 //! The operations of a scenario, one after the other, on files, through the core's blocking driver; judged by the model.
 //! What a line says about completions, faults and power cuts is left out, and of the changes of a chain all but growth: they change
 //! no content, but for a rollback, which nobody misses then. Lines about copies and about tracking are played as they stand, but
-//! which cluster is copied next is not held against them: nothing is in flight here.
+//! which cluster is copied next is not held against them: nothing is in flight here. Copies are left out as soon as a line has made
+//! another chain of it.
 //!
 //! After the last operation: the whole disk is read, the image is closed, checked by the model's fsck, opened anew and
 //! read again.
@@ -148,7 +149,11 @@ pub fn run_on_files(scenario: &Scenario, files: &mut dyn Files) -> Result<FilesR
             Step::Close(_) => run.close()?,
             Step::Switch(Switch::Grow(more), _) => run.grow(more)?,
             Step::Track(track) => run.track(track)?,
-            Step::Copies(ref copies) => run.on_copies(copies)?,
+            Step::Switch(
+                Switch::Snapshot | Switch::Forward | Switch::Backward | Switch::Rollback,
+                _,
+            ) => run.same_chain = false,
+            Step::Copies(ref copies) if run.same_chain => run.on_copies(copies)?,
             _ => {}
         }
     }
@@ -169,6 +174,8 @@ struct FilesRun<'a> {
     writes: u32,
     changed: bool,
     now: ploop_core::units::Millis,
+    /// The files are those that the scenario has now.
+    same_chain: bool,
     /// A live copy that is being made.
     copy: Option<Vec<u8>>,
     report: FilesReport,
@@ -207,6 +214,7 @@ impl<'a> FilesRun<'a> {
             writes: 0,
             changed: false,
             now: ploop_core::units::Millis(0),
+            same_chain: true,
             copy: None,
             report: FilesReport::default(),
             trace: crate::trace::TraceHash::new(),

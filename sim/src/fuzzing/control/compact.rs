@@ -206,9 +206,6 @@ impl Index {
                 ..other
             };
             wrong.push(vec![step, onto_each_other]);
-            for to in [other.from, other.to] {
-                wrong.push(vec![SlotMove { to, ..step }]);
-            }
         }
         wrong
     }
