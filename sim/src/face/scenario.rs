@@ -131,7 +131,7 @@ impl fmt::Display for Played {
 #[must_use]
 pub fn sectors_of(scenario: &Scenario) -> u64 {
     let grown = scenario.steps.iter().map(|line| match line.step {
-        Step::Switch(Switch::Grow(more)) => more,
+        Step::Switch(Switch::Grow(more), _) => more,
         _ => 0,
     });
     scenario.shape.size + grown.sum::<u64>()
@@ -245,13 +245,18 @@ impl<'a> Play<'a> {
             Step::Close(Some(_)) => return self.cut(Survivor::Seed(1)),
             Step::Cut(survivor) => return self.cut(*survivor),
             Step::Kill => return self.kill(),
-            Step::Switch(Switch::Grow(_)) => self.leave_out("grow"),
-            Step::Switch(Switch::Rollback) => {
+            Step::Switch(Switch::Grow(_), _) => self.leave_out("grow"),
+            Step::Switch(Switch::Rollback, _) => {
                 // What was to be gone stays.
                 self.as_written = false;
                 self.leave_out("rollback");
             }
-            Step::Switch(_) => {
+            Step::Track(_) => self.leave_out("track"),
+            Step::Copies(_) => {
+                self.leave_out("copy");
+                return self.close();
+            }
+            Step::Switch(..) => {
                 self.leave_out("change of the chain");
                 return self.close();
             }

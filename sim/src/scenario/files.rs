@@ -1,6 +1,8 @@
 //! The operations of a scenario, one after the other, on files, through the core's blocking driver; judged by the model.
 //! What a line says about completions, faults and power cuts is left out, and of the changes of a chain all but growth: they change
-//! no content, but for a rollback, which nobody misses then.
+//! no content, but for a rollback, which nobody misses then. Lines about copies and about tracking are played as they stand, but
+//! which cluster is copied next is not held against them: nothing is in flight here. Copies are left out as soon as a line has made
+//! another chain of it.
 //!
 //! After the last operation: the whole disk is read, the image is closed, checked by the model's fsck, opened anew and
 //! read again.
@@ -22,7 +24,8 @@ use crate::check::failure;
 use crate::disk::SimFile;
 use crate::disk::sector::{fill_pattern, recognise};
 use crate::report::Failure;
-use crate::scenario::{Scenario, Step};
+use crate::scenario::copies::{Closed, OnCopies};
+use crate::scenario::{Scenario, Step, Track};
 use crate::world::chain::{self, Content};
 use crate::world::switch::Switch;
 
@@ -144,7 +147,13 @@ pub fn run_on_files(scenario: &Scenario, files: &mut dyn Files) -> Result<FilesR
                 run.disk()?.tick(now);
             }
             Step::Close(_) => run.close()?,
-            Step::Switch(Switch::Grow(more)) => run.grow(more)?,
+            Step::Switch(Switch::Grow(more), _) => run.grow(more)?,
+            Step::Track(track) => run.track(track)?,
+            Step::Switch(
+                Switch::Snapshot | Switch::Forward | Switch::Backward | Switch::Rollback,
+                _,
+            ) => run.same_chain = false,
+            Step::Copies(ref copies) if run.same_chain => run.on_copies(copies)?,
             _ => {}
         }
     }
@@ -165,6 +174,10 @@ struct FilesRun<'a> {
     writes: u32,
     changed: bool,
     now: ploop_core::units::Millis,
+    /// The files are those that the scenario has now.
+    same_chain: bool,
+    /// A live copy that is being made.
+    copy: Option<Vec<u8>>,
     report: FilesReport,
     trace: crate::trace::TraceHash,
 }
@@ -201,6 +214,8 @@ impl<'a> FilesRun<'a> {
             writes: 0,
             changed: false,
             now: ploop_core::units::Millis(0),
+            same_chain: true,
+            copy: None,
             report: FilesReport::default(),
             trace: crate::trace::TraceHash::new(),
         })
@@ -294,6 +309,77 @@ impl<'a> FilesRun<'a> {
         Ok(())
     }
 
+    /// A live copy. Which cluster is next depends on what has ended, so that is not held against the line.
+    fn track(&mut self, track: Track) -> Result<(), Failure> {
+        let (size, cluster) = (self.size, self.scenario.shape.cluster);
+        let mut copy = self.copy.take();
+        let disk = self.disk()?;
+        let next = |disk: &Disk| disk.device().next_tracked().ok().flatten();
+        let read = |disk: &mut Disk, start: u64, into: &mut [u8]| {
+            let read = disk.read(Sector(start), into);
+            read.map_err(|error| failure("files", format!("a copy: {error:?}")))
+        };
+        let some = |disk: &mut Disk, copy: &mut [u8], clu: u64| {
+            let len = cluster.min(size - clu * cluster) * SECTOR_BYTES;
+            let at = index(clu * cluster * SECTOR_BYTES);
+            read(disk, clu * cluster, &mut copy[at..at + index(len)])
+        };
+        match track {
+            Track::Start => {
+                disk.device().start_tracking();
+                copy = Some(vec![0; index(size * SECTOR_BYTES)]);
+            }
+            Track::Next(_) => {
+                if let (Some(clu), Some(copy)) = (next(disk), &mut copy) {
+                    some(disk, copy, clu.0.into())?;
+                }
+            }
+            Track::Same => {
+                let mut copy = copy.take().unwrap_or_default();
+                while let Some(clu) = next(disk) {
+                    some(disk, &mut copy, clu.0.into())?;
+                }
+                let mut seen = vec![0; copy.len()];
+                read(disk, 0, &mut seen)?;
+                disk.device().stop_tracking();
+                if copy != seen {
+                    return Err(failure("tracking", "the copy is not the disk".to_owned()));
+                }
+            }
+            Track::Clear => {
+                disk.device().clear_tracking();
+                copy = None;
+            }
+            Track::Stop => {
+                disk.device().stop_tracking();
+                copy = None;
+            }
+            Track::Refused | Track::Marked(_) => {}
+        }
+        self.copy = copy;
+        Ok(())
+    }
+
+    /// Closed; something is done to copies; opened by whatever comes next.
+    fn on_copies(&mut self, copies: &OnCopies) -> Result<(), Failure> {
+        self.close()?;
+        let shape = &self.scenario.shape;
+        let mut files = Vec::new();
+        for level in 0..usize::from(shape.levels) {
+            let file = self.files.open(level).map_err(io_failed)?;
+            let mut bytes = vec![0; index(file.len().map_err(io_failed)?)];
+            read_padded(&*file, 0, &mut bytes).map_err(io_failed)?;
+            files.push(bytes);
+        }
+        let sum = copies.play(&Closed {
+            files,
+            raw: shape.raw_base,
+            options: shape.options,
+        })?;
+        self.trace.push(sum);
+        Ok(())
+    }
+
     fn read_all(&mut self) -> Result<(), Failure> {
         self.operate(Op {
             kind: Kind::Read,
@@ -306,7 +392,7 @@ impl<'a> FilesRun<'a> {
     fn close(&mut self) -> Result<(), Failure> {
         let closed = self.disk()?.close();
         closed.map_err(|error| failure("files", format!("the close failed: {error}")))?;
-        self.disk = None;
+        (self.disk, self.copy) = (None, None);
         let top = usize::from(self.scenario.shape.levels) - 1;
         let file = self.files.open(top).map_err(io_failed)?;
         let mut bytes = vec![0; index(file.len().map_err(io_failed)?)];

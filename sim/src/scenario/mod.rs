@@ -36,9 +36,42 @@
 //! bitmap start 4 | clear | stop   the same: a dirty bitmap of the top, 4 sectors a bit
 //! write-back immediate | delayed:50   the same: the index is written at once, or later
 //! read-only               the same: it is opened for reading and read before it is opened again
+//!                         behind a change: `cut 3`, `fail io|short|nospace 3`, `cancel 2` (merge, compact): the power is cut in
+//!                         it after 3 calls, its third call fails, it is given up after 2 clusters; then it is done anew
+//!
+//! track start             somebody copies the disk while it is written, as tracking says
+//! track next 3|none|refused   the next marked cluster is this one, and is copied; or none is; or nothing is tracked
+//! track marked 2 | same   so many are marked; what is marked is copied, and the copy is the disk, and tracking ends
+//! track clear | stop      the marks go, and the copy; tracking ends
+//!
+//! copy [EDIT]... : CHECK : CHECK ...   closed as for a reload, copies of the files taken, opened again, held requests come
+//!                         again. The copies are edited, and something is done to them; each CHECK has a copy of its own
 //! ```
+//! | EDIT of a copy | what it does |
+//! |---|---|
+//! | `of 1` | what follows is of level 1; first it is the top |
+//! | `type= sectors= entries= size= data-off= flags= ext-off=` | a header field: `7`, `0x40`, `+1`, `-1` (relative), `bat[5]` (as that slot) |
+//! | `version=1\|2\|none`, `in-use=yes\|no\|v2.1\|7` | the magic, the mark |
+//! | `bat[3]=` | a slot |
+//! | `ext-magic= ext-md5= feature= feature-flags= feature-size= bitmap-size= granularity= l1-size= l1[0]= ext[BYTE]=` | the cluster of the format extension; its checksum is made anew, unless `stale` |
+//! | `at[1024]=C0FFEE*20`, `length=-512` | bytes of the file, so often (once); its length |
+//! | `chain=raw:0,1,2*200`, `chain=none` | which files are opened, bottom to top |
+//! | `queues= depth= page-bytes= granule=` | options of the open |
+//! | `kept[3]=7` | slots that a killed device kept: those of the file, but this one |
+//!
+//! | CHECK | what is done |
+//! |---|---|
+//! | `open` | opened, read, written, discarded, closed, opened again; without damage of its own the top is sound then |
+//! | `read` | opened for reading, and read; nothing is changed |
+//! | `look` | what `check` tells of the last file that was edited |
+//! | `repair`, `grow 6`, `compact`, `index 2`, `bitmap start 4\|clear\|stop`, `create v2 CLUSTER SIZE` | done to that file |
+//! | `merge up`, `merge down` | done to the two uppermost |
+//! | ... `fail io\|short\|nothing\|nospace[:3]\|unsupported`, `cut`, `cancel` | in each of its calls, one after the other: it fails so (no space: three times); the power is cut; it is given up. What that leaves is judged, and it is done anew |
+//! | ... `says "WORDS"`, `left "WORDS"`, `refused "WORDS"` | it tells of a fix; of what is wrong still; it is refused with this error, and has changed nothing |
+//!
 //! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.
 
+pub mod copies;
 mod error;
 pub mod files;
 mod folder;
@@ -56,7 +89,9 @@ use crate::world::crash::Survivor;
 use crate::world::shape::Shape;
 use crate::world::stage::{Ending, Pick};
 use crate::world::switch::Switch;
+use crate::world::trouble::Trouble;
 
+use copies::OnCopies;
 pub use error::ScenarioError;
 pub use files::{Files, FilesReport, MemoryFiles, run_on_files};
 pub use folder::FolderFiles;
@@ -114,7 +149,11 @@ pub enum Step {
     /// The server is killed and taken over.
     Kill,
     /// The chain is changed.
-    Switch(Switch),
+    Switch(Switch, Trouble),
+    /// Something is done to copies of the files.
+    Copies(OnCopies),
+    /// Somebody copies the disk, as tracking says.
+    Track(Track),
     /// What sectors must read as.
     Expect {
         /// First guest sector.
@@ -126,6 +165,25 @@ pub enum Step {
     },
     /// Where a sector must be mapped.
     Mapped(u64, Place),
+}
+
+/// What a line about tracking says: somebody copies the disk while it is written, cluster by cluster, as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// Tracking begins, and with it an empty copy.
+    Start,
+    /// This cluster is the next one that is marked, and is copied; `None`: none is marked.
+    Next(Option<u32>),
+    /// Nothing is tracked: whoever asks for the next one is refused.
+    Refused,
+    /// So many clusters are marked.
+    Marked(u64),
+    /// No cluster is marked any more; the copy is given up.
+    Clear,
+    /// What is marked is copied, and the copy is the disk.
+    Same,
+    /// Tracking ends.
+    Stop,
 }
 
 /// A content by name.

@@ -1,6 +1,8 @@
 //! Reads a scenario. Whatever is wrong is told with its line and token; nothing is skipped, nothing guessed.
 
 mod chain;
+mod change;
+mod copies;
 mod words;
 
 use model::op::{End, Kind, Op};
@@ -14,7 +16,10 @@ use crate::world::crash::Survivor;
 use crate::world::flight::Applied;
 use crate::world::stage::{Ending, Pick, Sort};
 use crate::world::switch::Switch;
-use chain::{default_shape, geometry, plan, write_back};
+use crate::world::trouble::Trouble;
+use chain::{default_shape, geometry, plan};
+use change::{change, changed, track};
+use copies::on_copies;
 use words::{Result, Words, bad};
 
 impl Scenario {
@@ -130,21 +135,27 @@ impl Scenario {
                 Some(other) => return Err(words.bad(other, "must be cut or nothing")),
             },
             "kill" => Step::Kill,
-            "snapshot" => Step::Switch(Switch::Snapshot),
-            "compact" => Step::Switch(Switch::Compact),
-            "reload" => Step::Switch(Switch::Reload),
+            "snapshot" => changed(Switch::Snapshot, words)?,
+            "compact" => changed(Switch::Compact, words)?,
+            "reload" => Step::Switch(Switch::Reload, Trouble::None),
             "grow" => match words.number("sectors")? {
                 0 => return Err(words.bad("0", "must be at least one sector")),
-                more => Step::Switch(Switch::Grow(more)),
+                more => changed(Switch::Grow(more), words)?,
             },
             "rollback" | "index" | "repair" | "bitmap" | "write-back" | "read-only" => {
-                Step::Switch(change(word, words)?)
+                let switch = change(word, words)?;
+                changed(switch, words)?
             }
-            "merge" => Step::Switch(match words.next("up or down")? {
-                "up" => Switch::Forward,
-                "down" => Switch::Backward,
-                other => return Err(words.bad(other, "must be up or down")),
-            }),
+            "track" => Step::Track(track(words)?),
+            "copy" => Step::Copies(on_copies(words, self.levels_now())?),
+            "merge" => {
+                let switch = match words.next("up or down")? {
+                    "up" => Switch::Forward,
+                    "down" => Switch::Backward,
+                    other => return Err(words.bad(other, "must be up or down")),
+                };
+                changed(switch, words)?
+            }
             "cut" => Step::Cut(match words.rest.next() {
                 None => Survivor::Seed(1),
                 Some("keep-all") => Survivor::KeepAll,
@@ -265,7 +276,7 @@ impl Scenario {
     /// The size of the disk after the steps so far.
     fn size_now(&self) -> u64 {
         let grown = self.steps.iter().map(|line| match line.step {
-            Step::Switch(Switch::Grow(more)) => more,
+            Step::Switch(Switch::Grow(more), _) => more,
             _ => 0,
         });
         grown.fold(self.shape.size, u64::saturating_add)
@@ -276,8 +287,10 @@ impl Scenario {
         let mut levels = self.shape.levels;
         for line in &self.steps {
             match line.step {
-                Step::Switch(Switch::Snapshot) => levels += 1,
-                Step::Switch(Switch::Forward | Switch::Backward) => levels = (levels - 1).max(1),
+                Step::Switch(Switch::Snapshot, _) => levels += 1,
+                Step::Switch(Switch::Forward | Switch::Backward, _) => {
+                    levels = (levels - 1).max(1);
+                }
                 _ => {}
             }
         }
@@ -297,43 +310,6 @@ impl Scenario {
         }
         Ok(origin)
     }
-}
-
-/// A change of the chain that has a line of its own.
-fn change(word: &str, words: &mut Words<'_>) -> Result<Switch> {
-    Ok(match word {
-        "rollback" => Switch::Rollback,
-        "read-only" => Switch::ReadOnly,
-        "index" => {
-            let every = match words.number("one cluster in so many")? {
-                0 => return Err(words.bad("0", "must be at least 1")),
-                every => every,
-            };
-            let level = match words.rest.next() {
-                None => None,
-                Some("of") => Some(words.number("a level")?),
-                Some(other) => return Err(words.bad(other, "must be of or nothing")),
-            };
-            Switch::Index { level, every }
-        }
-        "repair" => Switch::Repair {
-            marked: match words.rest.next() {
-                None => false,
-                Some("marked") => true,
-                Some(other) => return Err(words.bad(other, "must be marked or nothing")),
-            },
-        },
-        "bitmap" => match words.next("start, clear or stop")? {
-            "start" => Switch::StartBitmap(words.number("sectors of a bit")?),
-            "clear" => Switch::ClearBitmap,
-            "stop" => Switch::StopBitmap,
-            other => return Err(words.bad(other, "must be start, clear or stop")),
-        },
-        _ => {
-            let value = words.next("immediate or delayed:50")?;
-            Switch::WriteBack(write_back(value, value, words)?)
-        }
-    })
 }
 
 fn client(word: &str, words: &Words<'_>) -> Result<Origin> {

@@ -79,7 +79,9 @@ pub fn phases(scenario: &Scenario) -> Result<Phases, &'static str> {
                 }
                 false
             }
-            Step::Switch(_) => return Err("the chain changes"),
+            Step::Switch(..) => return Err("the chain changes"),
+            Step::Track(_) => return Err("is about tracking"),
+            Step::Copies(_) => return Err("works on copies of its files"),
             Step::Settle
             | Step::DeliverAll
             | Step::Close(_)

@@ -86,7 +86,9 @@ fn play(stage: &mut Stage<'_>, step: &Step) -> Result<(), Failure> {
         Step::Suspend(on) => stage.suspend(*on),
         Step::Close(power) => stage.close(*power),
         Step::Kill => stage.kill(),
-        Step::Switch(switch) => stage.switch(*switch),
+        Step::Switch(switch, trouble) => stage.switch(*switch, *trouble),
+        Step::Track(track) => stage.track(*track),
+        Step::Copies(copies) => stage.on_copies(copies),
         Step::Cut(survivor) => stage.cut(*survivor),
         Step::Expect { start, len, wanted } => {
             (*start..start + len).try_for_each(|sector| expect(stage, sector, wanted))

@@ -49,6 +49,8 @@ pub(super) struct Tried {
     pub(super) result: Result<u64, ControlError>,
     /// The power was lost.
     pub(super) lost: bool,
+    /// What was to go wrong did.
+    pub(super) befell: bool,
 }
 
 /// The dirty bitmaps of an image that count.
@@ -97,6 +99,7 @@ impl Run<'_> {
     /// Makes a change, or a part of it.
     pub(super) fn change_files(&mut self, switch: Switch, plan: &Plan, trouble: Trouble) -> Tried {
         let mut faults = trouble.faults();
+        let mut given_up = false;
         let limit = self.limit_of(plan);
         let promoted = switch == Switch::Forward && self.is_promoted();
         let raw = self.shape.raw_base && self.shape.levels == 2;
@@ -134,7 +137,10 @@ impl Run<'_> {
                 let file = BlockingFile::new(top, &supply);
                 files::grow(&file, "top", Sectors(plan.size)).map(|_| 0)
             }
-            Switch::Compact => compact(&BlockingFile::new(top, &supply)),
+            Switch::Compact => {
+                let file = BlockingFile::new(top, &supply);
+                compact(&file, trouble, &mut given_up)
+            }
             Switch::Index { level, every } => {
                 let lower = level.and_then(|level| lowers.get_mut(usize::from(level)));
                 let file = lower.unwrap_or(top);
@@ -161,6 +167,7 @@ impl Run<'_> {
                     return Tried {
                         result: Ok(0),
                         lost: false,
+                        befell: false,
                     };
                 };
                 below.set_limit(limit);
@@ -169,7 +176,7 @@ impl Run<'_> {
                 let merged = {
                     let lower = BlockingFile::new(&mut below, &supply);
                     let upper = BlockingFile::new(top, &supply);
-                    merge(&lower, raw, &upper, forward)
+                    merge((&lower, raw), &upper, forward, trouble, &mut given_up)
                 };
                 match (&merged, forward) {
                     (Err(_), _) => lowers.push(below),
@@ -186,7 +193,15 @@ impl Run<'_> {
             }
         };
         let lost = supply.is_lost();
-        Tried { result, lost }
+        let befell = match trouble {
+            Trouble::Cancel(_) => given_up,
+            _ => lost || !faults.untouched(),
+        };
+        Tried {
+            result,
+            lost,
+            befell,
+        }
     }
 
     /// The files of a change tear no header.
@@ -220,24 +235,54 @@ fn not_created(error: impl std::fmt::Display) -> ControlError {
 
 /// Returns how many clusters there were to copy.
 fn merge(
-    lower: &dyn DeltaFile,
-    raw: bool,
+    (lower, raw): (&dyn DeltaFile, bool),
     upper: &dyn DeltaFile,
     forward: bool,
+    trouble: Trouble,
+    given_up: &mut bool,
 ) -> Result<u64, ControlError> {
     let source = |file, name, raw| Source { file, name, raw };
     let (lower, upper) = (source(lower, "below", raw), source(upper, "top", false));
-    let mut merge = match forward {
-        true => Merge::forward(lower, upper)?,
-        false => Merge::backward(lower, upper)?,
+    let new = || match forward {
+        true => Merge::forward(lower, upper),
+        false => Merge::backward(lower, upper),
     };
+    let mut merge = new()?;
     let total = merge.progress().total;
+    if let Trouble::Cancel(steps) = trouble {
+        let mut finished = false;
+        for _ in 0..steps {
+            finished = finished || merge.step(STEP)?.finished;
+        }
+        if finished {
+            return Ok(total);
+        }
+        *given_up = true;
+        merge.cancel()?;
+        merge = new()?;
+    }
     while !merge.step(STEP)?.finished {}
     Ok(total)
 }
 
-fn compact(file: &dyn DeltaFile) -> Result<u64, ControlError> {
+fn compact(
+    file: &dyn DeltaFile,
+    trouble: Trouble,
+    given_up: &mut bool,
+) -> Result<u64, ControlError> {
     let mut compact = Compact::new(file, "top")?;
+    if let Trouble::Cancel(steps) = trouble {
+        let mut finished = false;
+        for _ in 0..steps {
+            finished = finished || compact.step(STEP)?.finished;
+        }
+        if finished {
+            return Ok(0);
+        }
+        *given_up = true;
+        compact.cancel()?;
+        compact = Compact::new(file, "top")?;
+    }
     while !compact.step(STEP)?.finished {}
     Ok(0)
 }

@@ -30,7 +30,7 @@ pub mod stage;
 pub(crate) mod submit;
 pub mod switch;
 mod track;
-mod trouble;
+pub mod trouble;
 
 use std::sync::Arc;
 

@@ -15,8 +15,11 @@ use ploop_core::{Device, Failure as CoreFailure, Origin, Outcome};
 
 use crate::check::bitmaps::Knows;
 use crate::check::failure;
+use crate::disk::SimFile;
 use crate::disk::fault::{FaultKind, IoKind};
 use crate::report::{Failure, RunStats};
+use crate::scenario::Track;
+use crate::scenario::copies::{Closed, OnCopies};
 use crate::tape::Tape;
 use crate::world::chain::{self, Level, Plan};
 use crate::world::close::Within;
@@ -25,6 +28,7 @@ use crate::world::flight::Applied;
 use crate::world::log::Happening;
 use crate::world::shape::Shape;
 use crate::world::switch::Switch;
+use crate::world::trouble::Trouble;
 use crate::world::{Run, World, hang};
 
 /// Most crash images of one cut.
@@ -305,7 +309,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The chain is changed, and opened anew.
-    pub fn switch(&mut self, switch: Switch) -> Result<(), Failure> {
+    pub fn switch(&mut self, switch: Switch, trouble: Trouble) -> Result<(), Failure> {
         let device = self.device()?;
         let (levels, raw) = (self.run.shape.levels, self.run.shape.raw_base);
         match switch {
@@ -330,7 +334,7 @@ impl<'a> Stage<'a> {
             }
             _ => {}
         }
-        match self.run.switch_to(&device, switch)? {
+        match self.run.switch_to(&device, switch, trouble)? {
             Some(next) => self.device = Some(Arc::new(next)),
             None => {
                 return Err(impossible(
@@ -339,6 +343,40 @@ impl<'a> Stage<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The device is closed, something is done to copies of its files, and it is opened anew.
+    pub fn on_copies(&mut self, copies: &OnCopies) -> Result<(), Failure> {
+        let device = self.device()?;
+        let next = self.run.look_at_files(&device, &mut |run| {
+            let files = run.world.lowers.iter().chain([&run.world.top]);
+            let bytes = |file: &SimFile| {
+                let mut bytes = vec![0; file.len_bytes() as usize];
+                file.view().read_bytes(0, &mut bytes);
+                bytes
+            };
+            let sum = copies.play(&Closed {
+                files: files.map(bytes).collect(),
+                raw: run.shape.raw_base,
+                options: run.shape.options,
+            })?;
+            run.trace.push(sum);
+            Ok(())
+        })?;
+        match next {
+            Some(next) => self.device = Some(Arc::new(next)),
+            None => return Err(impossible("not everything is durable".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// What a line says about tracking.
+    pub fn track(&mut self, track: Track) -> Result<(), Failure> {
+        let device = self.device()?;
+        if track == Track::Same && !self.run.world.flights.is_empty() {
+            return Err(impossible("something is in flight".to_owned()));
+        }
+        self.run.track(&device, track)
     }
 
     /// What a client reads from a sector now. Nothing but the read itself is delivered.

@@ -34,6 +34,17 @@ const MOST_LEVELS: u8 = 5;
 /// The same change is made anew so often, at the most.
 const MOST_TRIES: u32 = 3;
 
+/// What goes wrong in a change, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// Nothing does.
+    Nothing,
+    /// The tape says what.
+    Drawn,
+    /// This, in the first try.
+    Said(Trouble),
+}
+
 /// How the chain is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
@@ -194,7 +205,11 @@ impl Run<'_> {
     pub(super) fn switch(&mut self, device: &Device) -> Result<Option<Device>, Failure> {
         self.tape.begin(Event::Switch);
         let switch = self.draw_switch();
-        self.switch_in(device, switch, self.world.profile != Profile::Tiny)
+        let given = match self.world.profile {
+            Profile::Tiny => Given::Nothing,
+            _ => Given::Drawn,
+        };
+        self.switch_in(device, switch, given, &mut |_| Ok(()))
     }
 
     /// Makes a change of the chain, which must be possible.
@@ -202,23 +217,40 @@ impl Run<'_> {
         &mut self,
         device: &Device,
         switch: Switch,
+        trouble: Trouble,
     ) -> Result<Option<Device>, Failure> {
-        self.switch_in(device, switch, false)
+        let given = match trouble {
+            Trouble::None => Given::Nothing,
+            trouble => Given::Said(trouble),
+        };
+        self.switch_in(device, switch, given, &mut |_| Ok(()))
     }
 
-    /// `trouble`: something may go wrong in it, as the tape says; and what was made is held against a power cut.
+    /// The chain is loaded anew; between its close and that somebody looks at the files.
+    pub(super) fn look_at_files(
+        &mut self,
+        device: &Device,
+        look: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
+    ) -> Result<Option<Device>, Failure> {
+        self.switch_in(device, Switch::Reload, Given::Nothing, look)
+    }
+
+    /// If something may go wrong in it, what was made is held against a power cut. `look`: when all is closed.
     fn switch_in(
         &mut self,
         device: &Device,
         switch: Switch,
-        trouble: bool,
+        given: Given,
+        look: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
     ) -> Result<Option<Device>, Failure> {
+        let trouble = given != Given::Nothing;
         if self.close(device, Within::Switch)? == Over::GoesOn {
             self.say(|_| format!("{switch:?}: not everything is durable, the device goes on"));
             self.suspended = true;
             self.suspend_or_resume(device)?;
             return Ok(None);
         }
+        look(self)?;
         self.say(|_| format!("{switch:?}"));
         self.trace.push(0x75 << 56 | switch.sort() as u64);
         let plan = self.plan(switch);
@@ -234,12 +266,21 @@ impl Run<'_> {
         self.stats.switches[counted.sort()] += 1;
         let (mut tries, mut failed) = (0, false);
         loop {
-            let what = match trouble && tries < MOST_TRIES {
-                true => self.draw_trouble(),
-                false => Trouble::None,
+            let what = match given {
+                Given::Drawn if tries < MOST_TRIES => self.draw_trouble(),
+                Given::Said(trouble) if tries == 0 => trouble,
+                _ => Trouble::None,
             };
             tries += 1;
-            let Tried { result, lost } = self.change_files(switch, &plan, what);
+            let Tried {
+                result,
+                lost,
+                befell,
+            } = self.change_files(switch, &plan, what);
+            if what != Trouble::None && given != Given::Drawn && !befell {
+                let message = format!("{switch:?}: it ends before {what:?}");
+                return Err(check::failure("scenario", message));
+            }
             match result {
                 Ok(missed) => {
                     promoted(missed)?;
@@ -248,7 +289,7 @@ impl Run<'_> {
                 Err(_) if lost => {
                     let again = tries > 1;
                     self.cut_in_switch(switch, &plan, again)?;
-                    if self.tape.choose(Kind::Crash, 3) == 0 {
+                    if given == Given::Drawn && self.tape.choose(Kind::Crash, 3) == 0 {
                         return self.open().map(Some);
                     }
                 }

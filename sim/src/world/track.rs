@@ -10,6 +10,7 @@ use ploop_core::units::{Clu, Sector};
 
 use crate::check::failure;
 use crate::report::Failure;
+use crate::scenario::Track;
 use crate::tape::{Event, Kind};
 use crate::world::Run;
 
@@ -32,21 +33,73 @@ impl Run<'_> {
         }
     }
 
+    /// What a scenario says about tracking, but the comparison.
+    pub(super) fn track(&mut self, device: &Device, track: Track) -> Result<(), Failure> {
+        let wrong = |message| Err(failure("scenario", message));
+        match track {
+            Track::Start => {
+                device.start_tracking();
+                self.copy = Some(vec![Value::ZERO; self.shape.size as usize]);
+            }
+            Track::Next(wanted) => match device.next_tracked() {
+                Err(error) => return wrong(error.to_string()),
+                Ok(found) if found.map(|clu| clu.0) != wanted => {
+                    return wrong(format!("the next cluster is {found:?}, not {wanted:?}"));
+                }
+                Ok(None) => {}
+                Ok(Some(clu)) => self.copy_cluster(device, clu),
+            },
+            Track::Refused => {
+                if let Ok(found) = device.next_tracked() {
+                    return wrong(format!("it is tracked: {found:?}"));
+                }
+            }
+            Track::Marked(wanted) => {
+                let found = device.tracked();
+                if found != wanted {
+                    return wrong(format!("{found} clusters are marked, not {wanted}"));
+                }
+            }
+            Track::Clear => {
+                device.clear_tracking();
+                self.copy = None;
+            }
+            Track::Stop => {
+                device.stop_tracking();
+                self.copy = None;
+            }
+            Track::Same if self.copy.is_none() => return wrong("there is no copy".to_owned()),
+            Track::Same => {
+                let mut seen = self.copy.clone();
+                let model = seen.iter_mut().flatten().zip(0..);
+                for (value, sector) in model {
+                    *value = self.shown(device, sector);
+                }
+                return self.compare_copy(device, &seen.unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
     /// Copies what a client would read now if it met no write in flight.
     fn copy_cluster(&mut self, device: &Device, clu: Clu) {
         self.trace.push(0x76 << 56 | u64::from(clu.0));
         self.say(|_| format!("copy     cluster {}", clu.0));
         let start = u64::from(clu.0) * self.shape.cluster;
-        let top = self.shape.levels - 1;
         for sector in start..(start + self.shape.cluster).min(self.shape.size) {
-            let value = match device.locate(Sector(sector)) {
-                Mapping::Unmapped => Value::ZERO,
-                Mapping::Mapped { level, at } if level == top => self.world.top.read_value(at.0),
-                Mapping::Mapped { .. } => self.world.content.below[sector as usize],
-            };
+            let value = self.shown(device, sector);
             if let Some(copy) = &mut self.copy {
                 copy[sector as usize] = value;
             }
+        }
+    }
+
+    fn shown(&self, device: &Device, sector: u64) -> Value {
+        let top = self.shape.levels - 1;
+        match device.locate(Sector(sector)) {
+            Mapping::Unmapped => Value::ZERO,
+            Mapping::Mapped { level, at } if level == top => self.world.top.read_value(at.0),
+            Mapping::Mapped { .. } => self.world.content.below[sector as usize],
         }
     }
 

@@ -24,13 +24,15 @@ use crate::world::switch::Switch;
 
 /// What goes wrong in a change of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// Nothing.
     None,
     /// The power is cut in a call, after so many that changed or synced something.
     Cut(u32),
     /// This fault, in the so manieth call that it can befall, from 1.
     Fault(FaultKind, u32),
+    /// It is given up after so many steps: a merge or a compaction.
+    Cancel(u32),
 }
 
 impl Trouble {

@@ -24,8 +24,10 @@ const NEW: [u8; 16] = [0xC0; 16];
 pub struct Bitmaps {
     /// What it reads as.
     pub old: Vec<Value>,
-    change: Change,
-    before: Vec<Bitmap>,
+    /// What is done.
+    pub change: Change,
+    /// The bitmaps that counted before.
+    pub before: Vec<Bitmap>,
 }
 
 impl Bitmaps {

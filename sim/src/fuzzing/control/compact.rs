@@ -15,7 +15,9 @@ use model::image::InUse;
 use model::op::Value;
 use ploop_core::control::files::{Compact as CoreCompact, ControlError, SlotMove, update_index};
 use ploop_core::drive::DeltaFile;
-use ploop_core::units::{Clu, DstClu};
+use ploop_core::error::LoadError;
+use ploop_core::load;
+use ploop_core::units::{Clu, DstClu, Sector, Sectors};
 
 /// An image whose clusters move into holes.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub struct Compact {
     /// Clusters a step.
     pub step: u32,
     /// Somebody vouched for the extension.
-    vouched: bool,
+    pub vouched: bool,
 }
 
 /// Draws an image with holes.
@@ -115,19 +117,37 @@ pub struct Index {
 impl Index {
     /// Draws an image, and clusters that have copies behind the end of the file.
     pub fn draw(tape: &mut Tape) -> (Index, Vec<SimFile>) {
-        let (drawn, cluster, mut file) = draw_image(tape);
-        let loaded = ploop_core::load::load(&file, "image").expect("drawn images are sound");
-        let layout = loaded.expanded().expect("an image").layout;
-        let mut next = layout.hosts_touching(
-            ploop_core::units::Sector(0),
-            ploop_core::units::Sectors(file.len_sectors()),
-        );
+        let (drawn, _, mut file) = draw_image(tape);
+        let moved = |_| tape.choose(Kind::Arg, 4) != 3;
+        let index = Index::of(&file, content_of(&drawn), moved).expect("drawn images are sound");
+        if tape.choose(Kind::Arg, 2) == 1 {
+            let mut none = FaultPlan::none();
+            let power = Power::new(tape, &mut none, None);
+            let copied = index.copy(&BlockingFile::new(&mut file, &power));
+            copied.expect("there is room");
+        }
+        (index, vec![file])
+    }
+
+    /// The clusters of an image that reads as `old`, each copied behind the end if it is to be `moved`.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn of(
+        file: &SimFile,
+        old: Vec<Value>,
+        mut moved: impl FnMut(u32) -> bool,
+    ) -> Result<Index, LoadError> {
+        let loaded = load::load(file, "image")?;
+        let image = loaded.expanded().expect("an image");
+        let layout = image.layout;
+        let mut next = layout.hosts_touching(Sector(0), Sectors(file.len_sectors()));
         let (mut moves, mut copies) = (Vec::new(), Vec::new());
-        for (slot, &entry) in (0u32..).zip(&drawn.slots) {
+        for (slot, &entry) in (0u32..).zip(&image.bat) {
             let Some(from) = layout.host_of(entry) else {
                 continue;
             };
-            if tape.choose(Kind::Arg, 4) == 3 {
+            if !moved(slot) {
                 continue;
             }
             let to = DstClu(next.end);
@@ -142,20 +162,13 @@ impl Index {
                 layout.host_sector(to).bytes(),
             ));
         }
-        let index = Index {
-            old: content_of(&drawn),
+        Ok(Index {
+            old,
             moves,
             copies,
-            bytes: (cluster * 512) as usize,
+            bytes: layout.cluster_bytes() as usize,
             first: layout.first_host(),
-        };
-        if tape.choose(Kind::Arg, 2) == 1 {
-            let mut none = FaultPlan::none();
-            let power = Power::new(tape, &mut none, None);
-            let copied = index.copy(&BlockingFile::new(&mut file, &power));
-            copied.expect("there is room");
-        }
-        (index, vec![file])
+        })
     }
 
     /// Moves that are never allowed, whatever was done before.

@@ -382,6 +382,12 @@ impl<'a> Ground<'a> {
                 };
             }
             self.stats.faults += faults.injected().total();
+            if let Err(error) = &tried.result
+                && error.is_no_space() != (kind == FaultKind::NoSpace)
+            {
+                let message = format!("{} is told as: {error}", kind.name());
+                return Err(failure("told", message));
+            }
             self.judge_fault(&mut failed, &tried.result, unmarked.as_ref())
                 .map_err(|found| at(found, format!("{} at I/O {n}", kind.name())))?;
             if kind == FaultKind::Unsupported {

@@ -27,7 +27,7 @@ pub struct Merge {
     /// Clusters a step.
     pub step: u32,
     /// Bytes of the lower file.
-    lower: Vec<u8>,
+    pub lower: Vec<u8>,
 }
 
 impl Merge {

@@ -9,7 +9,7 @@ use crate::disk::{SimFile, View};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
 use model::fsck::{Extension, fsck};
-use model::image::{Header, ImageBytes};
+use model::image::{Header, ImageBytes, Version};
 use model::op::Value;
 use ploop_core::control::files::{ControlError, Fix, repair};
 use ploop_core::drive::DeltaFile;
@@ -107,7 +107,7 @@ impl Repair {
         sound &= !header;
         let mut file = SimFile::new();
         file.reset_bytes(geometry(tape), &bytes);
-        let mut damaged = Repair {
+        let damaged = Repair {
             readable: Vec::new(),
             header,
             cluster,
@@ -115,14 +115,33 @@ impl Repair {
             sound,
             refused: may_refuse && is_refused(&file, tape),
         };
-        let start = drawn.start;
-        damaged.readable = (0..slots.len() as u64)
-            .map(|slot| {
-                let guest = (drawn.values.len() as u64).saturating_sub(slot * cluster);
-                damaged.read(file.view(), slot, start, guest.min(cluster))
-            })
-            .collect();
-        (damaged, vec![file])
+        let disk = (slots.len() as u64, drawn.values.len() as u64);
+        (damaged.reading(&file, drawn.start, disk), vec![file])
+    }
+
+    /// A damaged image that was a disk with this header and has this damage now.
+    #[must_use]
+    pub fn of(file: &SimFile, header: &Header) -> Repair {
+        let damaged = Repair {
+            readable: Vec::new(),
+            header: true,
+            cluster: header.cluster_sectors,
+            v1: header.version == Version::V1,
+            sound: false,
+            refused: false,
+        };
+        let disk = (header.bat_entries, header.size_sectors);
+        damaged.reading(file, header.data_start(), disk)
+    }
+
+    /// Notes what can be read: of so many slots, of a disk of so many sectors.
+    fn reading(mut self, file: &SimFile, start: u64, (slots, size): (u64, u64)) -> Repair {
+        let readable = (0..slots).map(|slot| {
+            let guest = size.saturating_sub(slot * self.cluster);
+            self.read(file.view(), slot, start, guest.min(self.cluster))
+        });
+        self.readable = readable.collect();
+        self
     }
 
     /// What a slot's cluster reads as, up to `len` sectors, as far as the file has it; `None` if it leads nowhere.

@@ -25,6 +25,11 @@ impl<'a> Words<'a> {
         bad(self.line, token, problem)
     }
 
+    /// The next word, which stays.
+    pub(super) fn peek(&self) -> Option<&'a str> {
+        self.rest.clone().next()
+    }
+
     pub(super) fn next(&mut self, what: &str) -> Result<&'a str> {
         let line = self.line;
         let missing = || bad(line, "", &format!("here must stand {what}"));

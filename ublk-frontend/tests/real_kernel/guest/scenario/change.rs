@@ -121,7 +121,7 @@ impl Play<'_> {
         what(&top.display().to_string()).map(drop)
     }
 
-    fn closed_and_left_out(&mut self, what: &'static str) -> Result<(), Trouble> {
+    pub(super) fn closed_and_left_out(&mut self, what: &'static str) -> Result<(), Trouble> {
         self.closed(|_| Ok(String::new()))?;
         self.leave_out(what)
     }

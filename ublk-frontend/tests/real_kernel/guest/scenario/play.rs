@@ -10,6 +10,7 @@ use ploop_core::units::Sectors;
 use rustix::io::Errno;
 use sim::scenario::{Scenario, Step, Wanted};
 use sim::world::stage::Ending;
+use sim::world::trouble::Trouble as SimTrouble;
 
 use ublk_frontend::files::RealFile;
 
@@ -135,7 +136,14 @@ impl<'a> Play<'a> {
                 self.close()
             }
             Step::Close(Some(_)) | Step::Cut(_) | Step::Kill => self.kill(),
-            Step::Switch(switch) => self.change(switch),
+            Step::Switch(switch, trouble) => {
+                if *trouble != SimTrouble::None {
+                    self.leave_out("trouble in a change")?;
+                }
+                self.change(switch)
+            }
+            Step::Copies(_) => self.closed_and_left_out("copy"),
+            Step::Track(_) => self.leave_out("track"),
         }
     }
 
