@@ -128,6 +128,8 @@ pub struct FilesReport {
     pub ops: u64,
     /// Sectors read and compared with the model.
     pub sectors_compared: u64,
+    /// Lines about copies of a chain that is another one here.
+    pub left_out: u32,
     /// Hash of everything that was read.
     pub trace: u64,
 }
@@ -154,6 +156,7 @@ pub fn run_on_files(scenario: &Scenario, files: &mut dyn Files) -> Result<FilesR
                 _,
             ) => run.same_chain = false,
             Step::Copies(ref copies) if run.same_chain => run.on_copies(copies)?,
+            Step::Copies(_) => run.report.left_out += 1,
             _ => {}
         }
     }

@@ -25,6 +25,7 @@ fn simulator(scenario: &Scenario) -> String {
 
 fn driver(scenario: &Scenario, folder: &Path) -> String {
     match run_on_files(scenario, &mut FolderFiles::new(folder.to_owned(), true)) {
+        Ok(report) if report.left_out > 0 => format!("passed; left out: copy {}", report.left_out),
         Ok(_) => "passed".to_owned(),
         Err(failure) => format!("FAILED: {failure}"),
     }
@@ -32,7 +33,10 @@ fn driver(scenario: &Scenario, folder: &Path) -> String {
 
 fn file(scenario: &Scenario, folder: &Path) -> String {
     match play_at(&Place::File(folder.join("disk.raw")), scenario, true) {
-        Ok(_) => "passed".to_owned(),
+        Ok(played) => match played.to_string().split_once("; ") {
+            Some((_, left_out)) => format!("passed; {left_out}"),
+            None => "passed".to_owned(),
+        },
         Err(error) => format!("FAILED: {error}"),
     }
 }

@@ -9,6 +9,7 @@ use model::op::{End, Kind, Op, Value};
 use ploop_core::units::Sectors;
 use rustix::io::Errno;
 use sim::scenario::{Scenario, Step, Wanted};
+use sim::world::chain::Owner;
 use sim::world::stage::Ending;
 use sim::world::trouble::Trouble as SimTrouble;
 
@@ -253,10 +254,16 @@ impl<'a> Play<'a> {
         demand(!self.changed || closed, || {
             format!("closed, but marked {:?}", report.in_use())
         })?;
+        let leaks = server::check_killed(top)?;
         if self.tally.kills == 0 {
-            server::check(top)?;
+            // Free clusters of the beginning that nobody has needed.
+            let free = |owner: &&Owner| matches!(owner, Owner::Free);
+            let free = self.scenario.top.hosts.iter().filter(free).count() as u64;
+            demand(leaks <= free, || {
+                format!("{leaks} lost clusters, {free} in the beginning")
+            })?;
         } else {
-            self.tally.leaks = server::check_killed(top)?;
+            self.tally.leaks = leaks;
         }
         self.tally.closes += 1;
         Ok(())
