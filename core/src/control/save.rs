@@ -46,7 +46,12 @@ impl Device {
             if let Some(len) = self.alloc.keep() {
                 io.set_len(len)?;
             }
-            return Ok(closed);
+            // One that was given up goes from the header first, as a new one comes: a header that is torn must not name it
+            // without the mark.
+            return Ok(Last {
+                extension: self.forgets_extension.then_some(Sector(0)),
+                ..closed
+            });
         }
         let saved = match Plan::new(&bitmaps, self.table.cluster().bytes()) {
             Some(plan) => self.write_run(&plan, io),

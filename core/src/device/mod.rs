@@ -66,6 +66,8 @@ pub struct Device {
     pub(crate) visible: Box<dyn VisibleMap>,
     pub(crate) tracking: Tracking,
     pub(crate) cbt: Cbt,
+    /// An extension was given up at the open, and the header in the file may still name it.
+    pub(crate) forgets_extension: bool,
     clock: Clock,
 }
 

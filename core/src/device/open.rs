@@ -111,6 +111,7 @@ impl Device {
             visible,
             tracking: Tracking::new(),
             cbt,
+            forgets_extension: image.is_some_and(|image| image.extension_astray),
             options,
         };
         if recovering {
