@@ -5,6 +5,7 @@ use super::drill::{Drill, Stage};
 use super::grow::geometry;
 use super::{judge, no_calls};
 use crate::check::failure;
+use crate::disk::sector::FOREIGN;
 use crate::disk::{SimFile, View};
 use crate::report::Failure;
 use crate::tape::{Kind, Tape};
@@ -14,6 +15,7 @@ use model::op::Value;
 use ploop_core::control::files::{ControlError, Fix, repair};
 use ploop_core::drive::DeltaFile;
 use ploop_core::load::inspect;
+use std::hash::{DefaultHasher, Hasher};
 
 const HEADER: u64 = 64;
 
@@ -156,7 +158,7 @@ impl Repair {
         }
         Some(
             (at..at + there)
-                .map(|sector| view.read_value(sector))
+                .map(|sector| content(view, sector))
                 .collect(),
         )
     }
@@ -175,6 +177,20 @@ impl Repair {
         let message = format!("cluster {last} was readable, and is no part of it: {header:?}");
         Err(failure("content", message))
     }
+}
+
+/// What a sector holds. What is nobody's pattern goes by its place where metadata may stand, and repair copies it elsewhere: it
+/// is known by its bytes here.
+fn content(view: View<'_>, sector: u64) -> Value {
+    let value = view.read_value(sector);
+    if value.0 & FOREIGN != FOREIGN {
+        return value;
+    }
+    let mut bytes = [0; 512];
+    judge::Bytes(view).read(sector * 512, &mut bytes);
+    let mut hash = DefaultHasher::new();
+    hash.write(&bytes);
+    Value(FOREIGN | hash.finish() >> 2)
 }
 
 /// Whoever reads what was mended must find it in the file.
