@@ -179,11 +179,11 @@ impl Repair {
     }
 }
 
-/// What a sector holds. What is nobody's pattern goes by its place where metadata may stand, and repair copies it elsewhere: it
-/// is known by its bytes here.
+/// What a sector holds. What is nobody's pattern goes by its place where metadata may stand, and by a number elsewhere; repair
+/// copies it from the one to the other. It is known by its bytes here.
 fn content(view: View<'_>, sector: u64) -> Value {
     let value = view.read_value(sector);
-    if value.0 & FOREIGN != FOREIGN {
+    if value.0 >> 63 == 0 {
         return value;
     }
     let mut bytes = [0; 512];
