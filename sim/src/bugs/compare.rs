@@ -60,7 +60,7 @@ pub(super) fn run(
 ) -> io::Result<bool> {
     let wanted = |patch: &&&Patch| {
         let some = SOME.contains(&patch.number.as_str()) || !options.only.is_empty();
-        some && patch.asks(bugs::Engine::Sim)
+        some && patch.names(bugs::Engine::Sim)
     };
     let mut rows = Vec::new();
     for patch in chosen.iter().filter(wanted) {

@@ -46,13 +46,6 @@ impl Engine {
         Engine::OpenImage,
     ];
 
-    /// It draws whole worlds and holds them against all checkers: it can be asked for any bug, also for one whose patch names none of
-    /// its checkers.
-    #[must_use]
-    pub fn is_general(self) -> bool {
-        matches!(self, Engine::Sim | Engine::BatOps | Engine::OpenImage)
-    }
-
     /// The name on the command line, in a patch's header and in the table.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -94,11 +94,8 @@ impl Recorded {
     }
 
     /// Forgets what is not in the catalogue any more.
-    pub(super) fn keep(&mut self, is_there: impl Fn(&str, Engine) -> bool) {
-        for (number, bug) in &mut self.bugs {
-            bug.retain(|&engine, _| is_there(number, engine));
-        }
-        self.bugs.retain(|_, bug| !bug.is_empty());
+    pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.bugs.retain(|number, _| is_there(number));
     }
 
     /// Writes the file.
@@ -161,7 +158,7 @@ mod tests {
             recorded.outgrown("001", Engine::Sim, &verdict(&[201])),
             Some(1)
         );
-        recorded.keep(|number, _| number != "001");
+        recorded.keep(|number| number != "001");
         assert!(recorded.bugs.is_empty());
     }
 }

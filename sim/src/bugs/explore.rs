@@ -81,6 +81,8 @@ impl Verdict {
         let named = expected.is_some_and(|expected| expected.is_in(&failed.message));
         if named {
             self.schedules.push(failed.execution);
+            let is_any = expected.is_some_and(Expected::is_any);
+            self.by = is_any.then(|| line.configuration.clone());
             self.found = Some(line.configuration);
         } else {
             self.other(&line.configuration, first_line(&failed.message));
@@ -139,5 +141,11 @@ mod tests {
         assert_eq!((verdict.median(), verdict.runs), (Some(3), Some(14)));
         assert_eq!(verdict.found.as_deref(), Some("c"));
         assert_eq!(verdict.others.len(), 1, "the first one stays told");
+        assert_eq!(verdict.by, None);
+        let any = Patch::parse("001-a.patch", &header.replace("explore", "sim")).expect("a patch");
+        let mut verdict = Verdict::default();
+        let any = any.checker(Engine::Explore);
+        assert!(verdict.take(failed("cluster held twice"), any.as_ref()));
+        assert_eq!(verdict.by.as_deref(), Some("c"));
     }
 }

@@ -23,8 +23,10 @@ pub(super) fn run(
         .current_dir(tree.folder().join(house(engine).1));
     let ended = process::run(&mut command, Some(options.budget))
         .map_err(|error| Trouble::Engine(format!("the tests cannot be run: {error}")))?;
+    let is_any = expected.is_some_and(Expected::is_any);
     let failures = failures(&ended.output);
-    if failures.is_empty() && !ended.ok && !ended.timed_out {
+    let aborted = failures.is_empty() && !ended.ok && !ended.timed_out;
+    if aborted && !is_any {
         return Err(Trouble::Engine(process::tail(&ended.output, 5)));
     }
     if ended.ok && ended.output.contains("running 0 tests") {
@@ -34,6 +36,9 @@ pub(super) fn run(
     }
     let mut verdict = Verdict {
         cpu_seconds: ended.cpu.as_secs_f64(),
+        // Without a word: a stack that overflowed, say.
+        found: aborted.then(|| process::tail(&ended.output, 1)),
+        by: aborted.then(|| "aborted".to_owned()),
         ..Verdict::default()
     };
     for failure in failures {
@@ -44,6 +49,7 @@ pub(super) fn run(
             (true, None) => {
                 verdict.schedules.extend(failure.schedules());
                 verdict.found = Some(failure.name.to_owned());
+                verdict.by = is_any.then(|| failure.name.to_owned());
             }
         }
     }

@@ -5,11 +5,10 @@ use super::expected::{Record, Recorded};
 use super::patch::Patch;
 use std::fmt::Write as _;
 
-/// One cell: what a detection cost; "–": the engine is not asked.
-fn cell(record: Option<&Record>, asked: bool) -> String {
+/// One cell: what a detection cost.
+fn cell(record: Option<&Record>) -> String {
     match record {
-        None if asked => "not recorded".to_owned(),
-        None => "–".to_owned(),
+        None => "not recorded".to_owned(),
         Some(record) if !record.found => "not in budget".to_owned(),
         Some(record) => {
             let seconds = format!("{:.2} s", record.cpu_seconds);
@@ -35,12 +34,6 @@ fn control(record: Option<&Record>) -> String {
             survived.map_or(seconds.clone(), |runs| format!("{runs} · {seconds}"))
         }
     }
-}
-
-/// Engines of which the catalogue asks something.
-fn engines(patches: &[Patch]) -> Vec<Engine> {
-    let asked = |engine: &&Engine| patches.iter().any(|patch| patch.asks(**engine));
-    Engine::ALL.iter().filter(asked).copied().collect()
 }
 
 fn summary(patches: &[Patch], recorded: &Recorded) -> String {
@@ -69,26 +62,25 @@ fn summary(patches: &[Patch], recorded: &Recorded) -> String {
 
 /// For the docs.
 pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
-    let engines = engines(patches);
     let mut text = String::from(
         "# The bug catalogue\n\nMade by `cargo run --release -p sim -- bugs --record`; do not edit.\n\n",
     );
     let _ = writeln!(text, "{}\n", summary(patches, recorded));
     text.push_str(
         "A cell: schedules until detection (median of three bases of seeds where the engine draws) · CPU seconds, builds not \
-         counted.\n`–`: the patch names no checker of this engine, none of whose tests is about that code. Engines that draw whole worlds \
-         (`sim`, `bat_ops`, `open_image`) are asked for every bug: where the patch names none of their checkers they get 10 s, the one \
-         that fired stands in brackets, and it counts for nothing. The first row: what the core as it is has survived, in ten times the \
+         counted.\nEvery engine is asked for every bug. Where the patch names no checker of an engine, it gets 10 s and all it has; the \
+         checker or test that fired stands in brackets, and counts for nothing. (A bug of one operation is not looked for by the models of \
+         another: `not in budget` is what such a cell should say.) The first row: what the core as it is has survived, in ten times the \
          budget of a bug.\n\n| | id | mistake |",
     );
-    for engine in &engines {
+    for engine in Engine::ALL {
         let _ = write!(text, " {engine} |");
     }
     text.push_str("\n|---|---|---|");
-    text.push_str(&"---|".repeat(engines.len()));
+    text.push_str(&"---|".repeat(Engine::ALL.len()));
     text.push_str("\n| | | none |");
-    let unpatched = recorded.bugs.get(&Patch::none(patches).number);
-    for engine in &engines {
+    let unpatched = recorded.bugs.get(&Patch::none().number);
+    for engine in Engine::ALL {
         let record = unpatched.and_then(|row| row.get(engine));
         let _ = write!(text, " {} |", control(record));
     }
@@ -96,12 +88,12 @@ pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
     for patch in patches {
         let name = patch.name.replace('-', " ");
         let _ = write!(text, "| {} | {} | {name} |", patch.number, patch.id);
-        for engine in &engines {
+        for engine in Engine::ALL {
             let record = recorded
                 .bugs
                 .get(&patch.number)
                 .and_then(|bug| bug.get(engine));
-            let _ = write!(text, " {} |", cell(record, patch.asks(*engine)));
+            let _ = write!(text, " {} |", cell(record));
         }
         text.push('\n');
     }
@@ -114,11 +106,10 @@ fn escaped(text: &str) -> String {
 
 /// For a browser; loads nothing from elsewhere.
 pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
-    let engines = engines(patches);
     let mut text = String::from(
         "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>The bug catalogue</title>\n<style>\n\
          body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:3px 8px;text-align:left}\n\
-         .found{background:#dff0d8}.missed{background:#f6d5d5}.no{color:#bbb}pre{white-space:pre-wrap;margin:.5em 0}\n\
+         .found{background:#dff0d8}.missed{background:#f6d5d5}.unknown{color:#bbb}pre{white-space:pre-wrap;margin:.5em 0}\n\
          </style>\n<h1>The bug catalogue</h1>\n",
     );
     let _ = writeln!(
@@ -126,12 +117,12 @@ pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
         "<p>{}</p>\n<table><tr><th></th><th>id</th><th>mistake</th>",
         summary(patches, recorded)
     );
-    for engine in &engines {
+    for engine in Engine::ALL {
         let _ = write!(text, "<th>{engine}</th>");
     }
     text.push_str("</tr>\n<tr><td></td><td></td><td>none</td>");
-    let unpatched = recorded.bugs.get(&Patch::none(patches).number);
-    for engine in &engines {
+    let unpatched = recorded.bugs.get(&Patch::none().number);
+    for engine in Engine::ALL {
         let record = unpatched.and_then(|row| row.get(engine));
         let _ = write!(text, "<td>{}</td>", control(record));
     }
@@ -146,21 +137,17 @@ pub(super) fn html(patches: &[Patch], recorded: &Recorded) -> String {
             escaped(&patch.name.replace('-', " ")),
             escaped(header)
         );
-        for engine in &engines {
+        for engine in Engine::ALL {
             let record = recorded
                 .bugs
                 .get(&patch.number)
                 .and_then(|bug| bug.get(engine));
             let class = match record {
-                None => "no",
+                None => "unknown",
                 Some(record) if record.found => "found",
                 Some(_) => "missed",
             };
-            let _ = write!(
-                text,
-                "<td class=\"{class}\">{}</td>",
-                cell(record, patch.asks(*engine))
-            );
+            let _ = write!(text, "<td class=\"{class}\">{}</td>", cell(record));
         }
         text.push_str("</tr>\n");
     }

@@ -5,7 +5,8 @@
 //!        no patch (control)     ──▶ scratch copy of the workspace           ──▶ built ──▶ the same: must find nothing
 //! ```
 //! * A bug counts as found by an engine only if the checker fired that the patch names for this engine. What else fired
-//!   on the way is told, and counts for nothing.
+//!   on the way is told, and counts for nothing. An engine of which the patch names no checker is asked, too, with all it
+//!   has: what fires is told with its name, and counts for nothing.
 //! * A patch that does not apply, or whose tree does not compile, is red, and so is a bug that no engine found.
 //! * The workspace itself is only read, unless what is found is to be recorded (`expected`, `matrix`). Scratch copy, builds and results stand in `target/bugs`.
 //! * A result is kept under (source, patch, engine), so that a run that was stopped goes on where it was, and a second run
@@ -168,7 +169,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
         recorded: Recorded::read(&folder)?,
     };
     let mut rows = Vec::new();
-    let unpatched = Patch::none(&patches);
+    let unpatched = Patch::none();
     let is_control_asked = match options.only.as_slice() {
         [] => !options.smoke,
         only => only.iter().any(|name| unpatched.has_name(name)),
@@ -199,7 +200,7 @@ impl Options {
     fn choose<'p>(&self, patches: &'p [Patch]) -> io::Result<Vec<&'p Patch>> {
         let is_smoke = |patch: &Patch| SMOKE.iter().any(|(number, _)| *number == patch.number);
         for name in &self.only {
-            let unpatched = Patch::none(&[]);
+            let unpatched = Patch::none();
             if !patches.iter().any(|patch| patch.is_called(name)) && !unpatched.has_name(name) {
                 return Err(io::Error::other(format!("no bug {name} in corpus/bugs")));
             }
@@ -218,7 +219,7 @@ impl Options {
     /// Whether this engine is to look for this bug.
     fn asks(&self, patch: &Patch, engine: Engine) -> bool {
         let smoke = SMOKE.contains(&(patch.number.as_str(), engine));
-        patch.asks(engine) && self.engines.contains(&engine) && (!self.smoke || smoke)
+        self.engines.contains(&engine) && (!self.smoke || smoke)
     }
 }
 
@@ -250,10 +251,10 @@ impl Judge<'_> {
         if let Some(row) = row {
             row.tell(&mut self.recorded);
         }
-        let unpatched = Patch::none(patches);
-        self.recorded.keep(|number, engine| {
+        let unpatched = Patch::none();
+        self.recorded.keep(|number| {
             let mut all = patches.iter().chain([&unpatched]);
-            all.any(|patch| patch.number == number && patch.asks(engine))
+            all.any(|patch| patch.number == number)
         });
         self.recorded.write()
     }

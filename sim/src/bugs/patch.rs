@@ -125,34 +125,13 @@ impl Patch {
         Ok(patch)
     }
 
-    /// No patch at all: the core as it is, before all engines and tests that some patch names.
-    pub(super) fn none(patches: &[Patch]) -> Patch {
-        let mut none = Patch {
+    /// No patch at all: the core as it is.
+    pub(super) fn none() -> Patch {
+        Patch {
             number: "000".to_owned(),
             name: "unpatched".to_owned(),
             ..Patch::default()
-        };
-        let mut all: Vec<Engine> = Vec::new();
-        for patch in patches {
-            for pair in &patch.tests {
-                if !none.tests.contains(pair) {
-                    none.tests.push(pair.clone());
-                }
-            }
-            for (engine, _) in &patch.checkers {
-                // It asks for all tests of that engine.
-                if patch.tests(*engine).is_empty() && !all.contains(engine) {
-                    all.push(*engine);
-                }
-            }
-            for pair in &patch.checkers {
-                if !none.checkers.contains(pair) {
-                    none.checkers.push(pair.clone());
-                }
-            }
         }
-        none.tests.retain(|(engine, _)| !all.contains(engine));
-        none
     }
 
     /// True for [`Patch::none`].
@@ -171,23 +150,16 @@ impl Patch {
         number || self.id.eq_ignore_ascii_case(name)
     }
 
-    /// The checkers of which one must fire on this engine; if the patch names none, any of a general engine. The control expects
-    /// nothing.
+    /// The checkers of which one must fire on this engine; if the patch names none, any. The control expects nothing.
     pub(super) fn checker(&self, engine: Engine) -> Option<Expected> {
         let own = self.checkers.iter().filter(|(of, _)| *of == engine);
-        let own: Vec<Named> = own.map(|(_, named)| named.clone()).collect();
-        let is_asked = !own.is_empty() || engine.is_general();
-        (is_asked && !self.is_control()).then_some(Expected(own))
+        let own = own.map(|(_, named)| named.clone()).collect();
+        (!self.is_control()).then_some(Expected(own))
     }
 
     /// True if it names a checker of this engine.
     pub(super) fn names(&self, engine: Engine) -> bool {
         self.checkers.iter().any(|(of, _)| *of == engine)
-    }
-
-    /// True if this engine is to look for it.
-    pub(super) fn asks(&self, engine: Engine) -> bool {
-        self.names(engine) || engine.is_general()
     }
 
     /// The tests of an explorer; none: all.

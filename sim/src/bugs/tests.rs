@@ -30,16 +30,11 @@ fn a_header_names_checkers_and_tests() {
     assert!(loom.is_in("so: cluster held twice!") && !loom.is_in("[core assertion]"));
     let sim = patch.checker(Engine::Sim).expect("named");
     assert!(sim.is("durable", "") && sim.is_in("Wrong [durable] x") && !sim.is_in("durable"));
-    assert_eq!(patch.checker(Engine::Shuttle), None);
-    let any = patch.checker(Engine::BatOps).expect("a general engine");
+    let any = patch.checker(Engine::BatOps).expect("any");
     assert!(any.is("what", "ever") && any.is_any() && !patch.names(Engine::BatOps));
     assert_eq!(patch.tests(Engine::Loom), ["page::"]);
-    let control = Patch::none(&[patch]);
-    assert!(control.is_control() && control.asks(Engine::Sim) && !control.asks(Engine::Shuttle));
-    assert_eq!(
-        (control.checker(Engine::Sim), control.tests(Engine::Loom)),
-        (None, vec!["page::".to_owned()])
-    );
+    let control = Patch::none();
+    assert!(control.is_control() && control.checker(Engine::Sim).is_none());
 }
 
 #[test]
@@ -78,12 +73,12 @@ fn the_catalogue_can_be_read_and_has_what_was_asked_for() {
     for (number, engine) in SMOKE {
         let mut patches = patches.iter();
         assert!(
-            patches.any(|patch| patch.number == number && patch.asks(engine)),
+            patches.any(|patch| patch.number == number && patch.names(engine)),
             "smoke: no bug {number} for {engine}"
         );
     }
-    for engine in [Engine::BatOps, Engine::OpenImage] {
-        let asked = patches.iter().filter(|patch| patch.asks(engine)).count();
+    for &engine in Engine::ALL {
+        let asked = patches.iter().filter(|patch| patch.names(engine)).count();
         assert!(asked >= 3, "{engine}: only {asked}");
     }
 }
@@ -211,7 +206,7 @@ fn the_matrix_says_what_was_found_and_what_was_not() {
     let text = matrix::markdown(&patches, &recorded);
     assert!(text.contains("1 of 1 bugs are found"), "{text}");
     let row = "| 002 | S4 | a <name> | 7 · 0.25 s | not in budget | not recorded | not recorded | not recorded |";
-    assert!(text.lines().any(|line| line == row), "{text}");
+    assert!(text.lines().any(|line| line.starts_with(row)), "{text}");
     let by = Verdict {
         by: Some("rules".into()),
         ..found
@@ -219,7 +214,7 @@ fn the_matrix_says_what_was_found_and_what_was_not() {
     recorded.put("002", Engine::BatOps, &by);
     let text = matrix::markdown(&patches, &recorded);
     assert!(
-        text.contains("| 7 · 0.25 s (rules) | not recorded |"),
+        text.contains("| not recorded | 7 · 0.25 s (rules) | not recorded |"),
         "{text}"
     );
     assert!(text.contains("1 of 1 bugs are found"), "{text}");
