@@ -4,8 +4,11 @@
 //! Historic bugs (`corpus/bugs`, engine `rules`) name these checkers: `open`, `chain`, `size`, `linear`, `progress`, `refused`.
 
 mod bitmaps;
+mod calls;
 mod chains;
 mod edges;
+mod entries;
+mod extensions;
 mod far;
 mod figures;
 mod reads_of_nothing;
