@@ -144,14 +144,6 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// True if the extension is where the header says: in the file, and in no slot.
-    pub(super) fn extension_is_there(&self) -> bool {
-        let mut own = self
-            .layout
-            .hosts_touching(self.header.ext_off, self.layout.cluster);
-        own.all(|host| self.reserved.binary_search(&DstClu(host)).is_ok())
-    }
-
     /// Guest sectors of a cluster.
     pub(super) fn guest_len(&self, clu: Clu) -> Sectors {
         self.layout.guest_len(clu)

@@ -162,7 +162,11 @@ impl Plan {
             layout,
             data_off,
             moves: Vec::new(),
-            drops_extension: is_in_the_way(edit, start),
+            // Of what is still reserved, the header tells: what counts for nothing was forgotten before.
+            drops_extension: edit
+                .reserved
+                .iter()
+                .any(|&host| old.host_sector(host) < start),
             file: start.0,
         };
         // In the old grid: without entries a version 1 image may get another one.
@@ -187,11 +191,10 @@ impl Plan {
 
     /// Behind the old end of the disk: the rest of the last cluster, where it is now.
     fn ragged(&self, edit: &Edit<'_>) -> Option<(Sector, Sectors)> {
-        let (old, last) = (edit.layout.size, Clu(edit.layout.entries.checked_sub(1)?));
+        let last = Clu(edit.layout.entries.checked_sub(1)?);
         let inside = edit.guest_len(last);
         let entry = *edit.bat.get(last.0 as usize)?;
-        let grows = self.layout.size > old && inside < self.layout.cluster;
-        (grows && entry != 0).then(|| {
+        (inside < self.layout.cluster && entry != 0).then(|| {
             let at = self.layout.entry_sector(entry).after(inside);
             (at, self.layout.cluster.minus(inside))
         })
@@ -286,13 +289,4 @@ fn first_behind(layout: &Layout, at: Sector) -> DstClu {
         ..*layout
     }
     .first_host()
-}
-
-/// True if the extension cannot stay: one of its clusters lies before `start`, or it is not where the header says, so
-/// that what is written next may come to stand there.
-fn is_in_the_way(edit: &Edit<'_>, start: Sector) -> bool {
-    let at = edit.header.ext_off;
-    let there = edit.extension_is_there();
-    let below = |host: &DstClu| edit.layout.host_sector(*host) < start;
-    at.0 != 0 && (!there || at < start || edit.reserved.iter().any(below))
 }
