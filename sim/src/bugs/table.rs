@@ -58,7 +58,9 @@ pub(super) fn write(rows: &[Row], options: &Options, out: &mut dyn Write) -> io:
         .map(|row| row.number.as_str())
         .collect();
     if !options.json {
-        writeln!(out, "{found} of {all} bugs found by their named checkers")?;
+        if all > 0 {
+            writeln!(out, "{found} of {all} bugs found by their named checkers")?;
+        }
         let cells = rows.iter().flat_map(|row| &row.cells);
         let verdicts = cells.filter_map(|cell| cell.result.as_ref().ok());
         let small: Vec<&Small> = verdicts.filter_map(|one| one.small.as_ref()).collect();
