@@ -6,11 +6,13 @@
 //! | `crates` | packages know only the packages they may; the core has no features; engine packages are the core |
 //! | `words` | what must not stand in the code: unfinished work, skipped tests, unsafe code, clocks, threads, hash order |
 //! | `shape` | every file has a head and is short; every lock of the core has a rank and a label |
+//! | `reasons` | a reason why a branch of the core is not reached is about a line that is there |
 //!
 //! Each rule has tests of its own on bad text. What clippy can see better, `core/clippy.toml` says.
 
 mod crates;
 mod order;
+mod reasons;
 mod shape;
 mod source;
 mod words;
@@ -108,6 +110,13 @@ fn libraries_forbid_unsafe_code() {
 #[test]
 fn locks_have_rank_and_label() {
     none(shape::locks(&sources().iter().collect::<Vec<_>>()));
+}
+
+#[test]
+fn reasons_are_about_lines_that_are_there() {
+    let path = "corpus/coverage.txt";
+    let text = fs::read_to_string(root().join(path)).expect("reasons");
+    none(reasons::stale(path, &text, &sources()));
 }
 
 /// A mark that is noted as true or false must be asked for both ways, or one of them is never missed.
