@@ -1,24 +1,25 @@
 //! Which calls the operations on files make: no more than needed, and none that begins inside a sector.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use ploop_core::control::files::{SlotMove, grow, update_index};
+use ploop_core::control::files::{Compact, SlotMove, grow, update_index};
 use ploop_core::drive::{DeltaFile, Disk};
-use ploop_core::units::{Clu, DstClu, Sectors};
+use ploop_core::units::{Clu, DstClu, Sector, Sectors};
 use ploop_core::{Device, Options, load};
 
 use crate::sparse::{Picture, Sparse};
 
 const CLUSTER: u32 = 8;
 
-/// Notes where each write begins. It takes so many bytes of a call, and cannot zero.
+/// Notes where each write begins, and counts syncs. It takes so many bytes of a call, and cannot zero.
 #[derive(Clone, Debug)]
 struct Noted {
     file: Sparse,
     most: usize,
     writes: Rc<RefCell<Vec<u64>>>,
+    syncs: Rc<Cell<usize>>,
 }
 
 impl Noted {
@@ -27,6 +28,7 @@ impl Noted {
             file: file.clone(),
             most,
             writes: Rc::default(),
+            syncs: Rc::default(),
         }
     }
 
@@ -53,6 +55,7 @@ impl DeltaFile for Noted {
         self.file.set_len(len)
     }
     fn sync(&self) -> io::Result<()> {
+        self.syncs.set(self.syncs.get() + 1);
         self.file.sync()
     }
 }
@@ -209,4 +212,55 @@ fn pages_say_what_they_take() {
     let more = bytes(110_000) - bytes(10_000);
     // Nine bytes a slot, and what a page has.
     assert!((900_000..1_000_000).contains(&more), "[size] {more}");
+}
+
+#[test]
+fn a_compaction_that_is_cancelled_is_closed() {
+    let sparse = image(&[5, 6, 7, 8], 0);
+    // The first two clusters are free, and the other two are to go there.
+    for slot in [5, 6] {
+        sparse.put(64 + 4 * slot, &[0; 4]);
+    }
+    let in_use = || {
+        let delta = load::load(&sparse, "image").expect("a sound image");
+        delta.expanded().expect("an image").header.is_dirty()
+    };
+    let mut work = Compact::new(&sparse, "image").expect("begun");
+    work.step(1).expect("marked, and one of them moved");
+    assert!(in_use(), "[open]");
+    work.cancel().expect("cancelled");
+    assert!(!in_use(), "[open]");
+}
+
+#[test]
+fn a_close_with_nothing_to_cut_syncs_twice() {
+    for (prealloc, syncs) in [(0, 2), (64, 3)] {
+        let file = Noted::new(&image(&[], 0), usize::MAX);
+        let delta = load::load(&file, "image").expect("a sound image");
+        let options = Options {
+            prealloc: Sectors(prealloc * u64::from(CLUSTER)),
+            ..Options::default()
+        };
+        let boxed = Box::new(file.clone());
+        let mut disk = Disk::open(vec![delta], vec![boxed], options).expect("opened");
+        disk.write(Sector(9), &[1; 512], true).expect("written");
+        disk.flush().expect("flushed");
+        let before = file.syncs.get();
+        disk.close().expect("closed");
+        // Before the tail is cut, if there is one; before the mark is cleared, and after.
+        assert_eq!(file.syncs.get() - before, syncs, "[size] {prealloc}");
+    }
+}
+
+#[test]
+fn a_chain_has_as_many_levels_as_deltas() {
+    for levels in 1..4 {
+        let files: Vec<Sparse> = (0..levels).map(|_| image(&[3], 0)).collect();
+        let chain = files
+            .iter()
+            .map(|file| load::load(file, "image").expect("a sound image"));
+        let chain = chain.collect();
+        let device = Device::open(chain, Options::default()).expect("opened");
+        assert_eq!(device.geometry().levels, levels, "[chain]");
+    }
 }
