@@ -155,32 +155,26 @@ fn options_that_make_no_sense_are_refused_by_name() {
         opened.err().map(|error| error.to_string())
     };
     let sound = Options::default();
-    assert_eq!(open(sound.clone()), None, "[open]");
+    assert_eq!(open(sound), None, "[open]");
     let refused = |name: &str, options: Options| {
         let said = open(options).unwrap_or_default();
         assert!(said.contains(name), "[refused] {name}: {said:?}");
     };
-    let depth = Options {
-        depth: 0,
-        ..sound.clone()
-    };
+    let depth = Options { depth: 0, ..sound };
     refused("depth", depth);
-    let queues = Options {
-        queues: 0,
-        ..sound.clone()
-    };
+    let queues = Options { queues: 0, ..sound };
     refused("queues", queues);
     for page_bytes in [0, 64, 1 << 19] {
         let page = Options {
             page_bytes,
             granule: 64,
-            ..sound.clone()
+            ..sound
         };
         refused("page_bytes", page);
     }
     let granule = Options {
         granule: 0,
-        ..sound.clone()
+        ..sound
     };
     refused("granule", granule);
     // The driver has one request at a time, whatever it is told.
