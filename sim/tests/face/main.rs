@@ -11,6 +11,7 @@ use sim::scenario::{Scenario, ScenarioError};
 #[expect(dead_code, reason = "an example has a main function")]
 mod naive_device;
 mod places;
+mod qemu;
 
 use naive_device::Thin;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sim::face::{Place, Played, play_at};
 use sim::scenario::ScenarioError;
 
-use super::corpus;
+use super::{corpus, qemu};
 
 /// An empty folder for one test.
 fn folder(name: &str) -> PathBuf {
@@ -88,14 +88,14 @@ struct Server {
 impl Server {
     fn start(folder: &Path, format: &str, image: &Path) -> Server {
         let socket = folder.join("socket");
-        let mut command = Command::new("qemu-nbd");
+        let mut command = qemu::command("qemu-nbd");
         command.args(["--persistent", "--discard=unmap", "--detect-zeroes=unmap"]);
         command
             .args(["--format", format, "--socket"])
             .arg(&socket)
             .arg(image);
         let child = command.stdin(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("qemu-nbd (Debian: qemu-utils): {error}"));
+        let child = child.expect("qemu-nbd starts");
         let server = Server { child, socket };
         let started = Instant::now();
         while !server.socket.exists() {
@@ -118,8 +118,11 @@ impl Drop for Server {
 }
 
 fn qemu_img(arguments: &[&str], image: &Path) {
-    let done = Command::new("qemu-img").args(arguments).arg(image).output();
-    let done = done.unwrap_or_else(|error| panic!("qemu-img (Debian: qemu-utils): {error}"));
+    let done = qemu::command("qemu-img")
+        .args(arguments)
+        .arg(image)
+        .output();
+    let done = done.expect("qemu-img starts");
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(
         done.status.success(),
