@@ -63,10 +63,14 @@ fn on_driver(path: &Path, folder: &Path, overwrite: bool) -> Result<String, Scen
     let mut files = FolderFiles::new(folder.to_owned(), overwrite);
     match run_on_files(&scenario, &mut files) {
         Ok(report) => Ok(format!(
-            "drive:{}, {} operations, {} sectors compared; of its lines about the inside and of power cuts nothing is played",
+            "drive:{}, {} operations, {} sectors compared; {}",
             folder.display(),
             report.ops,
-            report.sectors_compared
+            report.sectors_compared,
+            match report.left_out.is_empty() {
+                true => "nothing left out".to_owned(),
+                false => report.left_out.to_string(),
+            }
         )),
         Err(failure) => Err(ScenarioError::Failed {
             line: None,

@@ -29,7 +29,7 @@ use crate::disk::sector::{SECTOR, fill_pattern};
 use crate::face::perform::{end, perform, read_all};
 use crate::face::{Device, bytes};
 use crate::report::Failure;
-use crate::scenario::{Scenario, ScenarioError, Step, Wanted};
+use crate::scenario::{LeftOut, Scenario, ScenarioError, Step, Wanted};
 use crate::trace::TraceHash;
 use crate::world::chain::{self, Content};
 use crate::world::crash::Survivor;
@@ -103,7 +103,7 @@ pub struct Played {
     /// Sectors compared with the model.
     pub sectors: u64,
     /// Lines that mean nothing here, or cannot be done.
-    pub left_out: BTreeMap<&'static str, u32>,
+    pub left_out: LeftOut,
     /// Hash of everything that was read.
     pub trace: u64,
 }
@@ -116,12 +116,7 @@ impl fmt::Display for Played {
             self.ops, self.demands, self.cuts, self.images, self.kills, self.closes, self.sectors
         )?;
         if !self.left_out.is_empty() {
-            let list: Vec<String> = self
-                .left_out
-                .iter()
-                .map(|(what, times)| format!("{what} {times}"))
-                .collect();
-            write!(f, "; left out: {}", list.join(", "))?;
+            write!(f, "; {}", self.left_out)?;
         }
         Ok(())
     }
@@ -225,47 +220,36 @@ impl<'a> Play<'a> {
                 self.played.demands += 1;
                 return self.expect(*start, *len, wanted);
             }
-            Step::Ended(..) => self.leave_out("ended"),
-            Step::Expect { .. } => self.leave_out("expect"),
-            Step::Deliver(_, Ending::Done) | Step::DeliverAll => self.leave_out("deliver"),
-            Step::Deliver(..) => {
-                self.as_written = false;
-                self.leave_out("fault");
-            }
-            Step::Turn(_) => self.leave_out("turn"),
-            Step::Waits(_) => self.leave_out("waits"),
-            Step::Mapped(..) => self.leave_out("mapped"),
-            Step::Tick(_) => self.leave_out("tick"),
-            Step::Settle => {}
-            Step::Suspend(_) => {
-                self.as_written = false;
-                self.leave_out("suspend");
-            }
             Step::Close(None) => return self.close(),
             Step::Close(Some(_)) => return self.cut(Survivor::Seed(1)),
             Step::Cut(survivor) => return self.cut(*survivor),
             Step::Kill => return self.kill(),
-            Step::Switch(Switch::Grow(_), _) => self.leave_out("grow"),
-            Step::Switch(Switch::Rollback, _) => {
-                // What was to be gone stays.
-                self.as_written = false;
-                self.leave_out("rollback");
-            }
-            Step::Track(_) => self.leave_out("track"),
-            Step::Copies(_) => {
-                self.leave_out("copy");
-                return self.close();
-            }
-            Step::Switch(..) => {
-                self.leave_out("change of the chain");
-                return self.close();
-            }
+            _ => return self.missed(step),
         }
         Ok(())
     }
 
+    /// A line that is not played.
+    fn missed(&mut self, step: &Step) -> Result<(), Failure> {
+        if let Some(what) = step.missed() {
+            self.leave_out(what);
+        }
+        // After a fault or a suspend it may not be as written; after a rollback, what was to be gone stays.
+        let other = match step {
+            Step::Deliver(_, ending) => *ending != Ending::Done,
+            Step::Suspend(_) | Step::Switch(Switch::Rollback, _) => true,
+            _ => false,
+        };
+        self.as_written &= !other;
+        match step {
+            Step::Switch(Switch::Grow(_) | Switch::Rollback, _) => Ok(()),
+            Step::Copies(_) | Step::Switch(..) => self.close(),
+            _ => Ok(()),
+        }
+    }
+
     fn leave_out(&mut self, what: &'static str) {
-        *self.played.left_out.entry(what).or_default() += 1;
+        self.played.left_out.note(what);
     }
 
     fn submit(&mut self, from: Origin, op: Op) -> Result<(), Failure> {

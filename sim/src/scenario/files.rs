@@ -2,7 +2,7 @@
 //! What a line says about completions, faults and power cuts is left out, and of the changes of a chain all but growth: they change
 //! no content, but for a rollback, which nobody misses then. Lines about copies and about tracking are played as they stand, but
 //! which cluster is copied next is not held against them: nothing is in flight here. Copies are left out as soon as a line has made
-//! another chain of it.
+//! another chain of it. All that is left out is counted ([`FilesReport::left_out`]).
 //!
 //! After the last operation: the whole disk is read, the image is closed, checked by the model's fsck, opened anew and
 //! read again.
@@ -25,7 +25,7 @@ use crate::disk::SimFile;
 use crate::disk::sector::{fill_pattern, recognise};
 use crate::report::Failure;
 use crate::scenario::copies::{Closed, OnCopies};
-use crate::scenario::{Scenario, Step, Track};
+use crate::scenario::{LeftOut, Scenario, Step, Track};
 use crate::world::chain::{self, Content};
 use crate::world::switch::Switch;
 
@@ -122,14 +122,14 @@ impl DeltaFile for MemoryFile {
 }
 
 /// What a run on files has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilesReport {
     /// Operations.
     pub ops: u64,
     /// Sectors read and compared with the model.
     pub sectors_compared: u64,
-    /// Lines about copies of a chain that is another one here.
-    pub left_out: u32,
+    /// Lines that mean nothing here, or cannot be done.
+    pub left_out: LeftOut,
     /// Hash of everything that was read.
     pub trace: u64,
 }
@@ -148,16 +148,27 @@ pub fn run_on_files(scenario: &Scenario, files: &mut dyn Files) -> Result<FilesR
                 let now = run.now;
                 run.disk()?.tick(now);
             }
-            Step::Close(_) => run.close()?,
+            Step::Close(cut) => {
+                run.close()?;
+                if cut.is_some() {
+                    run.leave_out(&line.step);
+                }
+            }
             Step::Switch(Switch::Grow(more), _) => run.grow(more)?,
+            Step::Track(track @ (Track::Refused | Track::Marked(_))) => {
+                run.track(track)?;
+                run.leave_out(&line.step);
+            }
             Step::Track(track) => run.track(track)?,
             Step::Switch(
                 Switch::Snapshot | Switch::Forward | Switch::Backward | Switch::Rollback,
                 _,
-            ) => run.same_chain = false,
+            ) => {
+                run.same_chain = false;
+                run.leave_out(&line.step);
+            }
             Step::Copies(ref copies) if run.same_chain => run.on_copies(copies)?,
-            Step::Copies(_) => run.report.left_out += 1,
-            _ => {}
+            _ => run.leave_out(&line.step),
         }
     }
     run.read_all()?;
@@ -222,6 +233,12 @@ impl<'a> FilesRun<'a> {
             report: FilesReport::default(),
             trace: crate::trace::TraceHash::new(),
         })
+    }
+
+    fn leave_out(&mut self, step: &Step) {
+        if let Some(what) = step.missed() {
+            self.report.left_out.note(what);
+        }
     }
 
     fn disk(&mut self) -> Result<&mut Disk, Failure> {

@@ -75,6 +75,7 @@ pub mod copies;
 mod error;
 pub mod files;
 mod folder;
+mod left_out;
 mod parse;
 pub mod phases;
 mod run;
@@ -95,6 +96,7 @@ use copies::OnCopies;
 pub use error::ScenarioError;
 pub use files::{Files, FilesReport, MemoryFiles, run_on_files};
 pub use folder::FolderFiles;
+pub use left_out::LeftOut;
 pub use run::{run, run_file, run_in};
 
 /// A scenario.

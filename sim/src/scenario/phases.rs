@@ -11,8 +11,9 @@ use model::op::Op;
 use ploop_core::format::{InUse, Version};
 use ploop_core::{NoSpace, WriteBack};
 
-use crate::scenario::{Scenario, Step};
+use crate::scenario::{LeftOut, Scenario, Step};
 use crate::world::chain::{Level, Owner, Plan};
+use crate::world::stage::Ending;
 
 /// Queue and tag of a client, and its operation.
 pub type Asked = ((u16, u16), Op);
@@ -36,6 +37,9 @@ pub struct Phases {
     pub prealloc: u64,
     /// What is asked for, phase by phase.
     pub phases: Vec<Vec<Asked>>,
+    /// Lines that are not played. What decides only when something completes is none of them: these engines try all of that, and
+    /// the explorer cuts the power at each moment.
+    pub left_out: LeftOut,
 }
 
 /// The scenario in phases.
@@ -66,6 +70,7 @@ pub fn phases(scenario: &Scenario) -> Result<Phases, &'static str> {
     mapped.push(top);
     let mut phases = vec![Vec::new()];
     let mut busy = BTreeSet::new();
+    let mut left_out = LeftOut::default();
     for line in &scenario.steps {
         let ends = match line.step {
             Step::Submit(from, op) => {
@@ -90,6 +95,17 @@ pub fn phases(scenario: &Scenario) -> Result<Phases, &'static str> {
             | Step::Suspend(_) => true,
             _ => false,
         };
+        let when = matches!(
+            line.step,
+            Step::Submit(..)
+                | Step::Deliver(_, Ending::Done)
+                | Step::DeliverAll
+                | Step::Turn(_)
+                | Step::Cut(_)
+        );
+        if let Some(what) = line.step.missed().filter(|_| !when) {
+            left_out.note(what);
+        }
         if ends && !busy.is_empty() {
             busy.clear();
             phases.push(Vec::new());
@@ -108,6 +124,7 @@ pub fn phases(scenario: &Scenario) -> Result<Phases, &'static str> {
         queues: shape.options.queues,
         prealloc: shape.options.prealloc.0,
         phases,
+        left_out,
     })
 }
 

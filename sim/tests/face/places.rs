@@ -37,9 +37,7 @@ fn sum(all: &[Played], what: impl Fn(&Played) -> u64) -> u64 {
 }
 
 fn left_out(all: &[Played], what: &str) -> u32 {
-    all.iter()
-        .filter_map(|played| played.left_out.get(what))
-        .sum()
+    all.iter().map(|played| played.left_out.times(what)).sum()
 }
 
 #[test]

@@ -10,10 +10,18 @@ use sim::explorer::explore_scenario;
 use sim::face::{Place, play_at};
 use sim::scenario::phases::phases;
 use sim::scenario::table::{Column, check};
-use sim::scenario::{FolderFiles, Scenario, run, run_on_files};
+use sim::scenario::{FolderFiles, LeftOut, Scenario, run, run_on_files};
 
 /// Executions of a race at the most.
 const LIMIT: u64 = 200_000;
+
+/// A cell, and what it does not speak of.
+fn and(cell: String, left_out: &LeftOut) -> String {
+    match left_out.is_empty() {
+        true => cell,
+        false => format!("{cell}; {left_out}"),
+    }
+}
 
 fn simulator(scenario: &Scenario) -> String {
     match run(scenario) {
@@ -25,8 +33,7 @@ fn simulator(scenario: &Scenario) -> String {
 
 fn driver(scenario: &Scenario, folder: &Path) -> String {
     match run_on_files(scenario, &mut FolderFiles::new(folder.to_owned(), true)) {
-        Ok(report) if report.left_out > 0 => format!("passed; left out: copy {}", report.left_out),
-        Ok(_) => "passed".to_owned(),
+        Ok(report) => and("passed".to_owned(), &report.left_out),
         Err(failure) => format!("FAILED: {failure}"),
     }
 }
@@ -53,19 +60,23 @@ fn explorer(scenario: &Scenario) -> String {
     let races = phases.races().len();
     let complete = raced.receipts.iter().filter(|one| one.complete).count();
     let executions: u64 = raced.receipts.iter().map(|one| one.executions).sum();
-    match races {
-        0 => "complete, one queue".to_owned(),
-        _ if complete == races => format!("complete, {races} races"),
+    let done = match races {
+        0 => "nothing races: 1 execution".to_owned(),
+        _ if complete == races => format!("complete, {races} races, {executions} executions"),
         _ => format!("{complete} of {races} races complete, {executions} executions"),
-    }
+    };
+    and(done, &phases.left_out)
 }
 
 fn shuttle(scenario: &Scenario) -> String {
-    match phases(scenario).map(|phases| shuttle_engine::play(&phases)) {
-        Err(reason) => format!("no: {reason}"),
-        Ok(Ok(schedules)) if schedules == 2 * SCHEDULES => "passed".to_owned(),
-        Ok(Ok(schedules)) => format!("FAILED: cut at {schedules} schedules"),
-        Ok(Err(message)) => format!("FAILED: {message}"),
+    let phases = match phases(scenario) {
+        Ok(phases) => phases,
+        Err(reason) => return format!("no: {reason}"),
+    };
+    match shuttle_engine::play(&phases) {
+        Ok(schedules) if schedules == 2 * SCHEDULES => and("passed".to_owned(), &phases.left_out),
+        Ok(schedules) => format!("FAILED: cut at {schedules} schedules"),
+        Err(message) => format!("FAILED: {message}"),
     }
 }
 
