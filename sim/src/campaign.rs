@@ -83,13 +83,22 @@ pub struct Plan {
 impl Plan {
     /// Seed of run `index` of this process.
     fn seed(&self, index: u64) -> u64 {
-        self.seeds.seed(self.shard.run(index))
+        self.seeds.seed(self.shard.run(index, self.piece()))
+    }
+
+    /// Runs that one shard takes in a row: those that build on each other.
+    fn piece(&self) -> u64 {
+        if self.engine.hunts() {
+            self.engine.batch()
+        } else {
+            1
+        }
     }
 
     /// Number of runs of this process; `u64::MAX` if there is no end.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.shard.share(self.seeds.count())
+        self.shard.share(self.seeds.count(), self.piece())
     }
 }
 

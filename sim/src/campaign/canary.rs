@@ -56,7 +56,7 @@ pub(super) fn fly(plan: &Plan) -> Canary {
 fn attempt(plan: &Plan, tried: &AtomicU64) -> Option<&'static str> {
     let mut runner = Runner::new(plan.make, true);
     for index in 0..MOST {
-        let seed = plan.seeds.canary(plan.shard.run(index));
+        let seed = plan.seeds.canary(plan.shard.run(index, 1));
         tried.fetch_add(1, Relaxed);
         match runner.run(plan.mix.profile(seed), seed) {
             Err(failure) if failure.class == Class::Wrong => return Some(failure.checker),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 /// Of the file's form.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What all shards of a campaign have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Campaign {
     engine: String,
     /// Of each shard, in milliseconds.
     time_ms: Option<u64>,
+    /// A shard stops when it expects so little, in parts of a million.
+    until_unseen_ppm: Option<u64>,
     /// Shards.
     shards: u64,
 }
@@ -50,6 +52,8 @@ pub struct Failed {
     pub profile: String,
     /// Seed of the run.
     pub seed: u64,
+    /// How the run was chosen.
+    pub engine: String,
     /// Its tape, in the folder of the report; a run that hangs has none.
     pub tape: Option<String>,
 }
@@ -187,6 +191,7 @@ impl Campaign {
             },
             engine: plan.engine.to_string(),
             time_ms: plan.time.map(|time| time.as_millis() as u64),
+            until_unseen_ppm: plan.until_unseen.map(|unseen| (unseen * 1e6) as u64),
             shards: plan.shard.count,
         }
     }
@@ -199,6 +204,7 @@ impl Campaign {
             profile,
             engine,
             time_ms,
+            until_unseen_ppm,
             shards,
         } = self;
         [
@@ -208,6 +214,7 @@ impl Campaign {
             ("profile", *profile == other.profile),
             ("engine", *engine == other.engine),
             ("time", *time_ms == other.time_ms),
+            ("unseen mass", *until_unseen_ppm == other.until_unseen_ppm),
             ("number of shards", *shards == other.shards),
         ]
         .into_iter()
@@ -232,6 +239,7 @@ impl Outcome {
             message: found.failure.message.clone(),
             profile: found.profile.to_string(),
             seed: found.seed,
+            engine: found.engine.to_string(),
             tape: tape
                 .and_then(Path::file_name)
                 .map(|name| name.to_string_lossy().into_owned()),
@@ -404,7 +412,7 @@ fn sorts<'a>(shards: impl Iterator<Item = &'a (PathBuf, Outcome)>) -> Vec<Sort> 
         let key = (
             failed.class,
             failed.checker.clone(),
-            without_numbers(&failed.message),
+            complaint(&failed.message),
         );
         let new = Sort {
             first: failed.clone(),
@@ -425,9 +433,10 @@ fn sorts<'a>(shards: impl Iterator<Item = &'a (PathBuf, Outcome)>) -> Vec<Sort> 
     sorts.into_values().map(|(_, sort)| sort).collect()
 }
 
-/// The first line of a message; a number is any number.
-fn without_numbers(message: &str) -> String {
+/// What a message complains about: its first line without what was seen instead; a number is any number.
+fn complaint(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
+    let line = line.split_once(": saw ").map_or(line, |(before, _)| before);
     let mut out = String::new();
     for c in line.chars() {
         match c {

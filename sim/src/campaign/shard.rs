@@ -1,4 +1,5 @@
-//! A campaign on several machines: each takes every n-th run, and all of them together take each run once.
+//! A campaign on several machines: each takes every n-th run, and all of them together take each run once. Where runs build on
+//! each other, it is every n-th piece of them: a hunt is not taken apart.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,21 +18,26 @@ impl Shard {
     /// The whole campaign.
     pub const WHOLE: Shard = Shard { index: 0, count: 1 };
 
-    /// Which run of the campaign its run `index` is. `u64::MAX` if it has none of that number.
+    /// Which run of the campaign, in pieces of `piece` runs, its run `index` is. `u64::MAX` if it has none of that number.
     #[must_use]
-    pub fn run(self, index: u64) -> u64 {
-        let run = index.checked_mul(self.count);
-        run.and_then(|run| run.checked_add(self.index))
+    pub fn run(self, index: u64, piece: u64) -> u64 {
+        let own = (index / piece).checked_mul(self.count);
+        let own = own.and_then(|own| own.checked_add(self.index)?.checked_mul(piece));
+        own.and_then(|first| first.checked_add(index % piece))
             .unwrap_or(u64::MAX)
     }
 
-    /// How many of so many runs it takes; `u64::MAX` for a campaign without an end.
+    /// How many of so many runs, in pieces of `piece`, it takes; `u64::MAX` for a campaign without an end.
     #[must_use]
-    pub fn share(self, runs: u64) -> u64 {
-        match runs {
-            u64::MAX => u64::MAX,
-            runs => runs.saturating_sub(self.index).div_ceil(self.count),
+    pub fn share(self, runs: u64, piece: u64) -> u64 {
+        if runs == u64::MAX {
+            return u64::MAX;
         }
+        let whole = (runs / piece).saturating_sub(self.index);
+        let whole = whole.div_ceil(self.count) * piece;
+        // Who would take the piece after the last whole one takes the rest.
+        let rest = (runs / piece) % self.count == self.index;
+        whole + if rest { runs % piece } else { 0 }
     }
 }
 
@@ -60,19 +66,26 @@ mod tests {
 
     #[test]
     fn all_shards_together_take_each_run_once() {
-        for count in 1..7 {
-            for runs in 0..40 {
+        for (count, piece) in (1..7).flat_map(|count| [1, 2, 5, 8].map(|piece| (count, piece))) {
+            for runs in 0..60 {
                 let mut seen = vec![0; runs as usize];
                 for index in 0..count {
                     let shard = Shard { index, count };
-                    (0..shard.share(runs)).for_each(|i| seen[shard.run(i) as usize] += 1);
+                    let share = shard.share(runs, piece);
+                    (0..share).for_each(|i| seen[shard.run(i, piece) as usize] += 1);
                 }
-                assert!(seen.iter().all(|times| *times == 1), "{runs} in {count}");
+                let once = seen.iter().all(|times| *times == 1);
+                assert!(once, "{runs} in {count} by {piece}");
             }
         }
         let last = Shard { index: 2, count: 3 };
-        assert_eq!(last.share(u64::MAX), u64::MAX);
-        assert_eq!(last.run(u64::MAX), u64::MAX);
+        for piece in [1, 8192] {
+            assert_eq!(last.share(u64::MAX, piece), u64::MAX);
+            assert_eq!(last.run(u64::MAX, piece), u64::MAX);
+            // A piece of one shard is a piece of the campaign.
+            assert_eq!(last.run(piece - 1, piece), 3 * piece - 1);
+            assert_eq!(last.run(piece, piece), 5 * piece);
+        }
     }
 
     #[test]

@@ -178,8 +178,8 @@ pub(super) struct ExplainArguments {
     /// Writes a page with the picture, which loads nothing from elsewhere
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// How often each prefix of the tape is continued by chance, to see when the failure was inevitable; 0: not at all
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    /// How often each prefix of the tape is continued by chance, to see when the failure was inevitable: 50 or more; 0: not at all
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = samples)]
     pub(super) samples: u32,
     /// JSON instead of text
     #[arg(long)]
@@ -245,6 +245,16 @@ pub(super) struct BugsArguments {
     /// Do not use what earlier runs found
     #[arg(long)]
     fresh: bool,
+}
+
+/// Fewer continuations than this say too little of what is inevitable.
+const FEWEST: u32 = 50;
+
+fn samples(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(samples) if samples == 0 || (FEWEST..=100_000).contains(&samples) => Ok(samples),
+        _ => Err(format!("must be 0, or {FEWEST} to 100000")),
+    }
 }
 
 impl BugsArguments {

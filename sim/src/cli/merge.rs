@@ -3,7 +3,7 @@
 use super::run::Result as Whole;
 use super::{USAGE, table};
 use crate::campaign::coverage::Coverage;
-use crate::campaign::outcome::{self, Merged, Sort};
+use crate::campaign::outcome::{self, Failed, Merged, Sort};
 use crate::campaign::{Canary, Summary, quoted};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -104,10 +104,17 @@ fn exit_code(merged: &Merged, coverage: &Coverage) -> u8 {
 }
 
 fn replay(sort: &Sort) -> String {
-    let (profile, seed) = (&sort.first.profile, sort.first.seed);
+    let Failed {
+        profile,
+        seed,
+        engine,
+        ..
+    } = &sort.first;
     match &sort.tape {
         Some(tape) => format!("replay {}", quoted(tape)),
-        None => format!("run --profile {profile} --seeds {seed}..={seed} --jobs 1"),
+        None => {
+            format!("run --profile {profile} --seeds {seed}..={seed} --jobs 1 --engine {engine}")
+        }
     }
 }
 

@@ -38,6 +38,7 @@ fn what_is_not_understood_is_a_usage_error() {
         "shrink x.tape --time never",
         "explain /no/such/tape",
         "explain x.tape --samples -1",
+        "explain x.tape --samples 49",
         "run extra",
     ] {
         assert_eq!(sim(line), (1, String::new()), "{line}");

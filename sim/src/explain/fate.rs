@@ -10,8 +10,6 @@ use serde::Serialize;
 
 /// Prefixes that are looked at, at the most; of longer tapes, evenly spread ones.
 const MOST_PREFIXES: usize = 400;
-/// From here on a failure counts as certain.
-const CERTAIN: f64 = 0.98;
 
 /// The fate after one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,7 +37,9 @@ impl Fate {
 pub struct Fates {
     /// One for each prefix that was looked at, rising.
     pub list: Vec<Fate>,
-    /// The step after which practically every continuation fails.
+    /// Of a long tape only every so many-th prefix was looked at.
+    pub every: usize,
+    /// The step after which every continuation failed.
     pub inevitable: Option<usize>,
 }
 
@@ -101,7 +101,12 @@ pub(super) fn fates(
             failed,
         });
     }
-    let certain = list.iter().rev().take_while(|fate| fate.rate() >= CERTAIN);
-    let inevitable = certain.last().map(|fate| fate.step);
-    Fates { list, inevitable }
+    let certain = |fate: &&Fate| fate.runs > 0 && fate.failed == fate.runs;
+    let inevitable = list.iter().rev().take_while(certain).last();
+    let inevitable = inevitable.map(|fate| fate.step);
+    Fates {
+        list,
+        every,
+        inevitable,
+    }
 }

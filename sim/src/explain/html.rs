@@ -105,13 +105,17 @@ fn fate(html: &mut String, story: &Story) {
         }
         None => "No step makes it certain".to_owned(),
     };
+    let which = match story.fates.every {
+        0 | 1 => "Each prefix".to_owned(),
+        every => format!("Every {every}th prefix"),
+    };
     let rise = story.fates.largest_rise();
     let rise = rise.map_or(String::new(), |(before, after)| {
         format!(" {}", names::rise(before, after))
     });
     let _ = write!(
         html,
-        "<section class=\"fate\">\n<h2>{sentence}</h2>\n<p>Each prefix of the tape was continued by chance {} times. \
+        "<section class=\"fate\">\n<h2>{sentence}</h2>\n<p>{which} of the tape was continued by chance {} times. \
          The curve is the share of continuations that fail in the same way.{}</p>\n{}\n</section>\n",
         first.runs,
         escape(&rise),

@@ -86,6 +86,10 @@ fn legend(story: &Story, out: &mut dyn Write) -> io::Result<()> {
     if let Some((before, after)) = story.fates.largest_rise() {
         writeln!(out, "  {}", names::rise(before, after))?;
     }
+    if story.fates.every > 1 {
+        let every = story.fates.every;
+        writeln!(out, "  only every {every}th step was continued by chance")?;
+    }
     if !story.fates.list.is_empty() && story.fates.inevitable.is_none() {
         writeln!(out, "  no step makes it certain")?;
     }

@@ -63,6 +63,7 @@ fn failed(mut outcome: Outcome, seed: u64, message: &str, tape: Option<&str>) ->
         message: message.into(),
         profile: "tiny".into(),
         seed,
+        engine: "swarm".into(),
         tape: tape.map(str::to_owned),
     });
     outcome
@@ -120,6 +121,7 @@ fn what_does_not_belong_together_is_refused() {
         other(|o| o.campaign.seeds = "6..=304".into()),
         other(|o| o.campaign.profile = None),
         other(|o| o.campaign.engine = "urw".into()),
+        other(|o| o.campaign.until_unseen_ppm = Some(10)),
     ];
     assert!(
         wrong
@@ -127,7 +129,7 @@ fn what_does_not_belong_together_is_refused() {
             .all(|error| matches!(error, MergeError::Other { .. }))
     );
     assert!(matches!(
-        other(|o| o.campaign.version = 3),
+        other(|o| o.campaign.version = 4),
         MergeError::Value {
             field: "version",
             ..
@@ -153,9 +155,17 @@ fn failures_of_one_sort_are_one_with_the_shortest_tape() {
     tape("a.tape", 30);
     tape("b.tape", 20);
     let list = [
-        (0, "sector 17 reads 3", Some("a.tape")),
-        (1, "sector 2 reads 44", Some("b.tape")),
-        (2, "sector 2 is lost", None),
+        (
+            0,
+            "sector 17: lost: saw zeros, legal: write 1 | write 2",
+            Some("a.tape"),
+        ),
+        (
+            1,
+            "sector 2: lost: saw old data, legal: write 3",
+            Some("b.tape"),
+        ),
+        (2, "sector 2: foreign: saw zeros, legal: write 3", None),
     ];
     for (index, message, tape) in list {
         let one = failed(outcome(index, 3), index, message, tape);
