@@ -3,7 +3,7 @@
 //! A bug that an engine found then, at fixed seeds, and finds only after ten times as many schedules now, is red: something
 //! that the harness could do it can no longer do.
 
-use super::{Engine, Verdict};
+use super::{Engine, Small, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,9 +31,33 @@ pub(super) struct Record {
     /// Of the unpatched core: what it survived, if the engine counts that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) survived: Option<u64>,
-    /// Operations of the shrunk tape, if the engine has tapes.
+    /// The shrunk tape, if the engine has tapes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) operations: Option<u64>,
+    pub(super) shrunk: Option<Shrunk>,
+}
+
+/// Figures of a tape after shrinking.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Shrunk {
+    /// Operations that are left.
+    pub(super) operations: u32,
+    /// Power cuts that are left.
+    pub(super) crashes: u32,
+    /// Changes of the queue that goes on.
+    pub(super) switches: u32,
+    /// Time that it took.
+    pub(super) seconds: f64,
+}
+
+impl Shrunk {
+    fn of(small: &Small) -> Shrunk {
+        Shrunk {
+            operations: small.after.operations,
+            crashes: small.after.crashes,
+            switches: small.after.switches,
+            seconds: (small.seconds * 100.0).round() / 100.0,
+        }
+    }
 }
 
 impl Record {
@@ -49,10 +73,7 @@ impl Record {
             schedules: verdict.median(),
             cpu_seconds: (verdict.cpu_seconds * 100.0).round() / 100.0,
             survived: None,
-            operations: verdict
-                .small
-                .as_ref()
-                .map(|small| small.after.operations as u64),
+            shrunk: verdict.small.as_ref().map(Shrunk::of),
         }
     }
 }

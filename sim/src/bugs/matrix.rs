@@ -1,7 +1,7 @@
 //! The matrix bug × engine, from what was recorded: a page of text for the docs, and a page for a browser.
 
 use super::Engine;
-use super::expected::{Record, Recorded};
+use super::expected::{Record, Recorded, Shrunk};
 use super::patch::Patch;
 use std::fmt::Write as _;
 
@@ -54,9 +54,40 @@ fn summary(patches: &[Patch], recorded: &Recorded) -> String {
     let worst = seconds.last().copied().unwrap_or(0.0);
     format!(
         "{} of {} bugs are found by a checker that their patch names. CPU seconds of the engine that is quickest: median {median:.2}, \
-         worst {worst:.2}.",
+         worst {worst:.2}.{}",
         patches.iter().filter(found).count(),
-        patches.len()
+        patches.len(),
+        shrunk(recorded)
+    )
+}
+
+/// The tapes of named checkers after shrinking, against what we aim at.
+fn shrunk(recorded: &Recorded) -> String {
+    let records = recorded.bugs.values().flat_map(|bug| bug.values());
+    let named = records.filter(|record| record.is_by_name());
+    let tapes: Vec<Shrunk> = named.filter_map(|record| record.shrunk).collect();
+    if tapes.is_empty() {
+        return String::new();
+    }
+    let figure = |what: &str, aim: u32, of: fn(&Shrunk) -> f64| {
+        let mut all: Vec<f64> = tapes.iter().map(of).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        format!(
+            "{what} {} / {} / {aim}",
+            all[all.len() / 2],
+            all[all.len() - 1]
+        )
+    };
+    let figures = [
+        figure("operations", 8, |tape| tape.operations.into()),
+        figure("crashes", 1, |tape| tape.crashes.into()),
+        figure("switches", 3, |tape| tape.switches.into()),
+        figure("seconds", 5, |tape| tape.seconds),
+    ];
+    format!(
+        " Their {} tapes after shrinking (median / most / aim): {}.",
+        tapes.len(),
+        figures.join(", ")
     )
 }
 

@@ -5,6 +5,7 @@ use super::fuzzer::{checker_in, executions, panic_message};
 use super::patch::{Patch, read_all};
 use super::verdict::Other;
 use super::*;
+use crate::shrink::Counts;
 
 const HEADER: &str = "Id: S4\nOrigin: somewhere,\n  in two lines: with a colon\nMistake: m\nSteps:\n  a | b\n\
     Violates: I13\nChecker: loom core assertion \"held twice\"\nChecker: sim durable\nTest: loom page::\n";
@@ -189,6 +190,24 @@ fn what_the_shrinker_says_is_understood() {
     assert_eq!((small.before.operations, small.after.operations), (8, 2));
 }
 
+/// What was recorded last must be what we aim at: 8 operations, 1 crash, 3 switches, in the middle of all tapes.
+#[test]
+fn recorded_tapes_are_as_small_as_aimed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/bugs");
+    let recorded = Recorded::read(&folder).expect("expected.json");
+    let records = recorded.bugs.values().flat_map(|bug| bug.values());
+    let tapes: Vec<_> = records.filter_map(|record| record.shrunk).collect();
+    assert!(tapes.len() >= 40, "only {} tapes", tapes.len());
+    let median = |of: fn(&expected::Shrunk) -> u32| {
+        let mut all: Vec<u32> = tapes.iter().map(of).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
+    };
+    assert!(median(|tape| tape.operations) <= 8);
+    assert!(median(|tape| tape.crashes) <= 1);
+    assert!(median(|tape| tape.switches) <= 3);
+}
+
 #[test]
 fn the_matrix_says_what_was_found_and_what_was_not() {
     let header = format!("{HEADER}Checker: shuttle durable\n{DIFF}");
@@ -205,8 +224,29 @@ fn the_matrix_says_what_was_found_and_what_was_not() {
     let patches = [patch];
     let text = matrix::markdown(&patches, &recorded);
     assert!(text.contains("1 of 1 bugs are found"), "{text}");
+    assert!(!text.contains("shrinking"), "there is no tape: {text}");
     let row = "| 002 | S4 | a <name> | 7 · 0.25 s | not in budget | not recorded | not recorded | not recorded |";
     assert!(text.lines().any(|line| line.starts_with(row)), "{text}");
+    let small = Small {
+        before: Counts::default(),
+        after: Counts {
+            operations: 5,
+            ..Counts::default()
+        },
+        runs: 9,
+        seconds: 0.25,
+        output: "a.tape".into(),
+    };
+    let with_tape = Verdict {
+        small: Some(small),
+        ..found.clone()
+    };
+    recorded.put("002", Engine::Sim, &with_tape);
+    let text = matrix::markdown(&patches, &recorded);
+    assert!(
+        text.contains("Their 1 tapes after shrinking (median / most / aim): operations 5 / 5 / 8,"),
+        "{text}"
+    );
     let by = Verdict {
         by: Some("rules".into()),
         ..found
