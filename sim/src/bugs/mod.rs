@@ -337,7 +337,7 @@ impl Judge<'_> {
         eprintln!("{} {}: {engine}", patch.number, patch.name);
         self.tree.patch(patch)?;
         let mut verdict = match engine {
-            Engine::Sim => simulator::run(&self.tree, expected, options),
+            Engine::Sim => simulator::run(&self.tree, &patch.number, expected, options),
             Engine::Loom
             | Engine::Shuttle
             | Engine::Control

@@ -1,6 +1,9 @@
 //! The simulator before a patched core: campaigns of the small profiles in turn, until the named checker fires.
 //!
 //! A campaign ends with its first failure. If that is not the named checker's, the next one starts behind it.
+//!
+//! Before that, the tapes that are kept of a bug (`corpus/tapes/NNN-*.tape`) are replayed: with the bug put in they must still
+//! fail, or they show nothing any more.
 
 use super::patch::Expected;
 use super::tree::Tree;
@@ -35,10 +38,14 @@ pub(super) struct Failed {
 
 pub(super) fn run(
     tree: &Tree,
+    number: &str,
     expected: Option<&Expected>,
     options: &Options,
 ) -> Result<Verdict, Trouble> {
     let simulator = tree.build_simulator()?;
+    if let Some(expected) = expected.filter(|expected| !expected.is_any()) {
+        replay_kept(tree, &simulator, number, expected)?;
+    }
     let started = Instant::now();
     let mut verdict = Verdict::default();
     let mut search = Search {
@@ -159,6 +166,29 @@ pub(super) fn campaign(
                 process::tail(&ended.output, 5)
             ))
         })
+}
+
+/// The kept tapes of a bug must fail, by a checker that its patch names.
+fn replay_kept(
+    tree: &Tree,
+    simulator: &Path,
+    number: &str,
+    expected: &Expected,
+) -> Result<(), Trouble> {
+    let prefix = format!("corpus/tapes/{number}-");
+    for tape in tree.names().filter(|name| name.starts_with(&prefix)) {
+        let mut command = Command::new(simulator);
+        command.arg("replay").arg(&tape).current_dir(tree.folder());
+        let ended = process::run(&mut command, Some(Duration::from_secs(120)))
+            .map_err(|error| Trouble::Engine(format!("the simulator cannot be run: {error}")))?;
+        if ended.ok || !expected.is_in(&ended.output) {
+            let said = process::tail(&ended.output, 5);
+            return Err(Trouble::Engine(format!(
+                "{tape} does not show this bug any more ({expected}): {said}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the tape small, beside it. `None` if that did not work: what was found stays found.

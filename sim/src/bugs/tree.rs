@@ -150,6 +150,12 @@ impl Tree {
         Ok(())
     }
 
+    /// The names of its files, without those of the patch.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        let names = self.files.keys();
+        names.map(|path| path.to_string_lossy().into_owned())
+    }
+
     /// Where the copy is.
     pub(super) fn folder(&self) -> PathBuf {
         self.base.join("tree")
