@@ -12,7 +12,7 @@ use ploop_core::delta::LoadedDelta;
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::units::{Clu, Level, Millis, SECTOR_BYTES, Sector, Sectors};
 use ploop_core::{
-    CloseError, Device, Failure as CoreFailure, Kept as Slots, Options, VisibleMap, load,
+    Actions, CloseError, Device, Failure as CoreFailure, Kept as Slots, Options, VisibleMap, load,
 };
 
 use crate::disk::fault::{FaultKind, FaultPlan};
@@ -22,9 +22,16 @@ use crate::report::Failure;
 use crate::scenario::copies::edit::Edited;
 use crate::scenario::copies::files::{Bench, Bytes512, Kept, seen, sim_file};
 use crate::scenario::copies::{Check, Deed, Under, wrong};
+use crate::tape::{Choice, Kind};
 
 /// More calls than any session makes.
 const MOST_CALLS: u32 = 5000;
+/// What is drawn if a call that fails has been done.
+const ALL_OF_IT: Choice = Choice {
+    kind: Kind::Fault,
+    n: 4,
+    k: 1,
+};
 /// Numbers of writes that no client uses.
 const FIRST_WRITE: u32 = 0xE000_0000;
 
@@ -61,8 +68,12 @@ impl VisibleMap for Map {
 pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
     let (kind, refusals) = match check.under {
         Under::Faults(kind, refusals) => (kind, refusals),
-        _ => {
+        Under::Applied => (FaultKind::Io, 1),
+        under => {
             let session = Session::new(check, edited, FaultPlan::none());
+            if let Under::Ends(end) = under {
+                session.bench.borrow_mut().ends = Some((edited.level, end));
+            }
             let (refused, left) = match session.run() {
                 Ok(()) => (None, Vec::new()),
                 Err(Stopped::Refused(why)) => (Some(why), Vec::new()),
@@ -111,17 +122,21 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(check: &Check, edited: &'a Edited, faults: FaultPlan) -> Session<'a> {
+        let drawn = match check.under {
+            Under::Applied => vec![ALL_OF_IT],
+            _ => Vec::new(),
+        };
         Session {
             edited,
             write: check.deed == Deed::Open,
             fails: check.under != Under::Nothing,
-            bench: Bench::new(&edited.files, faults),
+            bench: Bench::new(edited, faults, drawn),
             allowed: RefCell::default(),
         }
     }
 
     fn is_faulty(&self) -> bool {
-        !self.bench.borrow().faults.untouched()
+        self.bench.borrow().is_faulty()
     }
 
     fn load(&self) -> Result<Loaded, String> {
@@ -318,6 +333,14 @@ impl<'a> Session<'a> {
             closed => closed,
         };
         let may_come_true = matches!(closed, Err(CloseError::NotDurable { .. }));
+        if !may_come_true {
+            // Nobody opens it again so.
+            let mut out = Actions::new();
+            disk.device().resume(&mut out);
+            if !out.is_empty() {
+                return Err(wrong("closed, resumed, and goes on".to_owned()));
+            }
+        }
         if !may_come_true && disk.close() != closed || disk.flush().is_ok() {
             return Err(wrong(format!("closed once more, it is not {closed:?}")));
         }
@@ -352,7 +375,8 @@ impl<'a> Session<'a> {
         drop(disk);
         let faulty = self.is_faulty();
         // Whoever comes next has no faults.
-        let faults = std::mem::take(&mut self.bench.borrow_mut().faults);
+        let faults = self.bench.borrow().faults.clone();
+        self.bench.borrow_mut().mend();
         let again = self.again(faulty);
         self.bench.borrow_mut().faults = faults;
         Ok(again?)
