@@ -154,6 +154,26 @@ fn a_wrong_expectation_of_copies_fails_in_its_line() {
         ),
         ("copy bat[9999]=1 : open", "no place for Field"),
         ("copy of 0 l1[0]=1 : open", "no place for Field"),
+        (
+            "copy : point 1 2",
+            "refused: image: BAT[1], new host cluster = 2: does not read",
+        ),
+        (
+            "copy : read ends 80",
+            "refused: level-1: cannot read the BAT",
+        ),
+        (
+            "copy far v2 8 4 0=0 1=0 : read",
+            "refused: level-0: BAT[1] = ",
+        ),
+        ("copy far v2 8 4 0=0 0=1 : read", "sector 0 reads as"),
+        ("copy far v2 8 4 0=0 : write 8 32", "refused: OutOfRange"),
+        ("copy far v2 8 4 0=0 : write 32 8", "write 0 ended as"),
+        (
+            "copy far v2 8 4 0=0 : write 8 refused \"no\"",
+            "done, and not refused with \"no\"",
+        ),
+        ("copy far v2 8 4 0=0 : merge up", "not two files"),
         ("track next 1", "changes are not tracked"),
         ("track marked 2", "0 clusters are marked, not 2"),
         ("track same", "there is no copy"),

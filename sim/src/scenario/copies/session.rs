@@ -110,6 +110,38 @@ pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
     Err(wrong(format!("no end after {MOST_CALLS} calls")))
 }
 
+/// A delta of which all is known to be durable is the same one. Its bitmaps say sector by sector what they say in ranges, and do
+/// not go beyond the disk.
+fn known(delta: &LoadedDelta) -> Result<(), String> {
+    let durable = delta.clone().known_durable();
+    let Some(image) = durable.expanded() else {
+        return match durable.size() == delta.size() {
+            true => Ok(()),
+            false => Err("a raw file became another one".to_owned()),
+        };
+    };
+    if !image.settled {
+        return Err("known to be durable, and not settled".to_owned());
+    }
+    for bitmap in &image.bitmaps {
+        let size = bitmap.size().0;
+        let ranges: Vec<_> = bitmap.ranges().collect();
+        let covered = |at: u64| {
+            let mut ranges = ranges.iter();
+            ranges.any(|(start, len)| (start.0..start.0 + len.0).contains(&at))
+        };
+        if let Some(at) = (0..=size).find(|&at| bitmap.is_dirty(Sector(at)) != covered(at)) {
+            return Err(format!("sector {at} of a bitmap is dirty, and is not"));
+        }
+        let mut other = bitmap.clone();
+        other.mark(Sector(size), Sectors(1));
+        if size > 0 && other.grow(Sectors(size - 1)) || other != *bitmap {
+            return Err("a bitmap went beyond the disk, or became smaller".to_owned());
+        }
+    }
+    Ok(())
+}
+
 struct Session<'a> {
     edited: &'a Edited,
     write: bool,
@@ -186,6 +218,7 @@ impl<'a> Session<'a> {
         };
         let told = |error: ploop_core::OpenError| error.to_string();
         Device::check(&chain, &options).map_err(told)?;
+        chain.iter().try_for_each(known)?;
         self.recover(&chain, options)?;
         let settled = chain.last().and_then(LoadedDelta::expanded);
         let settled = settled.is_none_or(|image| image.settled);
