@@ -23,6 +23,9 @@ pub(super) fn perform(device: &mut dyn Device, op: Op, write: u32) -> io::Result
             if preflush {
                 device.flush()?;
             }
+            if len == 0 {
+                return Ok(Vec::new());
+            }
             let mut buffer = vec![0; bytes(len)];
             for (sector, chunk) in (start..).zip(buffer.chunks_mut(SECTOR)) {
                 fill_pattern(Value::of(write, sector), 0, chunk);

@@ -22,13 +22,23 @@ const START: u64 = 513;
 
 /// A file of which only the sectors that are not zeros take memory.
 #[derive(Clone, Debug, Default)]
-struct Sparse {
+pub(crate) struct Sparse {
     sectors: Rc<RefCell<BTreeMap<u64, [u8; SECTOR as usize]>>>,
     len: Rc<Cell<u64>>,
     changes: Rc<Cell<u64>>,
 }
 
 impl Sparse {
+    /// Calls that change something, so far.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
+    /// From now on they are counted.
+    pub(crate) fn forget_changes(&self) {
+        self.changes.set(0);
+    }
+
     fn changed(&self) {
         self.changes.set(self.changes.get() + 1);
     }
@@ -55,9 +65,17 @@ impl DeltaFile for Sparse {
     fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize> {
         self.changed();
         let mut sectors = self.sectors.borrow_mut();
-        for (at, &byte) in (at..).zip(buf) {
-            let sector = sectors.entry(at / SECTOR).or_insert([0; SECTOR as usize]);
-            sector[(at % SECTOR) as usize] = byte;
+        let mut done = 0;
+        while done < buf.len() {
+            let (number, within) = ((at + done as u64) / SECTOR, (at + done as u64) % SECTOR);
+            let (within, rest) = (within as usize, &buf[done..]);
+            let piece = &rest[..rest.len().min(SECTOR as usize - within)];
+            done += piece.len();
+            // Zeros take no memory.
+            if sectors.contains_key(&number) || piece.iter().any(|&byte| byte != 0) {
+                let sector = sectors.entry(number).or_insert([0; SECTOR as usize]);
+                sector[within..within + piece.len()].copy_from_slice(piece);
+            }
         }
         self.len.set(self.len.get().max(at + buf.len() as u64));
         Ok(buf.len())

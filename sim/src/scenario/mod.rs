@@ -12,6 +12,7 @@
 //! seed 7                  what no line decides is drawn with this seed (without: the simplest answer each time)
 //!
 //! q0.t1 write 4+2 fua     queue 0, tag 1 submits: read, write [fua] [preflush], zeroes [fua] [unmap], discard, flush,
+//!                         write nothing [fua] [preflush] (no sector at all),
 //!                         promote [from LEVEL] (its clusters are copied into the top from this level on; without: the one below)
 //! deliver write           the oldest such I/O in flight completes: read write zero copy setlen index punch sync hole any;
 //!                         with `newest` before; with `of q0.t1` behind; then an ending: `short BYTES`,
@@ -58,6 +59,12 @@
 //! | `chain=raw:0,1,2*200`, `chain=none` | which files are opened, bottom to top |
 //! | `queues= depth= page-bytes= granule=` | options of the open |
 //! | `kept[3]=7` | slots that a killed device kept: those of the file, but this one |
+//! | `writes=300,700`, `dense` | a write takes so many bytes at the most, in turn; what reads as zeros takes space, too |
+//!
+//! `copy far FILE... : CHECK ...`: instead of copies, files that are longer than any disk, bottom to top: `raw SECTORS [@SECTOR]...`
+//! (of zeros, but there), `v1|v2 CLUSTER SLOTS [size=] [start=] [file=] [extension=HOST [bitmaps=]] [0-65533=1]...` (slots, and the
+//! cluster of the data area of the first; at both ends a sector that is not zeros). CHECK of these: `look`, `read`, `repair`, `grow`,
+//! `merge up`, `write SECTOR...` (the last one may be `refused`), with `says`, `left`, `refused`.
 //!
 //! | CHECK | what is done |
 //! |---|---|
@@ -65,8 +72,10 @@
 //! | `read` | opened for reading, and read; nothing is changed |
 //! | `look` | what `check` tells of the last file that was edited |
 //! | `repair`, `grow 6`, `compact`, `index 2`, `bitmap start 4\|clear\|stop`, `create v2 CLUSTER SIZE` | done to that file |
+//! | `point 3 7` | the slot of guest cluster 3 is pointed to the copy in host cluster 7 |
 //! | `merge up`, `merge down` | done to the two uppermost |
 //! | ... `fail io\|short\|nothing\|nospace[:3]\|unsupported`, `cut`, `cancel` | in each of its calls, one after the other: it fails so (no space: three times); the power is cut; it is given up. What that leaves is judged, and it is done anew |
+//! | `open fail io applied`, `open` or `read ends 1024` | what fails has been done; reads of the file find its end at this byte, for somebody has made it shorter |
 //! | ... `says "WORDS"`, `left "WORDS"`, `refused "WORDS"` | it tells of a fix; of what is wrong still; it is refused with this error, and has changed nothing |
 //!
 //! At the end everything still in flight ends, the whole disk is read, the image is closed, examined and compared.

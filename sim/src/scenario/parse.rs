@@ -220,7 +220,14 @@ impl Scenario {
             let rule = "must be read, write, zeroes, discard, promote or flush";
             return Err(words.bad(name, rule));
         }
-        let (start, len) = self.range(words)?;
+        let (start, len) = match words.peek() {
+            // A barrier as old kernels send it.
+            Some("nothing") if name == "write" => {
+                words.rest.next();
+                (0, 0)
+            }
+            _ => self.range(words)?,
+        };
         if name == "promote" {
             let below = self.levels_now() - 1;
             if below == 0 {

@@ -4,6 +4,7 @@ use ploop_core::Options;
 use ploop_core::format::Version;
 
 use crate::report::Failure;
+use crate::scenario::copies::odd::Odd;
 use crate::scenario::copies::{Closed, wrong};
 
 /// Where a header names the extension, and where the BAT begins.
@@ -132,6 +133,10 @@ pub enum Edit {
     Option(&'static str, u64),
     /// The slots that a killed device kept: those of the file, but this one.
     Kept(u32, u32),
+    /// A write takes so many bytes at the most, the next one so many, ..., and from the first on again.
+    Writes(Vec<usize>),
+    /// All of the file takes space.
+    Dense,
 }
 
 /// Copies that were edited.
@@ -142,6 +147,8 @@ pub(super) struct Edited {
     pub(super) chain: Vec<Link>,
     pub(super) options: Options,
     pub(super) kept: Vec<(u32, u32)>,
+    /// What the files are like.
+    pub(super) odd: Odd,
     /// The file that was edited last.
     pub(super) level: usize,
     /// As the files were before.
@@ -167,6 +174,7 @@ impl Edited {
             chain: (0..closed.files.len()).map(link).collect(),
             options: closed.options,
             kept: Vec::new(),
+            odd: Odd::default(),
             level: closed.files.len() - 1,
             before: closed.files.clone(),
         };
@@ -232,6 +240,8 @@ impl Edited {
                 }
             }
             Edit::Kept(slot, entry) => self.kept.push((*slot, *entry)),
+            Edit::Writes(most) => self.odd.writes.clone_from(most),
+            Edit::Dense => self.odd.dense = true,
         }
         Some(())
     }

@@ -13,9 +13,10 @@ use crate::disk::sector::SECTOR;
 use crate::disk::{BlockingFile, Geometry, Power, SimFile};
 use crate::fuzzing::control::judge::Bytes;
 use crate::report::Failure;
-use crate::scenario::copies::edit::Link;
+use crate::scenario::copies::edit::{Edited, Link};
+use crate::scenario::copies::odd::Turns;
 use crate::scenario::copies::wrong;
-use crate::tape::Tape;
+use crate::tape::{Choice, Tape};
 
 /// Sectors that a copy may become longer.
 const SPACE: u64 = 1 << 14;
@@ -116,6 +117,9 @@ pub(super) struct Bench {
     pub(super) files: Vec<SimFile>,
     pub(super) faults: FaultPlan,
     pub(super) changes: u32,
+    /// Reads of this file find its end at this byte.
+    pub(super) ends: Option<(usize, u64)>,
+    odd: Turns,
     tape: Tape,
 }
 
@@ -127,14 +131,32 @@ pub(super) struct Kept {
 }
 
 impl Bench {
-    pub(super) fn new(files: &[Vec<u8>], faults: FaultPlan) -> Rc<RefCell<Bench>> {
+    /// `drawn`: how the first fault goes.
+    pub(super) fn new(
+        edited: &Edited,
+        faults: FaultPlan,
+        drawn: Vec<Choice>,
+    ) -> Rc<RefCell<Bench>> {
+        let files = &edited.files;
         Rc::new(RefCell::new(Bench {
             // A write of a sector is never short.
             files: files.iter().map(|bytes| torn_by(bytes, WHOLE)).collect(),
             faults,
             changes: 0,
-            tape: Tape::replay(Vec::new()),
+            ends: None,
+            odd: edited.odd.turns(),
+            tape: Tape::replay(drawn),
         }))
+    }
+
+    /// Something goes wrong, or has.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.ends.is_some() || !self.faults.untouched()
+    }
+
+    /// From now on nothing goes wrong.
+    pub(super) fn mend(&mut self) {
+        (self.ends, self.faults) = (None, FaultPlan::none());
     }
 }
 
@@ -160,10 +182,21 @@ impl DeltaFile for Kept {
         self.call(|file| file.len())
     }
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.call(|file| file.read_at(at, buf))
+        let ends = self.bench.borrow().ends;
+        let end = ends.filter(|(file, _)| *file == self.file);
+        let there = end.map_or(u64::MAX, |(_, end)| end.saturating_sub(at));
+        let len = buf.len().min(usize::try_from(there).unwrap_or(usize::MAX));
+        match len {
+            0 => Ok(0),
+            _ => self.call(|file| file.read_at(at, &mut buf[..len])),
+        }
     }
     fn write_at(&self, at: u64, buf: &[u8]) -> io::Result<usize> {
-        self.call(|file| file.write_at(at, buf))
+        let len = self.bench.borrow().odd.next(buf.len());
+        self.call(|file| file.write_at(at, &buf[..len]))
+    }
+    fn takes_space(&self, _at: u64, _len: u64) -> io::Result<bool> {
+        Ok(self.bench.borrow().odd.is_dense())
     }
     fn zero_at(&self, at: u64, len: u64, punch: bool) -> io::Result<()> {
         self.call(|file| file.zero_at(at, len, punch))

@@ -11,11 +11,14 @@
 //! * Nobody else's tape: what a torn write leaves is drawn from one that begins anew with each check.
 
 mod edit;
+mod far;
 mod files;
+mod odd;
 mod operate;
 mod session;
 
 pub use edit::{Amount, Area, Edit, Field, Link};
+pub use far::{Far, FarDeed, FarFile, FarImage, Slots};
 
 use ploop_core::Options;
 
@@ -31,6 +34,8 @@ pub struct OnCopies {
     pub edits: Vec<Edit>,
     /// What is done, each to a copy of its own.
     pub checks: Vec<Check>,
+    /// Other files instead of copies, and what is done to those.
+    pub far: Option<Far>,
 }
 
 /// Something that is done to a copy.
@@ -78,6 +83,8 @@ pub enum Deed {
     ClearBitmap,
     /// Its first bitmap goes.
     StopBitmap,
+    /// The slot of this guest cluster is pointed to this host cluster.
+    Point(u32, u32),
 }
 
 /// What goes wrong meanwhile.
@@ -87,6 +94,10 @@ pub enum Under {
     Nothing,
     /// Call after call fails so, each in a try of its own; no space lasts for so many calls.
     Faults(FaultKind, u32),
+    /// Call after call fails, and has been done all the same.
+    Applied,
+    /// The file that was edited last becomes shorter as soon as somebody knows its length: reads find its end here.
+    Ends(u64),
     /// The power is cut in call after call.
     Cuts,
     /// It is given up after a step, after two, ...
@@ -123,6 +134,9 @@ impl OnCopies {
     /// # Errors
     /// A check that came to something else.
     pub fn play(&self, closed: &Closed) -> Result<u64, Failure> {
+        if let Some(far) = &self.far {
+            return far.play();
+        }
         let edited = Edited::new(closed, &self.edits)?;
         let mut sum = 0_u64;
         for check in &self.checks {

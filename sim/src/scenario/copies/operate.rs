@@ -3,13 +3,14 @@
 use model::bitmap;
 use model::image::Header;
 use ploop_core::control::files::{
-    Change, Compact as CoreCompact, Merge as CoreMerge, Source, change_bitmaps, grow, repair,
+    Change, Compact as CoreCompact, Merge as CoreMerge, SlotMove, Source, change_bitmaps, grow,
+    repair, update_index,
 };
 use ploop_core::delta::ExtensionState;
 use ploop_core::drive::DeltaFile;
 use ploop_core::format::{InUse, Version};
 use ploop_core::load;
-use ploop_core::units::Sectors;
+use ploop_core::units::{Clu, DstClu, Sectors};
 
 use crate::disk::fault::FaultPlan;
 use crate::disk::{BlockingFile, Power, SimFile, View};
@@ -20,6 +21,7 @@ use crate::fuzzing::control::{
 use crate::report::Failure;
 use crate::scenario::copies::edit::{Edited, Link};
 use crate::scenario::copies::files::{bytes_of, sim_file, size_of, values};
+use crate::scenario::copies::odd::OddFile;
 use crate::scenario::copies::{Check, Deed, Outcome, Under, wrong};
 use crate::tape::Tape;
 
@@ -176,6 +178,19 @@ impl Work {
                 let index = Index::of(&self.files[0], old, moved).map_err(why)?;
                 index.run(files).map_err(why)?;
             }
+            Deed::Point(clu, to) => {
+                let loaded = load::load(file, "image").map_err(why)?;
+                let slot = loaded.expanded().and_then(|image| {
+                    let entry = image.bat.get(clu as usize)?;
+                    image.layout.host_of(*entry)
+                });
+                let step = SlotMove {
+                    clu: Clu(clu),
+                    from: slot.unwrap_or(DstClu(0)),
+                    to: DstClu(to),
+                };
+                update_index(file, "image", &[step]).map_err(why)?;
+            }
             Deed::Open | Deed::Read => {}
         }
         Ok(told)
@@ -225,7 +240,9 @@ impl Work {
                 let header = header.map_err(|error| refused(error.to_string()))?;
                 Box::new(Repair::of(&self.files[0], &header))
             }
-            Deed::Look | Deed::Create { .. } | Deed::Open | Deed::Read => return Ok(None),
+            Deed::Look | Deed::Create { .. } | Deed::Point(..) | Deed::Open | Deed::Read => {
+                return Ok(None);
+            }
         }))
     }
 }
@@ -240,7 +257,12 @@ pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
             .iter_mut()
             .map(|file| BlockingFile::new(file, &power))
             .collect();
-        let refs: Vec<&dyn DeltaFile> = blocking.iter().map(|file| file as _).collect();
+        let turns = edited.odd.turns();
+        let odd: Vec<_> = blocking
+            .iter()
+            .map(|file| OddFile::new(file, &turns))
+            .collect();
+        let refs: Vec<&dyn DeltaFile> = odd.iter().map(|file| file as _).collect();
         (work.run(check.deed, &refs), power.calls())
     };
     let told = match &result {
@@ -263,6 +285,14 @@ pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
     if matches!(check.deed, Deed::Create { .. }) {
         judge::sound(files[0].view(), "the new image")?;
     }
+    if matches!(check.deed, Deed::Point(..)) {
+        judge::sound(files[0].view(), "the image")?;
+        let raw = work.raw.clone();
+        if (Work { files, raw }).old()? != work.old()? {
+            return Err(wrong("it does not read as before".to_owned()));
+        }
+        return Ok(calls.into());
+    }
     let drill = match &check.outcome {
         Outcome::Left(_) => None,
         _ => work.drill(check.deed, edited)?,
@@ -270,6 +300,9 @@ pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
     let Some(drill) = drill else {
         return Ok(calls.into());
     };
+    if !edited.odd.is_plain() {
+        drill.judge(&views(&files), Stage::Done)?;
+    }
     let mut tape = Tape::from_seed(SEED);
     let stats = judged(check.under, &*drill, &work, &mut tape, check.deed)?;
     Ok(u64::from(calls) + stats.runs + stats.images + stats.faults)
@@ -306,7 +339,7 @@ fn judged(
     let mut ground = Ground::new(drill, tape, MOST_IMAGES);
     ground.to_its_end(&mut work.files.clone(), Stage::Done)?;
     match under {
-        Under::Nothing => {}
+        Under::Nothing | Under::Applied | Under::Ends(_) => {}
         Under::Faults(kind, refusals) => ground.fail_everywhere(&work.files, kind, refusals)?,
         Under::Cuts => ground.cut_everywhere(&work.files)?,
         Under::Cancels => {

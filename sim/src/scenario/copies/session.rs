@@ -12,7 +12,7 @@ use ploop_core::delta::LoadedDelta;
 use ploop_core::drive::{DeltaFile, Disk};
 use ploop_core::units::{Clu, Level, Millis, SECTOR_BYTES, Sector, Sectors};
 use ploop_core::{
-    CloseError, Device, Failure as CoreFailure, Kept as Slots, Options, VisibleMap, load,
+    Actions, CloseError, Device, Failure as CoreFailure, Kept as Slots, Options, VisibleMap, load,
 };
 
 use crate::disk::fault::{FaultKind, FaultPlan};
@@ -22,9 +22,16 @@ use crate::report::Failure;
 use crate::scenario::copies::edit::Edited;
 use crate::scenario::copies::files::{Bench, Bytes512, Kept, seen, sim_file};
 use crate::scenario::copies::{Check, Deed, Under, wrong};
+use crate::tape::{Choice, Kind};
 
 /// More calls than any session makes.
 const MOST_CALLS: u32 = 5000;
+/// What is drawn if a call that fails has been done.
+const ALL_OF_IT: Choice = Choice {
+    kind: Kind::Fault,
+    n: 4,
+    k: 1,
+};
 /// Numbers of writes that no client uses.
 const FIRST_WRITE: u32 = 0xE000_0000;
 
@@ -61,8 +68,12 @@ impl VisibleMap for Map {
 pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
     let (kind, refusals) = match check.under {
         Under::Faults(kind, refusals) => (kind, refusals),
-        _ => {
+        Under::Applied => (FaultKind::Io, 1),
+        under => {
             let session = Session::new(check, edited, FaultPlan::none());
+            if let Under::Ends(end) = under {
+                session.bench.borrow_mut().ends = Some((edited.level, end));
+            }
             let (refused, left) = match session.run() {
                 Ok(()) => (None, Vec::new()),
                 Err(Stopped::Refused(why)) => (Some(why), Vec::new()),
@@ -99,11 +110,45 @@ pub(super) fn play(check: &Check, edited: &Edited) -> Result<u64, Failure> {
     Err(wrong(format!("no end after {MOST_CALLS} calls")))
 }
 
+/// A delta of which all is known to be durable is the same one. Its bitmaps say sector by sector what they say in ranges, and do
+/// not go beyond the disk.
+fn known(delta: &LoadedDelta) -> Result<(), String> {
+    let durable = delta.clone().known_durable();
+    let Some(image) = durable.expanded() else {
+        return match durable.size() == delta.size() {
+            true => Ok(()),
+            false => Err("a raw file became another one".to_owned()),
+        };
+    };
+    if !image.settled {
+        return Err("known to be durable, and not settled".to_owned());
+    }
+    for bitmap in &image.bitmaps {
+        let size = bitmap.size().0;
+        let ranges: Vec<_> = bitmap.ranges().collect();
+        let covered = |at: u64| {
+            let mut ranges = ranges.iter();
+            ranges.any(|(start, len)| (start.0..start.0 + len.0).contains(&at))
+        };
+        if let Some(at) = (0..=size).find(|&at| bitmap.is_dirty(Sector(at)) != covered(at)) {
+            return Err(format!("sector {at} of a bitmap is dirty, and is not"));
+        }
+        let mut other = bitmap.clone();
+        other.mark(Sector(size), Sectors(1));
+        if size > 0 && other.grow(Sectors(size - 1)) || other != *bitmap {
+            return Err("a bitmap went beyond the disk, or became smaller".to_owned());
+        }
+    }
+    Ok(())
+}
+
 struct Session<'a> {
     edited: &'a Edited,
     write: bool,
     /// Something is to fail.
     fails: bool,
+    /// It is only that files cannot zero or punch.
+    unable: bool,
     bench: Rc<RefCell<Bench>>,
     /// What each sector may be.
     allowed: RefCell<Vec<Vec<Bytes512>>>,
@@ -111,17 +156,22 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(check: &Check, edited: &'a Edited, faults: FaultPlan) -> Session<'a> {
+        let drawn = match check.under {
+            Under::Applied => vec![ALL_OF_IT],
+            _ => Vec::new(),
+        };
         Session {
             edited,
             write: check.deed == Deed::Open,
             fails: check.under != Under::Nothing,
-            bench: Bench::new(&edited.files, faults),
+            unable: matches!(check.under, Under::Faults(FaultKind::Unsupported, _)),
+            bench: Bench::new(edited, faults, drawn),
             allowed: RefCell::default(),
         }
     }
 
     fn is_faulty(&self) -> bool {
-        !self.bench.borrow().faults.untouched()
+        self.bench.borrow().is_faulty()
     }
 
     fn load(&self) -> Result<Loaded, String> {
@@ -171,6 +221,7 @@ impl<'a> Session<'a> {
         };
         let told = |error: ploop_core::OpenError| error.to_string();
         Device::check(&chain, &options).map_err(told)?;
+        chain.iter().try_for_each(known)?;
         self.recover(&chain, options)?;
         let settled = chain.last().and_then(LoadedDelta::expanded);
         let settled = settled.is_none_or(|image| image.settled);
@@ -318,11 +369,22 @@ impl<'a> Session<'a> {
             closed => closed,
         };
         let may_come_true = matches!(closed, Err(CloseError::NotDurable { .. }));
+        if !may_come_true {
+            // Nobody opens it again so.
+            let mut out = Actions::new();
+            disk.device().resume(&mut out);
+            if !out.is_empty() {
+                return Err(wrong("closed, resumed, and goes on".to_owned()));
+            }
+        }
         if !may_come_true && disk.close() != closed || disk.flush().is_ok() {
             return Err(wrong(format!("closed once more, it is not {closed:?}")));
         }
         match closed {
-            Err(error) if !self.is_faulty() => Err(wrong(format!("the close: {error}"))),
+            // A file that gives no space back is closed all the same.
+            Err(error) if self.unable || !self.is_faulty() => {
+                Err(wrong(format!("the close: {error}")))
+            }
             _ => Ok(()),
         }
     }
@@ -352,7 +414,8 @@ impl<'a> Session<'a> {
         drop(disk);
         let faulty = self.is_faulty();
         // Whoever comes next has no faults.
-        let faults = std::mem::take(&mut self.bench.borrow_mut().faults);
+        let faults = self.bench.borrow().faults.clone();
+        self.bench.borrow_mut().mend();
         let again = self.again(faulty);
         self.bench.borrow_mut().faults = faults;
         Ok(again?)

@@ -1,5 +1,7 @@
 //! A line that works on copies: `copy EDIT... : CHECK : CHECK ...`.
 
+mod far;
+
 use ploop_core::format::{InUse, Version};
 
 use crate::disk::fault::FaultKind;
@@ -18,6 +20,14 @@ const MOST_COPIES: usize = 1 << 16;
 
 pub(super) fn on_copies(words: &mut Words<'_>, levels: u8) -> Result<OnCopies> {
     let mut edits = Vec::new();
+    if words.peek() == Some("far") {
+        words.rest.next();
+        return Ok(OnCopies {
+            edits,
+            checks: Vec::new(),
+            far: Some(far::far(words)?),
+        });
+    }
     loop {
         match words.next("an edit, or : and what is done")? {
             ":" => break,
@@ -29,13 +39,14 @@ pub(super) fn on_copies(words: &mut Words<'_>, levels: u8) -> Result<OnCopies> {
         let (check, more) = check(words)?;
         checks.push(check);
         if !more {
-            return Ok(OnCopies { edits, checks });
+            let far = None;
+            return Ok(OnCopies { edits, checks, far });
         }
     }
 }
 
 /// Decimal, or hexadecimal behind 0x.
-fn number(text: &str) -> Option<u64> {
+pub(in crate::scenario::parse) fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
@@ -77,8 +88,10 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 fn edit(word: &str, words: &mut Words<'_>, levels: u8) -> Result<Edit> {
-    if word == "stale" {
-        return Ok(Edit::Stale);
+    match word {
+        "stale" => return Ok(Edit::Stale),
+        "dense" => return Ok(Edit::Dense),
+        _ => {}
     }
     if word == "of" {
         let level: usize = words.number("a level")?;
@@ -116,6 +129,11 @@ fn named(name: &str, value: &str, levels: usize) -> Option<Edit> {
         }
         "length" => return amount(value).map(Edit::Length),
         "chain" => return chain(value, levels).map(Edit::Chain),
+        "writes" => {
+            let bytes = |word: &str| word.parse().ok().filter(|&bytes: &usize| bytes > 0);
+            let turns: Option<Vec<usize>> = value.split(',').map(bytes).collect();
+            return turns.map(Edit::Writes);
+        }
         _ => {}
     }
     if let Some(option) = OPTIONS.into_iter().find(|option| *option == name) {
@@ -183,9 +201,12 @@ fn deed(words: &mut Words<'_>) -> Result<Deed> {
             "stop" => Deed::StopBitmap,
             other => return Err(words.bad(other, "must be start, clear or stop")),
         },
+        "point" => Deed::Point(
+            words.number("a guest cluster")?,
+            words.number("a host cluster")?,
+        ),
         other => {
-            let rule =
-                "must be open, read, look, create, repair, grow, compact, merge, index or bitmap";
+            let rule = "must be open, read, look, create, repair, grow, compact, merge, index, bitmap or point";
             return Err(words.bad(other, rule));
         }
     })
@@ -194,9 +215,11 @@ fn deed(words: &mut Words<'_>) -> Result<Deed> {
 /// True: another one follows.
 fn check(words: &mut Words<'_>) -> Result<(Check, bool)> {
     let deed = deed(words)?;
+    let is_session = matches!(deed, Deed::Open | Deed::Read);
     let (mut under, mut outcome) = (Under::Nothing, Outcome::Done);
     loop {
         let plain = (under, &outcome) == (Under::Nothing, &Outcome::Done);
+        let ends = matches!(under, Under::Ends(_)) && outcome == Outcome::Done;
         let Some(word) = words.rest.next() else {
             let check = Check {
                 deed,
@@ -215,15 +238,21 @@ fn check(words: &mut Words<'_>) -> Result<(Check, bool)> {
                 return Ok((check, true));
             }
             "fail" if plain => under = faults(words)?,
-            "cut" if plain && !matches!(deed, Deed::Open | Deed::Read) => under = Under::Cuts,
+            "applied" if is_session && under == Under::Faults(FaultKind::Io, 1) => {
+                under = Under::Applied;
+            }
+            "ends" if plain && is_session => {
+                under = Under::Ends(words.number("a byte of the file")?);
+            }
+            "cut" if plain && !is_session => under = Under::Cuts,
             "cancel" if plain && matches!(deed, Deed::Merge(_) | Deed::Compact) => {
                 under = Under::Cancels;
             }
-            "refused" if plain => outcome = Outcome::Refused(quoted(words)?),
+            "refused" if plain || ends => outcome = Outcome::Refused(quoted(words)?),
             "says" if outcome == Outcome::Done => outcome = Outcome::Says(quoted(words)?),
             "left" if plain => outcome = Outcome::Left(quoted(words)?),
             other => {
-                let rule = "must be fail, cut, cancel, refused, says, left, : or nothing";
+                let rule = "must be fail, cut, cancel, ends, refused, says, left, : or nothing";
                 return Err(words.bad(other, rule));
             }
         }
@@ -249,7 +278,7 @@ fn faults(words: &mut Words<'_>) -> Result<Under> {
 }
 
 /// Words in quotes; between them single spaces.
-fn quoted(words: &mut Words<'_>) -> Result<String> {
+pub(in crate::scenario::parse) fn quoted(words: &mut Words<'_>) -> Result<String> {
     let first = words.next("words in quotes")?;
     let Some(mut text) = first.strip_prefix('"').map(str::to_owned) else {
         return Err(words.bad(first, "must be words in quotes"));

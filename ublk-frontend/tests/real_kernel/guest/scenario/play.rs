@@ -259,6 +259,8 @@ impl<'a> Play<'a> {
             // Free clusters of the beginning that nobody has needed.
             let free = |owner: &&Owner| matches!(owner, Owner::Free);
             let free = self.scenario.top.hosts.iter().filter(free).count() as u64;
+            // A ragged end is a part of one.
+            let free = free + u64::from(self.scenario.top.ragged);
             demand(leaks <= free, || {
                 format!("{leaks} lost clusters, {free} in the beginning")
             })?;
