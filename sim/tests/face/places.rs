@@ -133,12 +133,12 @@ fn qemu_img(arguments: &[&str], image: &Path) {
 fn qemu_plays_them_all_on_a_raw_image() {
     let folder = folder("raw");
     let image = folder.join("disk.raw");
-    std::fs::write(&image, vec![0; 4 << 20]).expect("an image");
+    std::fs::write(&image, vec![0; 16 << 20]).expect("an image");
     let server = Server::start(&folder, "raw", &image);
     let all = play_all(&Place::NbdUnix(server.socket.clone()));
     assert!(sum(&all, |played| played.ops) > 200 && left_out(&all, "power cut") >= 20);
     // Too small a server is refused before anything is written.
-    let text = "geometry cluster=64 entries=256\nq0.t0 write 16383\n";
+    let text = "geometry cluster=64 entries=1024\nq0.t0 write 65535\n";
     let large = sim::scenario::Scenario::parse(text).expect("a scenario");
     let refused = play_at(&Place::NbdUnix(server.socket.clone()), &large, true);
     assert!(
@@ -152,7 +152,10 @@ fn qemu_plays_them_all_on_a_parallels_image() {
     let folder = folder("parallels");
     let image = folder.join("disk.hdd");
     let name = image.display().to_string();
-    qemu_img(&["create", "-q", "-f", "parallels", &name], Path::new("8M"));
+    qemu_img(
+        &["create", "-q", "-f", "parallels", &name],
+        Path::new("16M"),
+    );
     let server = Server::start(&folder, "parallels", &image);
     let all = play_all(&Place::NbdUnix(server.socket.clone()));
     assert!(sum(&all, |played| played.ops) > 200);
