@@ -20,12 +20,12 @@ use crate::disk::fault::FaultRates;
 use crate::face::bench::{Bench, Loan, Shared, handles};
 use crate::face::judge::{Examiner, MOST};
 use crate::face::perform::{end, perform, read_all};
-use crate::face::workload::{Swarm, shown};
+use crate::face::workload::{Swarm, grain, shown};
 use crate::face::{File, OnFiles};
 use crate::profile::Profile;
 use crate::report::{Failure, RunStats};
 use crate::tape::{Event, Kind, Label, Tape};
-use crate::world::submit::object;
+use crate::world::named::object;
 
 /// Faults of a run that has some.
 const RATES: FaultRates = FaultRates {
@@ -169,7 +169,7 @@ impl<D: OnFiles> Run<'_, D> {
                 tape.name(|| Label {
                     event: Event::Submit,
                     queue: Some(0),
-                    object: object(op, D::CLUSTER),
+                    object: object(op, grain::<D>()),
                     ..Label::default()
                 });
                 op

@@ -3,7 +3,8 @@
 use model::op::{Kind as OpKind, Op};
 
 use crate::face::OnFiles;
-use crate::tape::{Kind, Tape};
+use crate::tape::{Kind, Label, Tape};
+use crate::world::named;
 
 /// Weights of the operations of a run: read, write, FUA write, preflush write, write zeroes, discard, flush.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +28,7 @@ impl Swarm {
 
     /// Draws an operation on a disk of so many sectors.
     pub(super) fn op<D: OnFiles>(&self, sectors: u64, tape: &mut Tape) -> Op {
-        let kind = match tape.weighted(Kind::Op, &self.weights) {
+        let kind = match tape.weighted_by_name(Kind::Op, &self.weights, named::operation) {
             0 => OpKind::Read,
             1 => write(false, false),
             2 => write(false, true),
@@ -39,12 +40,18 @@ impl Swarm {
             5 => OpKind::Discard,
             _ => return FLUSH,
         };
-        let (block, cluster) = (D::BLOCK, D::CLUSTER.max(D::BLOCK));
+        let (block, cluster) = (D::BLOCK, grain::<D>());
         let clusters = sectors.div_ceil(cluster) as u32;
-        let clu = if self.hot > 0 && tape.choose(Kind::Arg, 4) != 3 {
-            tape.choose(Kind::Arg, self.hot.min(clusters))
+        let hot = self.hot.min(clusters);
+        // Every cluster can be drawn as a cold one; a replay finds it by its name.
+        let warm = |label: &Label, recorded: Option<u32>| {
+            let clu = named::cluster(label)?;
+            recorded.filter(|&k| k == 3 || clu < hot).or(Some(3))
+        };
+        let clu = if hot > 0 && tape.choose_named(Kind::Arg, 4, warm) != 3 {
+            tape.choose_named(Kind::Arg, hot, |label, _| named::cluster(label))
         } else {
-            tape.choose(Kind::Arg, clusters)
+            tape.choose_named(Kind::Arg, clusters, |label, _| named::cluster(label))
         };
         let base = u64::from(clu) * cluster;
         let (start, len) = if tape.choose(Kind::Arg, 2) == 0 {
@@ -62,6 +69,11 @@ impl Swarm {
         let len = len.min(sectors - start);
         Op { kind, start, len }
     }
+}
+
+/// Sectors of what an operation's name counts.
+pub(super) fn grain<D: OnFiles>() -> u64 {
+    D::CLUSTER.max(D::BLOCK)
 }
 
 const FLUSH: Op = Op {

@@ -63,6 +63,11 @@ fn answer(tape: &mut Kept, dice: &mut Dice, wanted: fn(Kind) -> bool) {
         let Choice { kind, n, .. } = tape.choices[at];
         if wanted(kind) {
             tape.choices[at].k = dice.below(n as usize) as u32;
+            let behind = tape.spans.partition_point(|span| span.at <= at);
+            if let Some(span) = tape.spans[..behind].last_mut() {
+                // The new answer counts, not the name of the old one.
+                span.label.forget(kind);
+            }
             return;
         }
     }

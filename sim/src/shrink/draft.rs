@@ -74,6 +74,15 @@ impl Draft {
         }
     }
 
+    /// Gives a question another answer. A name that told the old one has no say any more; the run names the event anew.
+    pub(super) fn answer(&mut self, at: usize, k: u32) {
+        self.choices[at].k = k;
+        let behind = self.spans.partition_point(|span| span.at <= at);
+        if let Some(span) = self.spans[..behind].last_mut() {
+            span.label.forget(self.choices[at].kind);
+        }
+    }
+
     /// The plan of the power cycle that a stretch belongs to: the choice that says after how many events it ends.
     pub(super) fn countdown(&self, span: usize) -> Option<usize> {
         let plan = (0..span)

@@ -8,7 +8,7 @@
 
 use super::draft::Draft;
 use super::trial::Trials;
-use crate::tape::{Event, Kind, Tape};
+use crate::tape::{Choice, Event, Kind, Tape};
 
 /// Pairs are tried in tapes of so many events at most.
 const FEW: usize = 48;
@@ -168,9 +168,7 @@ impl Trials {
             if span < self.best.spans.len() && !self.best.range(span).is_empty() {
                 self.tries(|draft| {
                     let range = draft.range(span);
-                    draft.choices[range]
-                        .iter_mut()
-                        .for_each(|choice| choice.k = 0);
+                    range.for_each(|at| draft.answer(at, 0));
                 });
             }
         }
@@ -181,13 +179,13 @@ impl Trials {
         let mut at = 0;
         while at < self.best.choices.len() && !self.over() {
             let k = self.best.choices[at].k;
-            if k > 0 && !self.tries(|draft| draft.choices[at].k = 0) {
+            if k > 0 && !self.tries(|draft| draft.answer(at, 0)) {
                 let mut step = k / 2;
                 while step > 0 {
                     let Some(now) = self.best.choices.get(at).map(|choice| choice.k) else {
                         break;
                     };
-                    if now <= step || !self.tries(|draft| draft.choices[at].k = now - step) {
+                    if now <= step || !self.tries(|draft| draft.answer(at, now - step)) {
                         step /= 2;
                     }
                 }
@@ -200,9 +198,10 @@ impl Trials {
     fn one_queue(&mut self) {
         for queue in 0..4 {
             self.tries(|draft| {
-                for choice in &mut draft.choices {
-                    if choice.kind == Kind::Thread && queue < choice.n {
-                        choice.k = queue;
+                for at in 0..draft.choices.len() {
+                    let Choice { kind, n, .. } = draft.choices[at];
+                    if kind == Kind::Thread && queue < n {
+                        draft.answer(at, queue);
                     }
                 }
             });
@@ -216,7 +215,7 @@ impl Trials {
                 let n = self.best.choices.get(at).map_or(0, |choice| choice.n);
                 for queue in 0..n {
                     let same = self.best.choices.get(at).is_none_or(|c| c.k == queue);
-                    if !same && self.tries(|draft| draft.choices[at].k = queue) {
+                    if !same && self.tries(|draft| draft.answer(at, queue)) {
                         break;
                     }
                 }
@@ -318,7 +317,7 @@ fn mutate(draft: &mut Draft, chance: &mut Tape) {
         _ => {
             let at = chance.index(Kind::Other, draft.choices.len());
             let n = draft.choices[at].n;
-            draft.choices[at].k = chance.choose(Kind::Other, n);
+            draft.answer(at, chance.choose(Kind::Other, n));
         }
     }
 }

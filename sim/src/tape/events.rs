@@ -171,6 +171,68 @@ impl Tape {
         self.index(kind, n)
     }
 
+    /// As [`Tape::choose`]: the name of the event may tell the answer. A replay with stretches asks `told` what the recorded
+    /// name wants (and shows it the recorded number, if that answered this very question); where it wants nothing that
+    /// can be, the number decides.
+    #[inline]
+    pub fn choose_named(
+        &mut self,
+        kind: Kind,
+        n: u32,
+        told: impl Fn(&Label, Option<u32>) -> Option<u32>,
+    ) -> u32 {
+        if !self.spanned || n <= 1 {
+            return self.choose(kind, n);
+        }
+        self.choose_told(kind, n, &told)
+    }
+
+    #[inline(never)]
+    fn choose_told(
+        &mut self,
+        kind: Kind,
+        n: u32,
+        told: &dyn Fn(&Label, Option<u32>) -> Option<u32>,
+    ) -> u32 {
+        if let Source::Replay(reader) = &mut self.source
+            && let Some(label) = reader.label()
+            && let Some(k) = told(&label, reader.peek(kind, n))
+            && k < n
+        {
+            reader.pass(kind, n);
+            self.log.push(Choice { kind, n, k });
+            return k;
+        }
+        self.choose(kind, n)
+    }
+
+    /// As [`Tape::weighted`]: the name of the event may tell the index, see [`Tape::choose_named`].
+    #[inline]
+    pub fn weighted_by_name(
+        &mut self,
+        kind: Kind,
+        weights: &[u32],
+        told: impl Fn(&Label) -> Option<usize>,
+    ) -> usize {
+        if !self.spanned {
+            return self.weighted(kind, weights);
+        }
+        let total = weights.iter().sum();
+        let first = |index: usize| weights[..index].iter().sum::<u32>();
+        let k = self.choose_named(kind, total, |label, recorded| {
+            let index = told(label).filter(|&index| weights[index] > 0)?;
+            let range = first(index)..first(index) + weights[index];
+            Some(
+                recorded
+                    .filter(|k| range.contains(k))
+                    .unwrap_or(range.start),
+            )
+        });
+        (0..weights.len())
+            .find(|&index| k < first(index) + weights[index])
+            .unwrap_or(0)
+    }
+
     /// From the next run on: notes what runs look like, or no longer does. With `states`, the world's states belong to that.
     pub fn watch(&mut self, on: bool, states: bool) {
         if on {

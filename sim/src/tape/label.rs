@@ -7,6 +7,7 @@
 //! ```
 //! `a>b`: the tape asked for `a`, which could not be, and `b` came in its place.
 
+use super::Kind;
 use std::fmt;
 use std::str::FromStr;
 
@@ -244,6 +245,18 @@ pub struct Label {
     pub nth: u16,
     /// A fault was injected.
     pub fault: bool,
+}
+
+impl Label {
+    /// An answer of this kind in the stretch was changed: what of a submission's name tells such an answer goes.
+    pub fn forget(&mut self, kind: Kind) {
+        match kind {
+            _ if self.event != Event::Submit => {}
+            Kind::Thread => self.queue = None,
+            Kind::Op | Kind::Arg => self.object = Object::None,
+            _ => {}
+        }
+    }
 }
 
 impl From<Event> for Label {

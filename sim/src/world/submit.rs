@@ -6,9 +6,10 @@ use ploop_core::{Device, Failure as CoreFailure, Op as CoreOp, Origin, Request, 
 
 use crate::check::{failure, immediate, outcome, tickets};
 use crate::report::Failure;
-use crate::tape::{Event, Kind, Label, Object};
+use crate::tape::{Event, Kind, Label};
 use crate::world::Run;
 use crate::world::log::Happening;
+use crate::world::named::{self, object};
 
 /// Disks of up to so many clusters are promoted as a whole, too.
 const PROMOTED_WHOLE: u32 = 64;
@@ -23,7 +24,10 @@ impl Run<'_> {
         if below == 0 {
             weights[7] = 0;
         }
-        let kind = match self.tape.weighted(Kind::Op, &weights) {
+        let kind = match self
+            .tape
+            .weighted_by_name(Kind::Op, &weights, named::operation)
+        {
             0 => OpKind::Read,
             1 => OpKind::Write {
                 preflush: false,
@@ -60,18 +64,7 @@ impl Run<'_> {
             }
         };
         let cluster = self.shape.cluster;
-        let clusters = self.shape.size.div_ceil(cluster) as u32;
-        let clu = if self.swarm.hot > 0 && self.tape.choose(Kind::Arg, 4) != 3 {
-            // The hot clusters stand where pages meet: 4, 1008, ... are the first of a page.
-            let pick = self.tape.choose(Kind::Arg, self.swarm.hot);
-            (if clusters > 1008 {
-                1006 + pick
-            } else {
-                2 + pick
-            }) % clusters
-        } else {
-            self.tape.choose(Kind::Arg, clusters)
-        };
+        let clu = self.draw_cluster();
         let base = u64::from(clu) * cluster;
         let whole = matches!(kind, OpKind::Discard) || self.tape.choose(Kind::Arg, 2) == 0;
         let (start, len) = if whole {
@@ -90,6 +83,35 @@ impl Run<'_> {
             start,
             len: len.min(self.shape.size - start),
         }
+    }
+
+    /// Draws the first guest cluster of an operation. A replay finds it again by its name.
+    fn draw_cluster(&mut self) -> u32 {
+        let clusters = self.shape.size.div_ceil(self.shape.cluster) as u32;
+        // The hot clusters stand where pages meet: 4, 1008, ... are the first of a page.
+        let first = if clusters > 1008 { 1006 } else { 2 };
+        let hot = |pick: u32| (first + pick) % clusters;
+        let hottest = self.swarm.hot;
+        let picks = |clu: u32| (0..hottest).find(|&pick| hot(pick) == clu);
+        if hottest > 0
+            && self.tape.choose_named(Kind::Arg, 4, |label, recorded| {
+                let clu = named::cluster(label)?;
+                // Every cluster can be drawn as a cold one.
+                recorded
+                    .filter(|&k| k == 3 || picks(clu).is_some())
+                    .or(Some(3))
+            }) != 3
+        {
+            let pick = self
+                .tape
+                .choose_named(Kind::Arg, hottest, |label, recorded| {
+                    let clu = named::cluster(label)?;
+                    recorded.filter(|&k| hot(k) == clu).or_else(|| picks(clu))
+                });
+            return hot(pick);
+        }
+        self.tape
+            .choose_named(Kind::Arg, clusters, |label, _| named::cluster(label))
     }
 
     /// True if a modifying operation in flight overlaps this modifying one.
@@ -113,7 +135,11 @@ impl Run<'_> {
 
     /// Submits an operation on an idle tag of some queue, if there is one.
     pub(super) fn submit_some(&mut self, device: &Device) -> Result<bool, Failure> {
-        let queue = self.some_queue();
+        let queues = u32::from(self.shape.options.queues);
+        let queue = self
+            .tape
+            .choose_named(Kind::Thread, queues, |label, _| named::client(label));
+        let queue = QueueId(queue as u16);
         let depth = self.shape.options.depth;
         let idle = (0..depth)
             .map(|tag| Origin {
@@ -285,21 +311,6 @@ impl Run<'_> {
         }
         let visible = self.world.slots.get(clu);
         immediate::check(clu, visible, &self.world.top)
-    }
-}
-
-/// The name of an operation on a tape: what it does, and the guest cluster where it begins.
-pub(crate) fn object(op: Op, cluster: u64) -> Object {
-    let clu = (op.start / cluster) as u32;
-    match op.kind {
-        OpKind::Read => Object::Read(clu),
-        OpKind::Write { preflush: true, .. } => Object::Preflush(clu),
-        OpKind::Write { fua: true, .. } => Object::Fua(clu),
-        OpKind::Write { .. } => Object::Write(clu),
-        OpKind::WriteZeroes { .. } => Object::Zeroes(clu),
-        OpKind::Discard => Object::Discard(clu),
-        OpKind::Flush => Object::Flush,
-        OpKind::Promote { .. } => Object::Promote(clu),
     }
 }
 
