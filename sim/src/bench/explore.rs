@@ -23,6 +23,11 @@ pub(super) fn measure(effort: Duration, figures: &mut Figures) {
     figures.explorer_executions_per_s = rate(effort, || {
         explore_sync::explore(&options, contest).executions
     });
+    figures.explorer_six_locks_s = 1.0
+        / rate(effort, || {
+            let receipt = explore_sync::explore(&Options::default(), six_locks);
+            u64::from(receipt.complete)
+        });
     let device = |crashes| {
         rate(effort, || {
             let effort = Effort {
@@ -43,6 +48,21 @@ fn contest() {
         Box::new(move || {
             for _ in 0..LOCKS {
                 if let Ok(mut counter) = counter.lock() {
+                    *counter += 1;
+                }
+            }
+        })
+    });
+    explore_sync::race(tasks.collect());
+}
+
+fn six_locks() {
+    let locks: Arc<[Mutex<u64>; 6]> = Arc::new(std::array::from_fn(|_| Mutex::new(0)));
+    let tasks = (0..TASKS).map(|_| -> Task<()> {
+        let locks = Arc::clone(&locks);
+        Box::new(move || {
+            for lock in &*locks {
+                if let Ok(mut counter) = lock.lock() {
                     *counter += 1;
                 }
             }

@@ -61,6 +61,12 @@ pub(super) fn write(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
             Some(500_000.0),
             "1,000,000",
         ),
+        most(
+            "  3 tasks x 6 locks, all of 46,656 traces: s",
+            f.explorer_six_locks_s,
+            Some(1.0),
+            "",
+        ),
         rate(
             "  2 queues on a device with disk and model",
             f.explorer_device_executions_per_s,

@@ -3,7 +3,7 @@
 use super::USAGE;
 use super::args::ExploreArguments;
 use crate::campaign::clock::thread_cpu;
-use crate::explorer::{Crashes, Effort, Explored, configurations, explore};
+use crate::explorer::{Crashes, Effort, Explored, configurations, explore, sick};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -14,6 +14,7 @@ struct Line<'a> {
     traces: u64,
     executions: u64,
     sleep_blocked: u64,
+    independent: u64,
     events: u64,
     longest: usize,
     final_states: usize,
@@ -36,10 +37,9 @@ pub(super) fn run(arguments: &ExploreArguments, out: &mut dyn Write) -> io::Resu
     let Some(wanted) = &arguments.config else {
         return list(arguments.json, out);
     };
-    let names: Vec<&str> = configurations()
-        .map(|known| known.name)
-        .filter(|name| wanted == "all" || wanted == name)
-        .collect();
+    let healthy = configurations().filter(|known| wanted == "all" || wanted == known.name);
+    let sick = sick().filter(|known| wanted == known.name);
+    let names: Vec<&str> = healthy.chain(sick).map(|known| known.name).collect();
     if names.is_empty() {
         eprintln!("sim: no configuration {wanted:?}: `sim explore` lists them");
         return Ok(USAGE);
@@ -78,6 +78,12 @@ fn list(json: bool, out: &mut dyn Write) -> io::Result<u8> {
             writeln!(out, "{:<32} {}", known.name, known.about)?;
         }
     }
+    if !json {
+        writeln!(out, "\nwith a mistake made on purpose, not among `all`:")?;
+        for known in sick() {
+            writeln!(out, "{:<32} {}", known.name, known.about)?;
+        }
+    }
     Ok(0)
 }
 
@@ -89,6 +95,7 @@ fn line<'a>(name: &'a str, explored: &'a Explored, seconds: f64) -> Line<'a> {
         traces: receipt.distinct(),
         executions: receipt.executions,
         sleep_blocked: receipt.sleep_blocked,
+        independent: receipt.independent,
         events: receipt.events,
         longest: receipt.longest,
         final_states: explored.states.len(),

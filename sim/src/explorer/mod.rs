@@ -24,7 +24,7 @@
 //!   metadata lead to, are one to every reader ([`Crashes::unread`]).
 //! * *Image hash.* A combination of pending changes that makes the same image as another one is not made
 //!   (`nominal` less `distinct`).
-//! * *Independence.* Of two I/Os that do not conflict one order is executed. The moment between them that the other order
+//! * *Independence* ([`Receipt::independent`]). Of two events that do not conflict one order is executed. The moment between them that the other order
 //!   has is not visited, but what it could leave is among the images of the moment when both are in flight: images only
 //!   become fewer by a sync or a FUA write that ends, and those conflict with all that they make durable.
 //!   What *is* lost: a moment in which one request is acknowledged and an independent one not yet submitted is
@@ -46,7 +46,7 @@ mod tests;
 )]
 mod engine;
 
-use engine::config::{CONFIGS, Config};
+use engine::config::{CONFIGS, Config, SICK};
 use engine::ledger::Shadow;
 use engine::seen::Events;
 use explore_sync::{Options, Receipt, Task, atomic as atomics};
@@ -69,7 +69,16 @@ pub struct Known {
 
 /// All configurations.
 pub fn configurations() -> impl Iterator<Item = Known> {
-    CONFIGS.iter().map(|config| Known {
+    known(CONFIGS)
+}
+
+/// Configurations with a mistake made on purpose: to see a failure, and that every engine finds it.
+pub fn sick() -> impl Iterator<Item = Known> {
+    known(SICK)
+}
+
+fn known(configs: &'static [Config]) -> impl Iterator<Item = Known> {
+    configs.iter().map(|config| Known {
         name: config.name,
         about: config.about,
     })
@@ -110,7 +119,8 @@ pub struct Explored {
 /// Explores the configuration of that name; `None`: there is none.
 #[must_use]
 pub fn explore(name: &str, effort: &Effort) -> Option<Explored> {
-    let config = CONFIGS.iter().find(|config| config.name == name)?;
+    let mut all = CONFIGS.iter().chain(SICK);
+    let config = all.find(|config| config.name == name)?;
     Some(run(config, effort))
 }
 

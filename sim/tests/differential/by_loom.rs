@@ -1,11 +1,12 @@
 //! All interleavings of loom, up to a limit.
 
-use super::Verdict;
-use engine::config::CONFIGS;
+use super::{Verdict, said};
+use engine::config::{CONFIGS, SICK};
 use engine::unseen::Events;
 use loom::sync::atomic as atomics;
 use ploop_core_loom as core;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +18,8 @@ mod engine;
 const LIMIT: usize = 200_000;
 
 pub(super) fn run(name: &str) -> Verdict {
-    let config = CONFIGS.iter().find(|config| config.name == name);
+    let mut all = CONFIGS.iter().chain(SICK);
+    let config = all.find(|config| config.name == name);
     let config = *config.expect("the same list");
     let image = config.image();
     let states = Arc::new(Mutex::new(BTreeSet::new()));
@@ -30,7 +32,7 @@ pub(super) fn run(name: &str) -> Verdict {
     builder.preemption_bound = None;
     builder.expect_explicit_explore = true;
     let (seen, counted) = (Arc::clone(&states), Arc::clone(&runs));
-    builder.check(move || {
+    let model = move || {
         counted.fetch_add(1, Ordering::Relaxed);
         let state = config.play(&image, None, |mut racers| {
             let own = racers.pop().expect("a task");
@@ -47,7 +49,8 @@ pub(super) fn run(name: &str) -> Verdict {
         });
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(state);
-    });
+    };
+    let failed = catch_unwind(AssertUnwindSafe(|| builder.check(model)));
     let executions = runs.load(Ordering::Relaxed);
     let states = states
         .lock()
@@ -57,5 +60,6 @@ pub(super) fn run(name: &str) -> Verdict {
         states,
         executions,
         complete: executions as usize + 1 < LIMIT,
+        complaint: failed.err().map(|payload| said(&*payload)),
     }
 }

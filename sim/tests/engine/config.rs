@@ -26,6 +26,10 @@ pub(crate) enum Step {
     Fail,
     /// The newest I/O ends when its first sector is done.
     Short,
+    /// The newest I/O is reported as done, and carried out only then: a mistake of the adapter, made on purpose.
+    Early,
+    /// Something that all tasks can see: a place to switch.
+    Pause,
 }
 
 /// See the module.
@@ -63,6 +67,11 @@ const fn read(start: u64, len: u64) -> Step {
 
 const fn discard(start: u64, len: u64) -> Step {
     Step::Submit(op(Kind::Discard, start, len))
+}
+
+const fn zeroes(start: u64, len: u64) -> Step {
+    let (fua, unmap) = (false, false);
+    Step::Submit(op(Kind::WriteZeroes { fua, unmap }, start, len))
 }
 
 const FLUSH: Step = Step::Submit(op(Kind::Flush, 0, 0));
@@ -112,7 +121,7 @@ const TWO_PAGES: Shape = Shape {
     ..PLAIN
 };
 
-use Step::{Carry, Fail, Short, Turn};
+use Step::{Carry, Early, Fail, Pause, Short, Turn};
 
 const PLAIN_RACE: Config = Config {
     name: "",
@@ -304,6 +313,31 @@ pub(crate) const CONFIGS: &[Config] = &[
     },
 ];
 
+/// Configurations with a mistake on purpose, which some interleavings show and others do not: every engine must find it.
+pub(crate) const SICK: &[Config] = &[
+    Config {
+        name: "answered_early",
+        about: "a write is acknowledged before it is carried out, and its sector is read",
+        shape: MAPPED,
+        tasks: &[&[write(0, 1), Early], &[Pause, read(0, 1), Carry, Pause]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "zeros_answered_early",
+        about: "zeros are acknowledged before they are written, and the sector is read",
+        shape: MAPPED,
+        tasks: &[&[zeroes(0, 1), Early], &[Pause, read(0, 1), Carry, Pause]],
+        ..PLAIN_RACE
+    },
+    Config {
+        name: "sync_answered_early",
+        about: "a flush is acknowledged before its sync is carried out, and a mapped cluster is overwritten",
+        shape: MAPPED,
+        tasks: &[&[FLUSH, Turn, Early], &[Pause, write(0, 1), Carry, Pause]],
+        ..PLAIN_RACE
+    },
+];
+
 /// Options of a rig with so many queues, two at least, a file that grows by so much, and perhaps without delayed write-back.
 pub(crate) fn options_of(queues: usize, prealloc: Sectors, immediate: bool) -> Options {
     let options = options();
@@ -395,6 +429,12 @@ fn follow(rig: &Rig, queue: u16, steps: &[Step]) -> Vec<Io> {
                     list.extend(rig.short(io, 1));
                 }
             }
+            Step::Early => {
+                if let Some(io) = list.pop() {
+                    list.extend(rig.answered_early(io));
+                }
+            }
+            Step::Pause => rig.pause(),
         }
     }
     list

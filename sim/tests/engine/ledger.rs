@@ -242,11 +242,11 @@ impl Ledger {
     }
 
     /// An I/O is carried out.
-    pub(crate) fn done(&mut self, io: &Io) {
-        self.apply(&io.op);
-        self.disk.end(io.id, &io.op, true, true);
+    pub(crate) fn done(&mut self, id: usize, op: &IoOp) {
+        self.apply(op);
+        self.disk.end(id, op, true, true);
         if let Some(shadow) = &mut self.shadow {
-            shadow.end(io.id, Ended::Whole);
+            shadow.end(id, Ended::Whole);
         }
     }
 

@@ -47,6 +47,9 @@ pub struct Receipt {
     pub events: u64,
     /// Events of the longest execution.
     pub longest: usize,
+    /// Neighbouring events of different tasks that do not depend on each other, each pair counted where it first came about:
+    /// so often another order was left out because nothing could tell it from the one that was executed.
+    pub independent: u64,
     /// The traces, if they are kept.
     pub traces: BTreeSet<u64>,
     /// Why the exploration ended early.
@@ -95,10 +98,11 @@ impl fmt::Display for Receipt {
         }
         write!(
             f,
-            ", {} traces, {} executions, {} sleep-blocked, longest {}",
+            ", {} traces, {} executions, {} sleep-blocked, {} independent, longest {}",
             self.distinct(),
             self.executions,
             self.sleep_blocked,
+            self.independent,
             self.longest
         )
     }
@@ -168,6 +172,7 @@ pub fn explore(options: &Options, mut program: impl FnMut()) -> Receipt {
         }
     }
     runtime::restart();
+    receipt.independent = going.search.independent;
     receipt
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Search {
     /// Branches of the frame that comes behind the last one.
     below: u32,
     sequence: Vec<Step>,
+    /// Neighbours of different tasks that do not depend on each other.
+    pub(crate) independent: u64,
     /// A schedule that is repeated instead.
     pub(crate) follow: Option<Vec<u8>>,
 }
@@ -87,6 +89,7 @@ impl Search {
             forest: Forest::default(),
             below: NONE,
             sequence: Vec::new(),
+            independent: 0,
             follow: None,
         }
     }
@@ -206,6 +209,11 @@ impl Search {
                     clock.join(&event.clock);
                 }
             }
+        }
+        if let Some(neighbour) = self.events.last() {
+            // A task always knows its own events.
+            let ordered = clock.knows(usize::from(neighbour.task), &neighbour.clock);
+            self.independent += u64::from(!ordered);
         }
         clock.tick(task);
         history.push(number);

@@ -93,6 +93,28 @@ fn two_locks_in_turn() {
     count(3, || sections(2, &[&[0, 1], &[1, 0]]));
 }
 
+/// What three tasks with six lock operations each come to: three critical sections of one lock, or one of each of six.
+#[test]
+fn three_tasks_with_six_lock_operations() {
+    // 9 sections in any order that keeps each task's own: 9! / 3!^3.
+    count(1680, || sections(1, &[&[0; 3], &[0; 3], &[0; 3]]));
+    // Any order at each of six locks: 6^6, since no task is held up by a later lock.
+    const EVERY: &[usize] = &[0, 1, 2, 3, 4, 5];
+    let (receipt, orders) = states(Mode::Optimal, || sections(6, &[EVERY; 3]));
+    assert!(receipt.complete, "{receipt}");
+    assert_eq!((receipt.executions, orders.len()), (46_656, 46_656));
+    assert_eq!(receipt.sleep_blocked, 0);
+}
+
+/// What is left out because it makes no difference is counted.
+#[test]
+fn independent_neighbours_are_counted() {
+    let (one, _) = states(Mode::Optimal, || sections(2, &[&[0], &[1]]));
+    assert_eq!((one.executions, one.independent), (1, 1));
+    let (dependent, _) = states(Mode::Optimal, || sections(1, &[&[0], &[0]]));
+    assert_eq!((dependent.executions, dependent.independent), (2, 0));
+}
+
 /// One writer of each of n variables, one reader of all: of each variable before or after its writer.
 #[test]
 fn readers_and_writers() {
@@ -306,7 +328,7 @@ fn a_cut_is_seen() {
     assert!(!receipt.complete && receipt.failure.is_none());
     assert_eq!(
         receipt.to_string(),
-        "cut at 5, 5 traces, 5 executions, 0 sleep-blocked, longest 3"
+        "cut at 5, 5 traces, 5 executions, 0 sleep-blocked, 0 independent, longest 3"
     );
     let limit = Options {
         limit: 6,
