@@ -2,6 +2,7 @@
 
 use super::USAGE;
 use super::args::ExploreArguments;
+use crate::campaign::catch;
 use crate::campaign::clock::thread_cpu;
 use crate::explorer::{Crashes, Effort, Explored, configurations, explore, sick};
 use serde::Serialize;
@@ -52,8 +53,14 @@ pub(super) fn run(arguments: &ExploreArguments, out: &mut dyn Write) -> io::Resu
     let mut code = 0;
     for name in names {
         let before = thread_cpu();
-        let Some(explored) = explore(name, &effort) else {
-            continue;
+        // The panic of an execution is told once, with its story.
+        let explored = match catch(|| explore(name, &effort)) {
+            Ok(Some(explored)) => explored,
+            Ok(None) => continue,
+            Err(failure) => {
+                eprintln!("sim: {name}: {failure}");
+                return Ok(failure.class.exit_code());
+            }
         };
         let seconds = thread_cpu().saturating_sub(before).as_secs_f64();
         if explored.receipt.failure.is_some() {

@@ -434,7 +434,7 @@ fn follow(rig: &Rig, queue: u16, steps: &[Step]) -> Vec<Io> {
                     list.extend(rig.answered_early(io));
                 }
             }
-            Step::Pause => rig.pause(),
+            Step::Pause => rig.pauses.pause(),
         }
     }
     list

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::atomics::AtomicUsize;
+use super::rig::Rig;
 
 /// See the module.
 #[derive(Debug)]
@@ -24,5 +25,19 @@ impl Guard {
     /// An I/O is about to begin.
     pub(crate) fn begins(&self) {
         self.0.load(Ordering::SeqCst);
+    }
+}
+
+impl Rig {
+    /// True if the barrier is complete. Whoever sees that is alone with the files: nothing is in flight, nor will be.
+    pub(crate) fn is_quiesced(&self) -> bool {
+        let drained = self.device.try_quiesce().is_some();
+        if drained {
+            if let Some(guard) = &self.guard {
+                guard.decided();
+            }
+            self.state().drain();
+        }
+        drained
     }
 }

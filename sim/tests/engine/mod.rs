@@ -23,6 +23,7 @@ pub(crate) mod ledger;
 pub(crate) mod rig;
 pub(crate) mod script;
 pub(crate) mod seen;
+pub(crate) mod sick;
 pub(crate) mod switch;
 pub(crate) mod trace;
 pub(crate) mod unseen;

@@ -10,7 +10,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Events;
-use super::atomics::{AtomicUsize, Ordering};
 use super::core::units::{Level, Millis, QueueId, Sector, Sectors, Tag};
 use super::core::{
     self as ploop, ActionKind, Actions, CloseError, ControlIo, Device, Failure, IoOp, Options,
@@ -21,6 +20,7 @@ use super::guard::Guard;
 use super::image::Image;
 use super::kept::Kept;
 use super::ledger::{Ledger, Shadow};
+use super::sick::Pauses;
 use super::trace::{self, Step};
 use model::op::{End, Kind, Op, Value};
 
@@ -32,7 +32,7 @@ pub(crate) type Who = (u16, u16);
 pub(crate) struct Io {
     pub(crate) id: usize,
     pub(crate) op: IoOp,
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     /// The device that it is of.
     device: u32,
 }
@@ -46,8 +46,8 @@ pub(crate) struct Rig {
     /// How many devices were there before on these files.
     pub(crate) number: u32,
     pub(crate) options: Options,
-    /// Counts [`Rig::pause`].
-    pauses: AtomicUsize,
+    /// A place to switch tasks (see `sick`).
+    pub(crate) pauses: Pauses,
     /// The engine's own, if the barrier is watched: a place to switch threads (see `guard`).
     pub(crate) guard: Option<Guard>,
     /// The device that came after this one (see `switch`).
@@ -107,7 +107,7 @@ impl Rig {
             events: Events::new(),
             number: 0,
             options,
-            pauses: AtomicUsize::new(0),
+            pauses: Pauses::new(),
             guard,
             next: OnceLock::new(),
             state,
@@ -189,23 +189,6 @@ impl Rig {
         rig.call(|out| rig.device.complete(io.ticket, outcome, out))
     }
 
-    /// An I/O whose end is delivered before it is carried out: what no adapter may do.
-    pub(crate) fn answered_early(&self, io: Io) -> Vec<Io> {
-        let Io { id, op, ticket, .. } = io;
-        let out = self.call(|out| self.device.complete(ticket, Outcome::Done, out));
-        // Twice: what another task does as a whole in between is seen by engines that know locks and atomics only.
-        self.pause();
-        self.pause();
-        self.announce_io(&op, false);
-        self.state().done(id, &op);
-        out
-    }
-
-    /// A place to switch tasks, for every engine.
-    pub(crate) fn pause(&self) {
-        self.pauses.fetch_add(1, Ordering::SeqCst);
-    }
-
     /// An I/O succeeds, or fails.
     pub(crate) fn end(&self, io: Io, result: Result<(), Failure>) -> Vec<Io> {
         match result {
@@ -248,19 +231,7 @@ impl Rig {
         self.call(|out| self.device.resume(out))
     }
 
-    /// True if the barrier is complete. Whoever sees that is alone with the files: nothing is in flight, nor will be.
-    pub(crate) fn is_quiesced(&self) -> bool {
-        let drained = self.device.try_quiesce().is_some();
-        if drained {
-            if let Some(guard) = &self.guard {
-                guard.decided();
-            }
-            self.state().drain();
-        }
-        drained
-    }
-
-    fn call(&self, f: impl FnOnce(&mut Actions)) -> Vec<Io> {
+    pub(super) fn call(&self, f: impl FnOnce(&mut Actions)) -> Vec<Io> {
         let mut out = Actions::new();
         f(&mut out);
         let mut list = Vec::new();
@@ -304,7 +275,7 @@ impl Rig {
     }
 
     /// The disk is about to hear of an I/O: that it is handed out (`begins`), or that it ended.
-    fn announce_io(&self, op: &IoOp, begins: bool) {
+    pub(super) fn announce_io(&self, op: &IoOp, begins: bool) {
         let top = Level((self.device.geometry().levels - 1) as u8);
         if let Some(reach) = Reach::of(op, top, begins) {
             self.events.file(reach);
