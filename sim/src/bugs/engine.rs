@@ -63,6 +63,12 @@ impl Engine {
         }
     }
 
+    /// True if its schedules are drawn: how many it takes says little where they are few.
+    #[must_use]
+    pub fn draws(self) -> bool {
+        !matches!(self, Engine::Loom | Engine::Explore)
+    }
+
     /// Engines by name; `fuzz` is both fuzz targets.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// So many times as many schedules are too many.
 const GROWN: u64 = 10;
-/// Fewer schedules than this are noise.
+/// Fewer schedules than this are noise, where an engine draws them.
 const NOISE: u64 = 200;
 
 /// What one engine found.
@@ -135,7 +135,8 @@ impl Recorded {
             let enough = verdict.found.is_none() && verdict.budget > 10.0 * record.cpu_seconds;
             return enough.then_some(then);
         };
-        (now > GROWN * then.max(NOISE / GROWN)).then_some(then)
+        let least = if engine.draws() { NOISE / GROWN } else { 1 };
+        (now > GROWN * then.max(least)).then_some(then)
     }
 }
 
@@ -179,6 +180,10 @@ mod tests {
             recorded.outgrown("001", Engine::Sim, &verdict(&[201])),
             Some(1)
         );
+        // What is not drawn has no noise.
+        recorded.put("001", Engine::Explore, &verdict(&[2]));
+        let grown = |now: u64| recorded.outgrown("001", Engine::Explore, &verdict(&[now]));
+        assert_eq!((grown(20), grown(21)), (None, Some(2)));
         recorded.keep(|number| number != "001");
         assert!(recorded.bugs.is_empty());
     }

@@ -84,7 +84,7 @@ pub(super) fn run(
             }
             continue;
         }
-        verdict.other("panic", first_line(message));
+        verdict.other(&checker_in(message), first_line(message));
         if expected.is_none() {
             break;
         }

@@ -4,9 +4,9 @@
 //!   corpus/bugs/NNN-name.patch ──▶ scratch copy of the workspace, patched ──▶ built ──▶ engines, each with a budget
 //!        no patch (control)     ──▶ scratch copy of the workspace           ──▶ built ──▶ the same: must find nothing
 //! ```
-//! * A bug counts as found by an engine only if the checker fired that the patch names for this engine. What else fired
-//!   on the way is told, and counts for nothing. An engine of which the patch names no checker is asked, too, with all it
-//!   has: what fires is told with its name, and counts for nothing.
+//! * A bug counts as found by an engine only if the checker fired that the patch names for this engine. What else fires
+//!   on the way counts for nothing, and is red unless the patch names it as a consequence. An engine of which the patch names
+//!   no checker is asked, too, with all it has: what fires is told with its name, and counts for nothing.
 //! * A patch that does not apply, or whose tree does not compile, is red, and so is a bug that no engine found.
 //! * The workspace itself is only read, unless what is found is to be recorded (`expected`, `matrix`). Scratch copy, builds and results stand in `target/bugs`.
 //! * A result is kept under (source, patch, engine), so that a run that was stopped goes on where it was, and a second run
@@ -101,6 +101,8 @@ struct Cell {
     cached: bool,
     /// It took more than ten times as many schedules as these, which were enough when the catalogue was recorded.
     outgrown: Option<u64>,
+    /// What fired that the patch names neither as a checker nor as a consequence, though it names a checker here.
+    strangers: Vec<Other>,
 }
 
 /// One bug, or the control.
@@ -124,8 +126,10 @@ impl Row {
         let fired = verdicts().any(|verdict| verdict.found.is_some() && verdict.by.is_none());
         let others = verdicts().any(|verdict| !verdict.others.is_empty());
         let outgrown = self.cells.iter().any(|cell| cell.outgrown.is_some());
+        let strange = self.cells.iter().any(|cell| !cell.strangers.is_empty());
         !trouble
             && !outgrown
+            && !strange
             && if self.is_control() {
                 !fired && !others
             } else {
@@ -293,9 +297,14 @@ impl Judge<'_> {
             if let (Ok(verdict), false) = (&result, cached) {
                 self.cache.put(&key, verdict);
             }
+            let others = result.as_ref().map_or(&[][..], |verdict| &verdict.others);
+            let stranger = |other: &&Other| {
+                patch.names(engine) && !patch.is_consequence(engine, &other.name, &other.message)
+            };
             cells.push(Cell {
                 engine,
                 named: patch.names(engine),
+                strangers: others.iter().filter(stranger).cloned().collect(),
                 expected,
                 result,
                 cached,
@@ -316,6 +325,7 @@ impl Judge<'_> {
                     result: Err(trouble),
                     cached: false,
                     outgrown: None,
+                    strangers: Vec::new(),
                 });
             }
         }

@@ -4,6 +4,8 @@
 //! * `Id` is the catalogue's, `Origin`, `Mistake`, `Steps` and `Violates` are for people.
 //! * `Checker: ENGINE NAME ["TEXT"]` names the checker that must fire on an engine. With a text, its message must contain it.
 //!   Several lines for one engine: any of them.
+//! * `Also: ENGINE NAME ["TEXT"]` is what else the bug makes fire on an engine that has a checker named (on one that is
+//!   tests, NAME is a test, or `any`). It counts for nothing; anything that neither names is red.
 //! * `Test: ENGINE FILTER` restricts an explorer to the tests whose names contain the filter. Several lines add up.
 
 use super::Engine;
@@ -72,6 +74,7 @@ pub(super) struct Patch {
     /// The catalogue's id.
     pub(super) id: String,
     checkers: Vec<(Engine, Named)>,
+    consequences: Vec<(Engine, Named)>,
     tests: Vec<(Engine, String)>,
     /// The whole file.
     pub(super) text: String,
@@ -103,6 +106,7 @@ impl Patch {
             match key {
                 "Id" => value.clone_into(&mut patch.id),
                 "Checker" => patch.checkers.push(checker(value)?),
+                "Also" => patch.consequences.push(checker(value)?),
                 "Test" => {
                     let (engine, filter) = value.split_once(' ').ok_or("Test: ENGINE FILTER")?;
                     patch
@@ -113,6 +117,12 @@ impl Patch {
                 key => return Err(format!("unknown key {key:?}")),
             }
             seen.push(key);
+        }
+        if let Some((engine, also)) = patch.consequences.iter().find(|(of, _)| !patch.names(*of)) {
+            return Err(format!(
+                "Also: {engine} {}: no Checker of {engine}",
+                also.name
+            ));
         }
         for key in ["Id", "Origin", "Mistake", "Steps", "Violates", "Checker"] {
             if !seen.contains(&key) {
@@ -155,6 +165,15 @@ impl Patch {
         let own = self.checkers.iter().filter(|(of, _)| *of == engine);
         let own = own.map(|(_, named)| named.clone()).collect();
         (!self.is_control()).then_some(Expected(own))
+    }
+
+    /// True if something that fired on an engine with a named checker is said to be a consequence of the bug.
+    pub(super) fn is_consequence(&self, engine: Engine, name: &str, message: &str) -> bool {
+        self.consequences.iter().any(|(of, also)| {
+            *of == engine
+                && (also.name == name || also.name == "any")
+                && also.text.as_ref().is_none_or(|text| message.contains(text))
+        })
     }
 
     /// True if it names a checker of this engine.

@@ -24,6 +24,8 @@ struct JsonCell<'a> {
     recorded: Option<u64>,
     cpu_seconds: f64,
     others: &'a [Other],
+    /// Of those, what is red.
+    strangers: &'a [Other],
     trouble: Option<String>,
     cached: bool,
     small: Option<&'a Small>,
@@ -140,9 +142,13 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
             .map_or(&[][..], |verdict| &verdict.others);
         for other in others {
             let message: String = other.message.chars().take(120).collect();
+            let what = match cell.strangers.contains(other) {
+                true => "NOT NAMED BY THE PATCH",
+                false => "not the named checker",
+            };
             writeln!(
                 out,
-                "{:17}not the named checker: {} times [{}] {message}",
+                "{:17}{what}: {} times [{}] {message}",
                 "", other.count, other.name
             )?;
         }
@@ -188,6 +194,7 @@ fn json(row: &Row) -> JsonRow<'_> {
             recorded: cell.outgrown,
             cpu_seconds: verdict.map_or(0.0, |verdict| verdict.cpu_seconds),
             others: verdict.map_or(&[], |verdict| &verdict.others),
+            strangers: &cell.strangers,
             trouble: cell.result.as_ref().err().map(ToString::to_string),
             cached: cell.cached,
             small: verdict.and_then(|verdict| verdict.small.as_ref()),

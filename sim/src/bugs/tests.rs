@@ -39,6 +39,60 @@ fn a_header_names_checkers_and_tests() {
 }
 
 #[test]
+fn consequences_are_named_beside_a_checker() {
+    let also = "Also: loom any \"(I35)\"\nAlso: sim open\n";
+    let patch = Patch::parse("002-a.patch", &format!("{also}{HEADER}{DIFF}")).expect("a patch");
+    assert!(patch.is_consequence(Engine::Sim, "open", "whatever"));
+    assert!(!patch.is_consequence(Engine::Sim, "image", "whatever"));
+    assert!(patch.is_consequence(Engine::Loom, "page::one", "never drained (I35)"));
+    assert!(!patch.is_consequence(Engine::Loom, "page::one", "held"));
+    assert_eq!(
+        Patch::parse("002-a.patch", &format!("Also: rules open\n{HEADER}{DIFF}")),
+        Err("Also: rules open: no Checker of rules".to_owned())
+    );
+}
+
+#[test]
+fn what_the_patch_does_not_name_is_red() {
+    let other = Other {
+        name: "open".to_owned(),
+        count: 1,
+        message: "refused".to_owned(),
+    };
+    let row = |strangers: Vec<Other>| Row {
+        number: "002".to_owned(),
+        id: "S4".to_owned(),
+        name: "a".to_owned(),
+        cells: vec![Cell {
+            engine: Engine::Sim,
+            named: true,
+            expected: None,
+            result: Ok(Verdict {
+                found: Some("lost".to_owned()),
+                others: vec![other.clone()],
+                ..Verdict::default()
+            }),
+            cached: false,
+            outgrown: None,
+            strangers,
+        }],
+    };
+    assert!(row(Vec::new()).is_well());
+    assert!(!row(vec![other.clone()]).is_well());
+}
+
+#[test]
+fn complaints_that_differ_in_values_are_one() {
+    let mut verdict = Verdict::default();
+    for message in ["sector 3: stale: saw 4", "sector 9: stale: saw 1", "lost"] {
+        verdict.other("linear", message.to_owned());
+    }
+    verdict.other("durable", "lost".to_owned());
+    let counts: Vec<u64> = verdict.others.iter().map(|other| other.count).collect();
+    assert_eq!(counts, [2, 1, 1]);
+}
+
+#[test]
 fn a_header_that_says_too_little_is_refused() {
     assert!(Patch::parse("2-a.patch", &format!("{HEADER}{DIFF}")).is_err());
     assert_eq!(
@@ -131,6 +185,7 @@ fn only_a_named_checker_makes_a_bug_found() {
             result,
             cached: false,
             outgrown: None,
+            strangers: Vec::new(),
         }],
     };
     let found = Verdict {
@@ -139,7 +194,7 @@ fn only_a_named_checker_makes_a_bug_found() {
     };
     let mut other = Verdict::default();
     other.other("panic", "x".into());
-    other.other("panic", "y".into());
+    other.other("panic", "x".into());
     assert_eq!((other.others.len(), other.others[0].count), (1, 2));
     assert!(row("S4", Ok(found.clone())).is_well());
     assert!(!row("S4", Ok(other.clone())).is_well());

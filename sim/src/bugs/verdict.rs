@@ -1,6 +1,7 @@
 //! What became of one bug before one engine.
 
 use crate::shrink::Counts;
+use crate::shrink::trial::words;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -63,9 +64,11 @@ impl Verdict {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// Notes what fired, but does not count.
+    /// Notes what fired, but does not count; complaints that differ in places and values only are one.
     pub(super) fn other(&mut self, name: &str, message: String) {
-        match self.others.iter_mut().find(|other| other.name == name) {
+        let like =
+            |other: &&mut Other| other.name == name && words(&other.message) == words(&message);
+        match self.others.iter_mut().find(like) {
             Some(other) => other.count += 1,
             None => self.others.push(Other {
                 name: name.to_owned(),

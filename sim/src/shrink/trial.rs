@@ -27,7 +27,7 @@ impl Signature {
 }
 
 /// "sector 7: foreign data: saw ..." -> "foreign data"; a panic: its place; else the text up to the first colon or figure.
-fn words(message: &str) -> String {
+pub(crate) fn words(message: &str) -> String {
     let line = message.lines().next().unwrap_or("");
     if let Some((before, _)) = line.split_once(": saw ") {
         return before.rsplit(": ").next().unwrap_or(before).to_owned();
