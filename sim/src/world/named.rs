@@ -67,7 +67,6 @@ pub(crate) fn cluster(label: &Label) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::Subject;
     use crate::profile::Profile;
     use crate::tape::{Choice, Kind, Span, Tape};
     use crate::world::World;
