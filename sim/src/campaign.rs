@@ -7,7 +7,8 @@
 //!    the same again is a failure by itself (checker `determinism`).
 //! 4. The campaign begins with canaries: runs on a disk that lies. One must be flagged as wrong, or the campaign is red
 //!    (checker `canary`).
-//! 5. A run that does not end in [`Plan::patience`] is a hang (checker `watchdog`); its thread is left behind.
+//! 5. A run that does not end in [`Plan::patience`] is a hang (checker `watchdog`); its thread is left behind, and its
+//!    choices are had from running it once more, before a mirror.
 //!
 //! 6. It is counted what the runs looked like ([`saturation`]); a campaign may stop when there is little new to see. Then the
 //!    number of runs depends on the jobs, as it does with a time.
@@ -20,6 +21,7 @@ mod catch;
 pub mod clock;
 pub mod coverage;
 mod found;
+pub(crate) mod hang;
 mod job;
 pub mod outcome;
 mod runner;

@@ -16,6 +16,7 @@ mod events;
 mod file;
 mod guide;
 mod label;
+mod mirror;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod watch;
 pub use file::{TapeError, TapeFile};
 pub use guide::{Candidate, Guide, Policy};
 pub use label::{Event, Label, Object, Span};
+pub use mirror::Mirror;
 use rand_chacha::ChaCha8Core;
 use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::rand_core::block::Generator;
@@ -138,6 +140,8 @@ pub struct Tape {
     /// Somebody wants to know where events begin, or replays a log that does.
     spanned: bool,
     spans: Vec<Span>,
+    /// Somebody waits for the run, and cannot ask it.
+    mirror: Option<Mirror>,
     /// Somebody wants to know what runs look like.
     watch: Option<Box<Watch>>,
     /// They want to know about this one.
@@ -160,6 +164,7 @@ impl Tape {
             log: Vec::with_capacity(256),
             spanned: false,
             spans: Vec::new(),
+            mirror: None,
             watch: None,
             watching: false,
             states: false,
@@ -250,7 +255,22 @@ impl Tape {
             self.read(kind, n)
         };
         self.log.push(Choice { kind, n, k });
+        if self.mirror.is_some() {
+            self.reflect();
+        }
         k
+    }
+
+    /// From now on shows what is drawn.
+    pub fn show_in(&mut self, mirror: Mirror) {
+        self.mirror = Some(mirror);
+    }
+
+    #[cold]
+    fn reflect(&self) {
+        if let Some(mirror) = &self.mirror {
+            mirror.show(&self.log, &self.spans);
+        }
     }
 
     /// As [`Tape::choose`], for an index. `n` must not exceed `u32::MAX`.

@@ -21,7 +21,7 @@ pub struct Found {
     pub engine: Engine,
     /// What is wrong.
     pub failure: Failure,
-    /// Its choices; `None` if it hangs, and they cannot be had.
+    /// Its choices, of a run that hangs as far as it came; `None` if it was run once more and did not hang.
     pub choices: Option<Vec<Choice>>,
     /// Its events, by name.
     pub spans: Box<[Span]>,
@@ -54,8 +54,8 @@ impl Found {
         Ok(Some(path))
     }
 
-    /// Arguments of the command line that run it again: the saved tape, or the seed. (A run that hangs has no tape; one that
-    /// builds on others comes again only with all of its campaign.)
+    /// Arguments of the command line that run it again: the saved tape, or the seed. (Without its
+    /// tape one that builds on others comes again only with all of its campaign.)
     #[must_use]
     pub fn replay_arguments(&self, tape: Option<&Path>) -> String {
         match tape {

@@ -2,15 +2,15 @@
 
 use super::clock::thread_cpu;
 use super::found::Found;
+use super::hang::{self, Start};
 use super::runner::Runner;
 use super::saturation::is_watched;
 use super::totals::Totals;
 use super::{EPOCH, Plan, RECHECK, Saturation};
-use crate::report::{Class, Failure};
-use crate::search::{Hunt, Way};
+use crate::search::{Hunt, Kept, Way};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What the jobs share. All of it is counters: what a run is depends on its index alone.
@@ -36,6 +36,8 @@ struct Slot {
     index: AtomicU64,
     /// When it began, in milliseconds since the start.
     since: AtomicU64,
+    /// The tape that it began with, if it is made of another one.
+    made_of: Arc<Mutex<Option<Kept>>>,
 }
 
 const NO_RUN: u64 = u64::MAX;
@@ -54,6 +56,7 @@ impl Shared {
             runs: AtomicU64::new(0),
             index: AtomicU64::new(NO_RUN),
             since: AtomicU64::new(0),
+            made_of: Arc::default(),
         };
         Shared {
             plan: plan.clone(),
@@ -90,23 +93,33 @@ impl Shared {
             if index == NO_RUN || taken <= patience {
                 continue;
             }
-            let seed = self.plan.seed(index);
-            return Some(Found {
-                index,
-                profile: self.plan.mix.profile(seed),
-                seed,
-                engine: self.plan.engine,
-                failure: Failure {
-                    class: Class::Hang,
-                    checker: "watchdog",
-                    message: format!("the run has not ended after {} s", taken.as_secs()),
-                    trace: 0,
-                },
-                choices: None,
-                spans: Box::default(),
-            });
+            return Some(self.hung(slot, index, taken));
         }
         None
+    }
+
+    /// A run that does not end, with its choices as far as it came.
+    fn hung(&self, slot: &Slot, index: u64, taken: Duration) -> Found {
+        let plan = &self.plan;
+        let seed = plan.seed(index);
+        let profile = plan.mix.profile(seed);
+        let made_of = slot.made_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = match (plan.engine.way(seed), made_of.clone()) {
+            (_, Some(kept)) => Start::Prefix(kept),
+            (Way::Guided(policy), None) => Start::Guided(policy),
+            (Way::Chance | Way::Mutant, None) => Start::Seed,
+        };
+        let again = hang::choices(plan.make, profile, seed, start, plan.patience);
+        let (choices, spans) = again.unzip();
+        Found {
+            index,
+            profile,
+            seed,
+            engine: plan.engine,
+            failure: hang::failure(taken),
+            choices,
+            spans: spans.unwrap_or_default().into(),
+        }
     }
 
     /// No further run is wanted.
@@ -176,6 +189,7 @@ pub(super) fn work(shared: &Shared, job: usize) -> Report {
     let slot = &shared.slots[job];
     let before = thread_cpu();
     let mut worker = Worker::new(&shared.plan);
+    worker.runner.say_made_of(Arc::clone(&slot.made_of));
     let mut found = None;
     let batch = shared.plan.engine.batch();
     'all: loop {

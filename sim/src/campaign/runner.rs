@@ -3,9 +3,10 @@
 use super::catch::catch;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
-use crate::search::{Hunt, Way};
+use crate::search::{Hunt, Kept, Way};
 use crate::tape::{Choice, Span, Tape, Watch};
 use crate::world::World;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Something that runs on a tape: a [`World`], or in a test something that fails on demand.
 pub trait Subject {
@@ -36,6 +37,8 @@ pub struct Runner {
     canary: bool,
     subjects: Vec<(Profile, Box<dyn Subject>)>,
     tape: Tape,
+    /// Where it is said what tape a run is made of.
+    made_of: Option<Arc<Mutex<Option<Kept>>>>,
 }
 
 impl Runner {
@@ -47,6 +50,19 @@ impl Runner {
             canary,
             subjects: Vec::new(),
             tape: Tape::from_seed(0),
+            made_of: None,
+        }
+    }
+
+    /// From now on says there what tape the run at hand is made of: it may never end.
+    pub(super) fn say_made_of(&mut self, place: Arc<Mutex<Option<Kept>>>) {
+        self.made_of = Some(place);
+    }
+
+    fn note_made_of(&self, kept: Option<&Kept>) {
+        if let Some(place) = &self.made_of {
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            *place = kept.cloned();
         }
     }
 
@@ -80,13 +96,15 @@ impl Runner {
         way: Way,
         mut hunt: Option<&mut Hunt>,
     ) -> Result<RunStats, Failure> {
-        match way {
-            Way::Chance => self.tape.restart(seed),
-            Way::Guided(policy) => self.tape.restart_guided(seed, policy),
-            Way::Mutant => match hunt.as_mut().and_then(|hunt| hunt.mutant(profile, seed)) {
-                Some(kept) => self.tape.restart_prefix(&kept.choices, &kept.spans, seed),
-                None => self.tape.restart(seed),
-            },
+        let kept = match way {
+            Way::Mutant => hunt.as_mut().and_then(|hunt| hunt.mutant(profile, seed)),
+            Way::Chance | Way::Guided(_) => None,
+        };
+        self.note_made_of(kept.as_ref());
+        match (way, kept) {
+            (_, Some(kept)) => self.tape.restart_prefix(&kept.choices, &kept.spans, seed),
+            (Way::Guided(policy), None) => self.tape.restart_guided(seed, policy),
+            (Way::Chance | Way::Mutant, None) => self.tape.restart(seed),
         }
         let Some(hunt) = hunt else {
             return self.run_this(profile);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::profile::Profile;
-use crate::replay::{Agreement, replay};
+use crate::replay::{Agreement, replay, replay_in_time};
 use crate::report::{Class, Failure, RunStats};
 use crate::tape::{Event, Kind, Label, Object, Tape, TapeFile};
 use std::io::BufReader;
@@ -305,21 +305,23 @@ fn a_passing_run_is_repeated_now_and_then() {
     );
 }
 
+/// Hangs where the first choice is low.
+fn endless(_: Profile, canary: bool) -> Box<dyn Subject> {
+    Box::new(Fake(move |tape: &mut Tape| {
+        let (first, stats) = walk(tape);
+        if canary {
+            return Err(wrong("fake", stats.trace));
+        }
+        if first < 10 {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+        Ok(stats)
+    }))
+}
+
 #[test]
 fn a_run_that_does_not_end_is_a_hang() {
-    fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
-        Box::new(Fake(move |tape: &mut Tape| {
-            let (first, stats) = walk(tape);
-            if canary {
-                return Err(wrong("fake", stats.trace));
-            }
-            if first < 10 {
-                std::thread::sleep(Duration::from_secs(3600));
-            }
-            Ok(stats)
-        }))
-    }
-    let mut hanging = plan(make, Seeds::Base(5), 2);
+    let mut hanging = plan(endless, Seeds::Base(5), 2);
     hanging.patience = Duration::from_millis(1500);
     let mut beats = 0;
     let found = run(&hanging, |_| beats += 1).found.expect("a hang");
@@ -330,10 +332,39 @@ fn a_run_that_does_not_end_is_a_hang() {
     assert!(beats > 0);
     let mut tape = Tape::from_seed(found.seed);
     assert!(walk(&mut tape).0 < 10, "the seed is the one that hangs");
-    assert_eq!(found.choices, None);
+    let choices = found.choices.as_deref();
+    assert_eq!(choices, Some(tape.choices()), "as far as it came");
     let again = found.replay_arguments(None);
     let seeds = format!("--seeds {seed}..={seed}", seed = found.seed);
     assert!(again.contains(&seeds), "{again}");
+}
+
+#[test]
+fn the_tape_of_a_hang_hangs_again_whoever_chose_it() {
+    let folder = std::env::temp_dir().join(format!("sim-hang-{}", std::process::id()));
+    let patience = Duration::from_millis(500);
+    for engine in Engine::ALL {
+        let mut hanging = plan(endless, Seeds::Base(3), 1);
+        (hanging.patience, hanging.engine) = (patience, engine);
+        let found = run(&hanging, |_| {}).found.expect("a hang");
+        let path = found.save(&folder).expect("saved").expect("a tape");
+        let file = std::fs::File::open(&path).expect("there");
+        let file = TapeFile::load(BufReader::new(file)).expect("a tape");
+        let again = replay_in_time(&file, found.profile, endless, patience);
+        assert!(again.hangs(), "{engine}: {:?}", again.result);
+        assert_eq!(again.agreement, Agreement::Same, "{engine}");
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+    // One that ends is a replay like any other.
+    let ends = TapeFile {
+        failure: "watchdog".to_owned(),
+        ..TapeFile::default()
+    };
+    let replayed = replay_in_time(&ends, Profile::Tiny, healthy, Duration::from_secs(60));
+    assert_eq!(
+        (replayed.hangs(), replayed.agreement),
+        (false, Agreement::Other)
+    );
 }
 
 #[test]

@@ -151,6 +151,9 @@ pub(super) struct ReplayArguments {
     /// Writes today's trace hash and verdict into the file; the choices stay
     #[arg(long)]
     pub(super) record: bool,
+    /// When a run that has not ended is a hang
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    pub(super) patience: Duration,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -3,6 +3,7 @@
 use super::USAGE;
 use super::args::ExplainArguments;
 use super::replay::load;
+use crate::campaign::hang::WATCHDOG;
 use crate::campaign::{quoted, world};
 use crate::explain::{explain as tell, page, write_text};
 use std::fs;
@@ -18,6 +19,13 @@ pub(super) fn explain(arguments: &ExplainArguments, out: &mut dyn Write) -> io::
             return Ok(USAGE);
         }
     };
+    if tape.failure == WATCHDOG {
+        eprintln!(
+            "sim: {}: the run of this tape does not end: `sim replay` tells so, there is no story",
+            arguments.tape.display()
+        );
+        return Ok(USAGE);
+    }
     let story = tell(&tape, profile, world, false, arguments.samples);
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string(&story)?)?;

@@ -5,7 +5,7 @@ use super::args::ReplayArguments;
 use crate::campaign::{catch, world};
 use crate::explain::names::plain;
 use crate::profile::Profile;
-use crate::replay::{Replay, replay as run_again};
+use crate::replay::{Replay, replay_in_time as run_again};
 use crate::tape::{Tape, TapeFile};
 use crate::world::World;
 use crate::world::log::Entry;
@@ -22,8 +22,10 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
             return Ok(USAGE);
         }
     };
-    let replay = run_again(&tape, profile, world);
-    if arguments.trace {
+    let replay = run_again(&tape, profile, world, arguments.patience);
+    if arguments.trace && replay.hangs() {
+        writeln!(out, "no trace: the run does not end")?;
+    } else if arguments.trace {
         for (index, entry) in timeline(profile, &replay).iter().enumerate() {
             writeln!(out, "{index:>5}  {}", entry.what)?;
         }

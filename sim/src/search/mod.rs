@@ -20,7 +20,7 @@
 mod corpus;
 mod mutate;
 
-pub use corpus::{Corpus, Hunt};
+pub use corpus::{Corpus, Hunt, Kept};
 pub use mutate::mutate;
 
 use crate::tape::{Policy, mix};

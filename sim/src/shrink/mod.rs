@@ -20,6 +20,7 @@ pub use counts::Counts;
 use draft::Draft;
 use trial::{Limits, Signature, Trials};
 
+use crate::campaign::hang::WATCHDOG;
 use crate::campaign::{Make, Runner};
 use crate::profile::Profile;
 use crate::report::Failure;
@@ -67,6 +68,8 @@ pub struct Shrunk {
 pub enum Refusal {
     /// It does not fail.
     Passes,
+    /// It does not end.
+    Hangs,
     /// It does not go the same way twice.
     Unsteady(Failure),
 }
@@ -77,6 +80,9 @@ impl fmt::Display for Refusal {
             Refusal::Passes => {
                 f.write_str("this tape does not fail (any more): there is nothing to shrink")
             }
+            Refusal::Hangs => f.write_str(
+                "the run of this tape does not end: whether a smaller one ends could not be told without waiting for each",
+            ),
             Refusal::Unsteady(failure) => write!(f, "{failure}"),
         }
     }
@@ -85,7 +91,7 @@ impl fmt::Display for Refusal {
 /// Shrinks a tape.
 ///
 /// # Errors
-/// If it does not fail, or not in the same way twice.
+/// If it does not fail, does not end, or does not fail in the same way twice.
 pub fn shrink(
     file: &TapeFile,
     profile: Profile,
@@ -93,6 +99,9 @@ pub fn shrink(
     effort: Effort,
 ) -> Result<Shrunk, Refusal> {
     let started = Instant::now();
+    if file.failure == WATCHDOG {
+        return Err(Refusal::Hangs);
+    }
     let (failure, start) = named(file, profile, make)?;
     let before = Counts::of(&start.choices, &start.spans);
     let limits = Limits {

@@ -42,6 +42,7 @@ impl Tape {
                 ..Label::default()
             },
         });
+        self.reflect();
     }
 
     /// Names the event that has begun, unless it has a name.
@@ -68,6 +69,7 @@ impl Tape {
                 ..label
             };
         }
+        self.reflect();
     }
 
     /// Notes that the event at hand brings a fault.
