@@ -74,6 +74,8 @@ pub struct Plan {
     pub time: Option<Duration>,
     /// So few new patterns a run are not worth going on for: see [`Saturation::is_down_to`].
     pub until_unseen: Option<f64>,
+    /// Stop when so many sorts of failures were found; at least 1.
+    pub failures: usize,
     /// Threads, at least 1.
     pub jobs: usize,
     /// A run that takes longer hangs.
@@ -126,8 +128,12 @@ pub struct Summary {
     pub cpu: Duration,
     /// What became of the canaries.
     pub canary: Canary,
-    /// The run that failed.
-    pub found: Option<Found>,
+    /// Runs that failed: one of each sort, the first of the campaign first (a hang before that).
+    pub found: Vec<Found>,
+    /// So many runs failed.
+    pub failing: u64,
+    /// Of seeds that come to an end: runs that were not done, since enough was found, or the time was up.
+    pub undone: u64,
 }
 
 /// Carries a plan out. `beat` is called every tenth of a second.
@@ -152,22 +158,33 @@ pub fn run(plan: &Plan, mut beat: impl FnMut(Progress)) -> Summary {
         elapsed: Duration::ZERO,
         cpu: Duration::ZERO,
         canary,
-        found: None,
+        found: Vec::new(),
+        failing: 0,
+        undone: 0,
     };
     for _ in 0..shared.jobs() {
         match await_job(plan, &shared, &results, started, &mut beat) {
             Ok(report) => {
                 summary.totals.merge(&report.totals);
                 summary.cpu += report.cpu;
-                summary.found = Found::earlier(summary.found, report.found);
+                summary.failing += report.failing;
+                for found in report.found {
+                    found.join(&mut summary.found);
+                }
             }
             Err(hang) => {
-                summary.found = Some(hang);
+                summary.failing += 1;
+                // It comes first: it ended the campaign.
+                summary.found.insert(0, hang);
                 break;
             }
         }
     }
     summary.elapsed = started.elapsed();
+    if plan.count() < u64::MAX {
+        let done = summary.totals.runs() + summary.failing;
+        summary.undone = plan.count().saturating_sub(done);
+    }
     summary.saturation = shared.saturation();
     summary
 }

@@ -1,7 +1,7 @@
 //! A run that failed, and its tape as a file.
 
 use crate::profile::Profile;
-use crate::report::Failure;
+use crate::report::{Class, Failure};
 use crate::search::Engine;
 use crate::tape::{Choice, Span, TapeFile};
 use std::fs;
@@ -27,10 +27,49 @@ pub struct Found {
     pub spans: Box<[Span]>,
 }
 
+/// What failures have in common that are one: class, checker, and the complaint without its numbers.
+pub(super) type Sort = (Class, String, String);
+
+/// The sort of a failure.
+pub(super) fn sort(class: Class, checker: &str, message: &str) -> Sort {
+    (class, checker.to_owned(), complaint(message))
+}
+
+/// What a message complains about: its first line without what was seen instead; a number is any number.
+pub(super) fn complaint(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.split_once(": saw ").map_or(line, |(before, _)| before);
+    let mut out = String::new();
+    for c in line.chars() {
+        match c {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 impl Found {
-    /// The one with the lower index.
-    pub(super) fn earlier(a: Option<Found>, b: Option<Found>) -> Option<Found> {
-        [a, b].into_iter().flatten().min_by_key(|found| found.index)
+    /// What it has in common with failures like it.
+    pub(super) fn sort(&self) -> Sort {
+        let Failure {
+            class,
+            checker,
+            message,
+            ..
+        } = &self.failure;
+        sort(*class, checker, message)
+    }
+
+    /// Adds it to a list that has one failure of each sort, the one of the lowest index.
+    pub(super) fn join(self, list: &mut Vec<Found>) {
+        match list.iter_mut().find(|other| other.sort() == self.sort()) {
+            Some(other) if other.index <= self.index => {}
+            Some(other) => *other = self,
+            None => list.push(self),
+        }
+        list.sort_by_key(|found| found.index);
     }
 
     /// Saves the tape in a folder, which is made if need be. Returns the file's path; `None` if there is no tape.

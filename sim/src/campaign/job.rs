@@ -1,13 +1,14 @@
 //! One job of a campaign: a thread that takes run after run.
 
 use super::clock::thread_cpu;
-use super::found::Found;
+use super::found::{Found, Sort};
 use super::hang::{self, Start};
 use super::runner::Runner;
 use super::saturation::is_watched;
 use super::totals::Totals;
 use super::{EPOCH, Plan, RECHECK, Saturation};
 use crate::search::{Hunt, Kept, Way};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +20,10 @@ pub(super) struct Shared {
     plan: Plan,
     started: Instant,
     next: AtomicU64,
-    /// Index of the first run that failed.
+    /// No run behind this one is wanted: enough have failed.
     failed: AtomicU64,
+    /// The lowest index of each sort of failure.
+    sorts: Mutex<BTreeMap<Sort, u64>>,
     /// There is little new to see.
     enough: AtomicBool,
     saturation: Mutex<Saturation>,
@@ -47,7 +50,9 @@ const NO_RUN: u64 = u64::MAX;
 pub(super) struct Report {
     pub(super) totals: Totals,
     pub(super) cpu: Duration,
-    pub(super) found: Option<Found>,
+    /// One of each sort.
+    pub(super) found: Vec<Found>,
+    pub(super) failing: u64,
 }
 
 impl Shared {
@@ -63,6 +68,7 @@ impl Shared {
             started: Instant::now(),
             next: AtomicU64::new(0),
             failed: AtomicU64::new(u64::MAX),
+            sorts: Mutex::default(),
             enough: AtomicBool::new(false),
             saturation: Mutex::default(),
             slots: (0..plan.jobs.max(1)).map(|_| slot()).collect(),
@@ -119,6 +125,20 @@ impl Shared {
             failure: hang::failure(taken),
             choices,
             spans: spans.unwrap_or_default().into(),
+        }
+    }
+
+    /// A run has failed. With the last sort that is wanted, no run behind those is wanted any more: of one sort that makes
+    /// the first failure the same whatever the number of jobs.
+    fn count_failure(&self, found: &Found) {
+        let mut sorts = self.sorts.lock().unwrap_or_else(PoisonError::into_inner);
+        let lowest = sorts.entry(found.sort()).or_insert(u64::MAX);
+        *lowest = found.index.min(*lowest);
+        if self.plan.failures <= 1 {
+            self.failed.fetch_min(found.index, Relaxed);
+        } else if sorts.len() >= self.plan.failures {
+            let last = sorts.values().copied().max().unwrap_or(found.index);
+            self.failed.fetch_min(last, Relaxed);
         }
     }
 
@@ -190,7 +210,7 @@ pub(super) fn work(shared: &Shared, job: usize) -> Report {
     let before = thread_cpu();
     let mut worker = Worker::new(&shared.plan);
     worker.runner.say_made_of(Arc::clone(&slot.made_of));
-    let mut found = None;
+    let (mut found, mut failing) = (Vec::new(), 0);
     let batch = shared.plan.engine.batch();
     'all: loop {
         let first = shared.next.fetch_add(batch, Relaxed);
@@ -203,8 +223,9 @@ pub(super) fn work(shared: &Shared, job: usize) -> Report {
                 .store(shared.started.elapsed().as_millis() as u64, Relaxed);
             slot.index.store(index, Release);
             if let Err(failed) = one(shared, index, &mut worker) {
-                shared.failed.fetch_min(index, Relaxed);
-                found = Found::earlier(found, Some(failed));
+                shared.count_failure(&failed);
+                failed.join(&mut found);
+                failing += 1;
             }
             if worker.own.runs() >= EPOCH {
                 worker.hand_over(shared);
@@ -218,6 +239,7 @@ pub(super) fn work(shared: &Shared, job: usize) -> Report {
         totals: worker.totals,
         cpu: thread_cpu().saturating_sub(before),
         found,
+        failing,
     }
 }
 

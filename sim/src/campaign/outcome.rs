@@ -6,7 +6,7 @@
 //! * Failures are one if class, checker and message are the same but for the numbers in it.
 
 use super::totals::Totals;
-use super::{Canary, Found, Saturation, Seeds, Shard, Summary};
+use super::{Canary, Found, Saturation, Seeds, Shard, Summary, found};
 use crate::profile::Profile;
 use crate::report::{Class, RunStats};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 /// Of the file's form.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// What all shards of a campaign have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Campaign {
     engine: String,
     /// Of each shard, in milliseconds.
     time_ms: Option<u64>,
+    /// A shard stops when it has found so many sorts of failures.
+    failures: u64,
     /// A shard stops when it expects so little, in parts of a million.
     until_unseen_ppm: Option<u64>,
     /// Shards.
@@ -54,7 +56,7 @@ pub struct Failed {
     pub seed: u64,
     /// How the run was chosen.
     pub engine: String,
-    /// Its tape, in the folder of the report; a run that hangs has none.
+    /// Its tape, in the folder of the report.
     pub tape: Option<String>,
 }
 
@@ -72,7 +74,12 @@ pub struct Outcome {
     canaries: u64,
     /// Marks of the core that were not seen.
     unseen: Vec<String>,
-    failed: Option<Failed>,
+    /// One of each sort.
+    failures: Vec<Failed>,
+    /// Runs that failed.
+    failing: u64,
+    /// Runs of its share that it did not do, since it had found enough, or the time was up.
+    undone: u64,
 }
 
 /// Why reports cannot be merged.
@@ -165,6 +172,10 @@ pub struct Merged {
     pub missing: Vec<u64>,
     /// What failed.
     pub sorts: Vec<Sort>,
+    /// Runs that failed.
+    pub failing: u64,
+    /// Shards that did not do all runs of their share, and how many they left.
+    pub undone: Vec<(u64, u64)>,
 }
 
 /// Hash of the program that runs.
@@ -190,6 +201,7 @@ impl Campaign {
                 super::Mix::All => None,
             },
             engine: plan.engine.to_string(),
+            failures: plan.failures as u64,
             time_ms: plan.time.map(|time| time.as_millis() as u64),
             until_unseen_ppm: plan.until_unseen.map(|unseen| (unseen * 1e6) as u64),
             shards: plan.shard.count,
@@ -204,6 +216,7 @@ impl Campaign {
             profile,
             engine,
             time_ms,
+            failures,
             until_unseen_ppm,
             shards,
         } = self;
@@ -214,6 +227,7 @@ impl Campaign {
             ("profile", *profile == other.profile),
             ("engine", *engine == other.engine),
             ("time", *time_ms == other.time_ms),
+            ("sorts of failures", *failures == other.failures),
             ("unseen mass", *until_unseen_ppm == other.until_unseen_ppm),
             ("number of shards", *shards == other.shards),
         ]
@@ -224,24 +238,25 @@ impl Campaign {
 }
 
 impl Outcome {
-    /// What came of a shard. `tape` is in the folder of the report.
+    /// What came of a shard. The failures' `tapes` are in the folder of the report.
     #[must_use]
     pub fn of(
         campaign: Campaign,
         shard: Shard,
         summary: &Summary,
         unseen: Vec<String>,
-        tape: Option<&Path>,
+        tapes: &[Option<PathBuf>],
     ) -> Outcome {
-        let failed = |found: &Found| Failed {
+        let failed = |(number, found): (usize, &Found)| Failed {
             class: found.failure.class,
             checker: found.failure.checker.to_owned(),
             message: found.failure.message.clone(),
             profile: found.profile.to_string(),
             seed: found.seed,
             engine: found.engine.to_string(),
-            tape: tape
-                .and_then(Path::file_name)
+            tape: tapes
+                .get(number)
+                .and_then(|tape| tape.as_deref()?.file_name())
                 .map(|name| name.to_string_lossy().into_owned()),
         };
         let (canary, canaries) = match summary.canary {
@@ -261,7 +276,9 @@ impl Outcome {
             canary,
             canaries,
             unseen,
-            failed: summary.found.as_ref().map(failed),
+            failures: summary.found.iter().enumerate().map(failed).collect(),
+            failing: summary.failing,
+            undone: summary.undone,
         }
     }
 
@@ -301,7 +318,7 @@ impl Outcome {
             campaign, shard, ..
         } = &outcome;
         if campaign.version != VERSION {
-            return wrong("version", campaign.version.to_string(), "must be 2");
+            return wrong("version", campaign.version.to_string(), "must be 4");
         }
         if shard.count != campaign.shards || shard.index >= shard.count {
             let rule = "must be one of the campaign's shards";
@@ -359,6 +376,8 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, MergeError> {
             .filter(|index| !shards.contains_key(index))
             .collect(),
         sorts: sorts(shards.values()),
+        failing: 0,
+        undone: Vec::new(),
     };
     for (index, (_, outcome)) in &shards {
         for (profile, runs, stats) in &outcome.totals {
@@ -371,6 +390,10 @@ pub fn merge(folders: &[PathBuf]) -> Result<Merged, MergeError> {
         merged.elapsed = merged.elapsed.max(seconds(outcome.seconds));
         merged.cpu += seconds(outcome.cpu_seconds);
         merged.unseen.retain(|mark| outcome.unseen.contains(mark));
+        merged.failing += outcome.failing;
+        if outcome.undone > 0 {
+            merged.undone.push((*index, outcome.undone));
+        }
         if outcome.canary.is_none() {
             merged.blind.push(*index);
         }
@@ -400,52 +423,32 @@ fn reports(folders: &[PathBuf]) -> Result<Vec<PathBuf>, MergeError> {
 
 /// The failures, each sort once.
 fn sorts<'a>(shards: impl Iterator<Item = &'a (PathBuf, Outcome)>) -> Vec<Sort> {
-    let mut sorts: BTreeMap<(Class, String, String), (u64, Sort)> = BTreeMap::new();
+    let mut sorts: BTreeMap<found::Sort, (u64, Sort)> = BTreeMap::new();
     for (path, outcome) in shards {
-        let Some(failed) = &outcome.failed else {
-            continue;
-        };
         let folder = path.parent().unwrap_or(Path::new("."));
-        let tape = failed.tape.as_ref().map(|tape| folder.join(tape));
-        let length = tape.as_ref().and_then(|tape| fs::metadata(tape).ok());
-        let length = length.map_or(u64::MAX, |meta| meta.len());
-        let key = (
-            failed.class,
-            failed.checker.clone(),
-            complaint(&failed.message),
-        );
-        let new = Sort {
-            first: failed.clone(),
-            tape,
-            shards: 1,
-        };
-        match sorts.get_mut(&key) {
-            None => drop(sorts.insert(key, (length, new))),
-            Some((shortest, sort)) => {
-                let shards = sort.shards + 1;
-                if length < *shortest {
-                    (*shortest, *sort) = (length, new);
+        for failed in &outcome.failures {
+            let tape = failed.tape.as_ref().map(|tape| folder.join(tape));
+            let length = tape.as_ref().and_then(|tape| fs::metadata(tape).ok());
+            let length = length.map_or(u64::MAX, |meta| meta.len());
+            let key = found::sort(failed.class, &failed.checker, &failed.message);
+            let new = Sort {
+                first: failed.clone(),
+                tape,
+                shards: 1,
+            };
+            match sorts.get_mut(&key) {
+                None => drop(sorts.insert(key, (length, new))),
+                Some((shortest, sort)) => {
+                    let shards = sort.shards + 1;
+                    if length < *shortest {
+                        (*shortest, *sort) = (length, new);
+                    }
+                    sort.shards = shards;
                 }
-                sort.shards = shards;
             }
         }
     }
     sorts.into_values().map(|(_, sort)| sort).collect()
-}
-
-/// What a message complains about: its first line without what was seen instead; a number is any number.
-fn complaint(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    let line = line.split_once(": saw ").map_or(line, |(before, _)| before);
-    let mut out = String::new();
-    for c in line.chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ fn plan(make: Make, seeds: Seeds, jobs: usize) -> Plan {
         engine: Engine::Swarm,
         time: None,
         until_unseen: None,
+        failures: 1,
         jobs,
         patience: Duration::from_secs(60),
         make,
@@ -104,11 +105,17 @@ const SOME: Seeds = Seeds::Range {
     last: 3099,
 };
 
+/// The one that is there.
+fn first(found: Vec<Found>) -> Found {
+    let [found] = <[Found; 1]>::try_from(found).expect("one failure");
+    found
+}
+
 #[test]
 fn the_number_of_jobs_changes_nothing() {
     let one = run(&plan(healthy, SOME, 1), |_| {});
     let three = run(&plan(healthy, SOME, 3), |_| {});
-    assert_eq!((one.totals.runs(), &one.found), (3000, &None));
+    assert_eq!((one.totals.runs(), one.found.len()), (3000, 0));
     assert_eq!(one.totals, three.totals);
     assert!(one.totals.iter().count() > 2, "profiles are mixed");
     // The fifth of one profile.
@@ -138,7 +145,7 @@ fn neither_do_they_where_runs_build_on_each_other() {
         run(&plan, |_| {})
     };
     let (one, two) = (campaign(1), campaign(2));
-    assert_eq!(one.found, None);
+    assert_eq!(one.found, []);
     assert_eq!(one.totals.runs(), 2 * crate::search::HUNT + 1);
     assert_eq!(one.totals, two.totals);
     assert_eq!(one.saturation, two.saturation);
@@ -158,7 +165,7 @@ fn a_campaign_ends_when_there_is_little_new() {
     let seen = &summary.saturation;
     assert!(seen.unseen_patterns() <= 0.01, "{}", seen.unseen_patterns());
     assert!(seen.runs() >= saturation::LEAST_RUNS && summary.elapsed < Duration::from_secs(30));
-    assert_eq!(summary.found, None);
+    assert_eq!(summary.found, []);
     let few = Seeds::Range {
         first: 0,
         last: 999,
@@ -177,12 +184,13 @@ fn a_campaign_ends_when_there_is_little_new() {
 #[test]
 fn the_failure_of_the_lowest_index_is_reported_whatever_the_jobs() {
     let one = run(&plan(sick, Seeds::Base(3), 1), |_| {});
-    let found = one.found.expect("one of a hundred fails");
+    let runs = one.totals.runs();
+    let found = first(one.found);
     assert_eq!(found.failure.checker, "fake");
-    assert_eq!(one.totals.runs(), found.index, "all before it passed");
+    assert_eq!(runs, found.index, "all before it passed");
     for jobs in [2, 4] {
         let more = run(&plan(sick, Seeds::Base(3), jobs), |_| {});
-        assert_eq!(more.found.as_ref(), Some(&found));
+        assert_eq!(more.found, std::slice::from_ref(&found));
     }
     let seeds = Seeds::Range {
         first: found.seed,
@@ -195,18 +203,60 @@ fn the_failure_of_the_lowest_index_is_reported_whatever_the_jobs() {
         },
         |_| {},
     );
-    let again = again.found.expect("its seed fails again");
+    let again = first(again.found);
     assert_eq!(
         (again.index, again.failure, again.choices),
         (0, found.failure, found.choices)
     );
 }
 
+/// Fails in three ways, each of ten seeds in a hundred, and says where.
+fn sicker(_: Profile, canary: bool) -> Box<dyn Subject> {
+    Box::new(Fake(move |tape: &mut Tape| {
+        let (first, stats) = walk(tape);
+        let what = ["lost", "stale", "foreign"].get(first as usize / 10);
+        match what {
+            Some(what) if !canary => Err(Failure {
+                message: format!("sector {first}: {what}: saw zeros"),
+                ..wrong("fake", stats.trace)
+            }),
+            _ if canary => Err(wrong("fake", stats.trace)),
+            _ => Ok(stats),
+        }
+    }))
+}
+
+#[test]
+fn a_campaign_goes_on_until_it_has_found_so_many_sorts() {
+    let going = |failures, jobs| {
+        let mut plan = plan(sicker, SOME, jobs);
+        plan.failures = failures;
+        run(&plan, |_| {})
+    };
+    // More than there are: all runs are done, and each sort is there once, with its first run.
+    let all = going(9, 1);
+    let complaints: Vec<_> = all.found.iter().map(|found| found.sort().2).collect();
+    assert_eq!(complaints.len(), 3, "{complaints:?}");
+    assert!(all.found.is_sorted_by_key(|found| found.index));
+    assert_eq!((all.totals.runs() + all.failing, all.undone), (3000, 0));
+    assert!(all.failing > 60, "{}", all.failing);
+    let three = going(9, 3);
+    assert_eq!(
+        (three.found, three.failing),
+        (all.found.clone(), all.failing)
+    );
+    // As many as there are, or fewer: the rest is left, and said to be.
+    for failures in [1, 2, 3] {
+        let some = going(failures, 1);
+        assert_eq!(some.found, all.found[..failures]);
+        assert_eq!(some.totals.runs() + some.failing + some.undone, 3000);
+        assert!(some.undone > 100, "{}", some.undone);
+    }
+}
+
 #[test]
 fn a_saved_tape_replays_to_the_same_failure() {
-    let found = run(&plan(sick, Seeds::Base(9), 2), |_| {})
-        .found
-        .expect("one of a hundred fails");
+    let found = first(run(&plan(sick, Seeds::Base(9), 2), |_| {}).found);
     let folder = std::env::temp_dir().join(format!("sim-campaign-{}", std::process::id()));
     let path = found
         .save(&folder)
@@ -245,7 +295,7 @@ fn a_panic_is_a_failure_with_a_tape() {
         }))
     }
     let summary = run(&plan(make, Seeds::Base(1), 2), |_| {});
-    let found = summary.found.expect("one of a hundred panics");
+    let found = first(summary.found);
     assert_eq!(
         (found.failure.class, found.failure.checker),
         (Class::Panic, "panic")
@@ -276,7 +326,7 @@ fn a_run_that_remembers_the_one_before_is_not_deterministic() {
     // A failing run is always repeated.
     let mut short = plan(make, Seeds::Base(1), 1);
     short.mix = Mix::Only(Profile::Tiny);
-    let found = run(&short, |_| {}).found.expect("not deterministic");
+    let found = first(run(&short, |_| {}).found);
     assert_eq!((found.failure.checker, found.index), ("determinism", 699));
     assert!(found.failure.message.contains("NOT DETERMINISTIC"));
     assert_eq!(found.failure.class, Class::Wrong);
@@ -298,7 +348,7 @@ fn a_passing_run_is_repeated_now_and_then() {
     }
     let mut long = plan(make, Seeds::Base(1), 1);
     long.mix = Mix::Only(Profile::Tiny);
-    let found = run(&long, |_| {}).found.expect("not deterministic");
+    let found = first(run(&long, |_| {}).found);
     assert_eq!(
         (found.failure.checker, found.index),
         ("determinism", RECHECK)
@@ -324,7 +374,7 @@ fn a_run_that_does_not_end_is_a_hang() {
     let mut hanging = plan(endless, Seeds::Base(5), 2);
     hanging.patience = Duration::from_millis(1500);
     let mut beats = 0;
-    let found = run(&hanging, |_| beats += 1).found.expect("a hang");
+    let found = first(run(&hanging, |_| beats += 1).found);
     assert_eq!(
         (found.failure.class, found.failure.checker),
         (Class::Hang, "watchdog")
@@ -346,7 +396,7 @@ fn the_tape_of_a_hang_hangs_again_whoever_chose_it() {
     for engine in Engine::ALL {
         let mut hanging = plan(endless, Seeds::Base(3), 1);
         (hanging.patience, hanging.engine) = (patience, engine);
-        let found = run(&hanging, |_| {}).found.expect("a hang");
+        let found = first(run(&hanging, |_| {}).found);
         let path = found.save(&folder).expect("saved").expect("a tape");
         let file = std::fs::File::open(&path).expect("there");
         let file = TapeFile::load(BufReader::new(file)).expect("a tape");
@@ -388,7 +438,7 @@ fn a_campaign_ends_when_its_time_is_up() {
     let mut timed = plan(healthy, Seeds::Base(1), 2);
     timed.time = Some(Duration::from_millis(50));
     let summary = run(&timed, |_| {});
-    assert!(summary.totals.runs() > 0 && summary.found.is_none());
+    assert!(summary.totals.runs() > 0 && summary.found.is_empty());
     assert!(summary.elapsed >= Duration::from_millis(50));
 }
 

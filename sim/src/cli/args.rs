@@ -89,6 +89,9 @@ pub(super) struct RunArguments {
     /// Stops when a run brings no more than so many new patterns of events (0.01: one run in a hundred brings one)
     #[arg(long, value_name = "P", value_parser = unseen)]
     until_unseen: Option<f64>,
+    /// Stops when failures of so many sorts were found (class, checker, complaint)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    failures: u32,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -300,6 +303,7 @@ impl RunArguments {
             engine: self.engine,
             time,
             until_unseen: self.until_unseen,
+            failures: self.failures as usize,
             jobs: self.jobs.map_or(cores, usize::from),
             patience: PATIENCE,
             make: world,

@@ -1,11 +1,12 @@
 //! The one line of JSON that `sim run --json` writes.
 
 use super::run::Result;
-use crate::campaign::{Canary, Saturation};
+use crate::campaign::{Canary, Found, Saturation};
 use crate::report::Class;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -39,7 +40,13 @@ struct Line<'a> {
     marks_unseen: &'a [String],
     others_unseen: &'a [String],
     coverage_required: bool,
+    /// The first one.
     failure: Option<FailureLine<'a>>,
+    /// The first one of each other sort.
+    more_failures: Vec<FailureLine<'a>>,
+    failing_runs: u64,
+    /// Of seeds that come to an end.
+    runs_undone: u64,
 }
 
 /// How much there is left to see: see `campaign::saturation`.
@@ -96,6 +103,7 @@ pub(super) fn write(result: &Result<'_>, exit_code: u8, out: &mut dyn Write) -> 
     let runs = summary.totals.runs();
     let (seconds, cpu_seconds) = (summary.elapsed.as_secs_f64(), summary.cpu.as_secs_f64());
     let faults = sum.faults.iter();
+    let mut failures = summary.found.iter().zip(result.tapes).map(failure);
     let line = Line {
         ok: exit_code == 0,
         exit_code,
@@ -143,24 +151,31 @@ pub(super) fn write(result: &Result<'_>, exit_code: u8, out: &mut dyn Write) -> 
         marks_unseen: &result.coverage.marks,
         others_unseen: &result.coverage.others,
         coverage_required: result.coverage.large,
-        failure: summary.found.as_ref().map(|found| FailureLine {
-            class: match found.failure.class {
-                Class::Wrong => "wrong",
-                Class::Hang => "hang",
-                Class::Panic => "panic",
-            },
-            checker: found.failure.checker,
-            message: &found.failure.message,
-            run: found.index,
-            profile: found.profile.to_string(),
-            seed: found.seed,
-            tape: result.tape.map(|path| path.display().to_string()),
-            replay: format!(
-                "cargo run --release -p sim -- {}",
-                found.replay_arguments(result.tape)
-            ),
-        }),
+        failure: failures.next(),
+        more_failures: failures.collect(),
+        failing_runs: summary.failing,
+        runs_undone: summary.undone,
     };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)
+}
+
+fn failure<'a>((found, tape): (&'a Found, &'a Option<PathBuf>)) -> FailureLine<'a> {
+    FailureLine {
+        class: match found.failure.class {
+            Class::Wrong => "wrong",
+            Class::Hang => "hang",
+            Class::Panic => "panic",
+        },
+        checker: found.failure.checker,
+        message: &found.failure.message,
+        run: found.index,
+        profile: found.profile.to_string(),
+        seed: found.seed,
+        tape: tape.as_ref().map(|path| path.display().to_string()),
+        replay: format!(
+            "cargo run --release -p sim -- {}",
+            found.replay_arguments(tape.as_deref())
+        ),
+    }
 }

@@ -31,6 +31,9 @@ struct Line<'a> {
     others_unseen: &'a [String],
     coverage_required: bool,
     failures: Vec<FailureLine<'a>>,
+    failing_runs: u64,
+    /// Runs that shards did not do, by shard.
+    undone: &'a [(u64, u64)],
 }
 
 #[derive(Serialize)]
@@ -63,7 +66,9 @@ pub(super) fn merge(folders: &[PathBuf], json: bool, out: &mut dyn Write) -> io:
             },
             _ => Canary::Alive { runs: 0 },
         },
-        found: None,
+        found: Vec::new(),
+        failing: merged.failing,
+        undone: merged.undone.iter().map(|(_, runs)| runs).sum(),
     };
     let time = merged
         .time
@@ -78,7 +83,7 @@ pub(super) fn merge(folders: &[PathBuf], json: bool, out: &mut dyn Write) -> io:
         let whole = Whole {
             summary: &summary,
             coverage: &coverage,
-            tape: None,
+            tapes: &[],
         };
         table::write(&whole, out)?;
         out.flush()?;
@@ -125,6 +130,12 @@ fn complain(merged: &Merged, coverage: &Coverage) {
     };
     if !merged.missing.is_empty() {
         eprintln!("\nno report of shard {}", list(&merged.missing));
+    }
+    for (shard, runs) in &merged.undone {
+        let runs = table::grouped(*runs);
+        eprintln!(
+            "\nshard {shard}: {runs} runs of its share not done: it had found enough, or its time was up"
+        );
     }
     if !merged.blind.is_empty() {
         eprintln!(
@@ -188,6 +199,8 @@ fn write_json(
                 replay: format!("cargo run --release -p sim -- {}", replay(sort)),
             })
             .collect(),
+        failing_runs: merged.failing,
+        undone: &merged.undone,
     };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)

@@ -14,15 +14,16 @@ use std::path::{Path, PathBuf};
 pub(super) struct Result<'a> {
     pub(super) summary: &'a Summary,
     pub(super) coverage: &'a Coverage,
-    /// The tape of the failure.
-    pub(super) tape: Option<&'a Path>,
+    /// The tapes of the failures.
+    pub(super) tapes: &'a [Option<PathBuf>],
 }
 
 impl Result<'_> {
     /// The exit code: the failure's own; else 2 for a living canary or too little coverage.
     pub(super) fn exit_code(&self) -> u8 {
-        match &self.summary.found {
-            Some(found) => found.failure.class.exit_code(),
+        let codes = self.summary.found.iter();
+        match codes.map(|found| found.failure.class.exit_code()).max() {
+            Some(code) => code,
             None if !self.summary.canary.is_flagged() || self.coverage.is_red() => 2,
             None => 0,
         }
@@ -63,30 +64,27 @@ pub(super) fn carry_out(
     // A shard need not see everything: all of them together must.
     coverage.large &= plan.shard == Shard::WHOLE;
     let mut code = 0;
-    let tape = match &summary.found {
-        None => None,
-        Some(found) => match found.save(folder) {
-            Ok(tape) => tape,
-            Err(error) => {
-                eprintln!(
-                    "sim: the tape cannot be saved in {}: {error}",
-                    folder.display()
-                );
-                code = USAGE;
-                None
-            }
-        },
+    let mut save = |found: &Found| {
+        found.save(folder).unwrap_or_else(|error| {
+            eprintln!(
+                "sim: the tape cannot be saved in {}: {error}",
+                folder.display()
+            );
+            code = USAGE;
+            None
+        })
     };
+    let tapes: Vec<Option<PathBuf>> = summary.found.iter().map(&mut save).collect();
     if report {
         let campaign = Campaign::of(plan, program()?);
-        let outcome = Outcome::of(campaign, plan.shard, &summary, unseen, tape.as_deref());
+        let outcome = Outcome::of(campaign, plan.shard, &summary, unseen, &tapes);
         let path = outcome.save(folder)?;
         eprintln!("report: {}", path.display());
     }
     let result = Result {
         summary: &summary,
         coverage: &coverage,
-        tape: tape.as_deref(),
+        tapes: &tapes,
     };
     // The verdict matters more than a tape that could not be saved.
     code = match result.exit_code() {
@@ -94,19 +92,26 @@ pub(super) fn carry_out(
         verdict => verdict,
     };
     if json {
-        if let Some(found) = &summary.found {
-            complain(found, tape.as_ref());
-        }
+        complain_of_all(&result);
         super::json::write(&result, code, out)?;
     } else {
         table::write(&result, out)?;
         out.flush()?;
-        if let Some(found) = &summary.found {
-            complain(found, tape.as_ref());
-        }
+        complain_of_all(&result);
     }
     verdict(&result);
     Ok(code)
+}
+
+fn complain_of_all(result: &Result<'_>) {
+    let summary = result.summary;
+    for (found, tape) in summary.found.iter().zip(result.tapes) {
+        complain(found, tape.as_ref());
+    }
+    if summary.found.len() > 1 {
+        let (failing, sorts) = (table::grouped(summary.failing), summary.found.len());
+        eprintln!("\n{failing} runs failed, in {sorts} ways");
+    }
 }
 
 fn complain(found: &Found, tape: Option<&PathBuf>) {
@@ -144,7 +149,7 @@ fn verdict(result: &Result<'_>) {
              proves nothing"
         );
     }
-    if result.summary.found.is_none() && result.coverage.is_red() {
+    if result.summary.found.is_empty() && result.coverage.is_red() {
         eprintln!("\nFAILURE [coverage] a campaign of this size must see everything");
     }
 }

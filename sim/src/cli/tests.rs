@@ -139,6 +139,7 @@ fn campaign(name: &str, make: Make, time: Option<Duration>) -> (serde_json::Valu
         engine: Engine::Swarm,
         time,
         until_unseen: None,
+        failures: 1,
         jobs: 2,
         patience: Duration::from_secs(60),
         make,

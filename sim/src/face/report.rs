@@ -70,12 +70,13 @@ pub fn run<D: OnFiles>(seeds: Range<u64>) -> Report {
         engine: Engine::Swarm,
         time: None,
         until_unseen: None,
+        failures: 1,
         jobs: cores,
         patience: PATIENCE,
         make: make::<D>,
     };
     let summary = campaign::run(&plan, |_| {});
-    let case = summary.found.as_ref().map(|found| case::<D>(found));
+    let case = summary.found.first().map(|found| case::<D>(found));
     Report {
         name: D::NAME,
         summary,

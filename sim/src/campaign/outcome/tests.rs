@@ -36,6 +36,7 @@ fn plan(index: u64, count: u64) -> Plan {
         engine: Engine::Swarm,
         time: None,
         until_unseen: None,
+        failures: 1,
         jobs: 1,
         patience: Duration::from_secs(60),
         make: world,
@@ -46,18 +47,12 @@ fn outcome(index: u64, count: u64) -> Outcome {
     let plan = plan(index, count);
     let campaign = Campaign::of(&plan, "program".into());
     let summary = run(&plan, |_| {});
-    assert_eq!(summary.found, None);
-    Outcome::of(
-        campaign,
-        plan.shard,
-        &summary,
-        vec!["Poisoned".into()],
-        None,
-    )
+    assert_eq!(summary.found, []);
+    Outcome::of(campaign, plan.shard, &summary, vec!["Poisoned".into()], &[])
 }
 
 fn failed(mut outcome: Outcome, seed: u64, message: &str, tape: Option<&str>) -> Outcome {
-    outcome.failed = Some(Failed {
+    outcome.failures = vec![Failed {
         class: Class::Wrong,
         checker: "linear".into(),
         message: message.into(),
@@ -65,7 +60,7 @@ fn failed(mut outcome: Outcome, seed: u64, message: &str, tape: Option<&str>) ->
         seed,
         engine: "swarm".into(),
         tape: tape.map(str::to_owned),
-    });
+    }];
     outcome
 }
 
@@ -122,6 +117,7 @@ fn what_does_not_belong_together_is_refused() {
         other(|o| o.campaign.profile = None),
         other(|o| o.campaign.engine = "urw".into()),
         other(|o| o.campaign.until_unseen_ppm = Some(10)),
+        other(|o| o.campaign.failures = 9),
     ];
     assert!(
         wrong
@@ -129,7 +125,7 @@ fn what_does_not_belong_together_is_refused() {
             .all(|error| matches!(error, MergeError::Other { .. }))
     );
     assert!(matches!(
-        other(|o| o.campaign.version = 4),
+        other(|o| o.campaign.version = 5),
         MergeError::Value {
             field: "version",
             ..
@@ -190,15 +186,22 @@ fn a_failing_shard_reports_its_tape() {
         ..plan(1, 2)
     };
     let summary = run(&plan, |_| {});
-    let found = summary.found.clone().expect("fails");
-    let tape = found.save(&folder.0).expect("saved").expect("a tape");
+    let tape = summary.found[0].save(&folder.0).expect("saved");
     let campaign = Campaign::of(&plan, "program".into());
-    let outcome = Outcome::of(campaign, plan.shard, &summary, Vec::new(), Some(&tape));
+    let outcome = Outcome::of(
+        campaign,
+        plan.shard,
+        &summary,
+        Vec::new(),
+        std::slice::from_ref(&tape),
+    );
     outcome.save(&folder.0).expect("saved");
     let merged = merge(std::slice::from_ref(&folder.0)).expect("merged");
     assert_eq!((merged.missing, merged.sorts.len()), (vec![0], 1));
-    assert_eq!(merged.sorts[0].tape.as_ref(), Some(&tape));
+    assert_eq!(merged.sorts[0].tape, tape);
     assert_eq!(merged.sorts[0].first.seed, 6, "the first run of shard 1");
+    // 150 runs are its share: one failed, and it stopped.
+    assert_eq!((merged.failing, &merged.undone[..]), (1, &[(1, 149)][..]));
 }
 
 struct Sick;
