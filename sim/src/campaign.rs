@@ -37,7 +37,7 @@ mod tests;
 pub use canary::Canary;
 pub use catch::catch;
 pub use found::{Found, quoted};
-pub use runner::{Make, Runner, Subject, world};
+pub use runner::{Make, Runner, Subject, world, world_on};
 pub use saturation::Saturation;
 pub use seeds::{Mix, Seeds};
 pub use shard::Shard;
@@ -80,6 +80,8 @@ pub struct Plan {
     pub jobs: usize,
     /// A run that takes longer hangs.
     pub patience: Duration,
+    /// The disk lies about its syncs: to see what failures look like.
+    pub lies: bool,
     /// Makes what is run.
     pub make: Make,
 }

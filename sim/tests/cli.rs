@@ -119,6 +119,7 @@ fn a_recorded_run_goes_the_same_way_and_shows_what_happened() {
         .run(&mut tape)
         .expect("a healthy core");
     let file = TapeFile {
+        lies: false,
         profile: "tiny".into(),
         seed: Some(5),
         trace: Some(stats.trace),
@@ -143,6 +144,42 @@ fn a_recorded_run_goes_the_same_way_and_shows_what_happened() {
         long.lines().count() as u64 > short.lines().count() as u64 + stats.ops,
         "{long}"
     );
+}
+
+/// A disk that lies about its syncs: failures, on demand. All that is made of them works, and says where they come from.
+#[test]
+fn a_failing_campaign_leaves_tapes_that_fail_again() {
+    let folder = Folder::new("lying");
+    let campaign = "run --lying-disk --seeds 0..400 --profile tiny --failures 3 --json";
+    let (line, code) = json(&folder, campaign);
+    assert_eq!(code, 2, "{line}");
+    let first = &line["failure"];
+    let more = line["more_failures"].as_array().expect("a list");
+    assert!(!more.is_empty(), "one sort only: {line}");
+    let runs = number(&line, "runs") + number(&line, "failing_runs");
+    assert_eq!(runs + number(&line, "runs_undone"), 400.0, "{line}");
+    let (again, _) = json(&folder, campaign);
+    assert_eq!(again["failure"], *first, "the same campaign");
+    for failure in more.iter().chain([first]) {
+        let tape = failure["tape"].as_str().expect("a tape");
+        let replay = folder.sim(&format!("replay {tape}"));
+        let text = String::from_utf8(replay.stdout).expect("text");
+        assert_eq!(replay.status.code(), Some(2), "{text}");
+        assert!(text.contains("as recorded, to the last step"), "{text}");
+        let (shrunk, code) = json(&folder, &format!("shrink {tape} --json"));
+        assert_eq!((code, &shrunk["checker"]), (0, &failure["checker"]));
+        let small = shrunk["output"].as_str().expect("a file");
+        assert_eq!(
+            folder.sim(&format!("replay {small}")).status.code(),
+            Some(2)
+        );
+        let story = folder.sim(&format!("explain {small} --samples 50"));
+        let story = String::from_utf8(story.stdout).expect("text");
+        assert!(story.contains("inevitable"), "{story}");
+    }
+    // On an honest disk nothing of that happens.
+    let (honest, code) = json(&folder, "run --seeds 0..400 --profile tiny --json");
+    assert_eq!((code, &honest["failure"]), (0, &Value::Null));
 }
 
 #[test]

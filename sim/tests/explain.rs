@@ -17,6 +17,7 @@ fn stories() -> Vec<Story> {
         let mut subject = world(profile, canary);
         let result = subject.run(&mut tape);
         let file = TapeFile {
+            lies: false,
             profile: profile.to_string(),
             seed: Some(seed),
             trace: None,

@@ -17,6 +17,7 @@ fn recorded(folder: &Folder, profile: Profile, seed: u64) -> TapeFile {
         profile: profile.to_string(),
         seed: Some(seed),
         trace: Some(stats.trace),
+        lies: false,
         failure: String::new(),
         choices: tape.choices().to_vec(),
         spans: tape.spans().to_vec(),

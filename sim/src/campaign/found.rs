@@ -19,6 +19,8 @@ pub struct Found {
     pub seed: u64,
     /// Who chose it.
     pub engine: Engine,
+    /// Its disk lied.
+    pub lies: bool,
     /// What is wrong.
     pub failure: Failure,
     /// Its choices, of a run that hangs as far as it came; `None` if it was run once more and did not hang.
@@ -81,6 +83,7 @@ impl Found {
             profile: self.profile.to_string(),
             seed: Some(self.seed),
             trace: Some(self.failure.trace),
+            lies: self.lies,
             failure: self.failure.checker.to_owned(),
             choices: choices.clone(),
             spans: self.spans.to_vec(),
@@ -105,7 +108,8 @@ impl Found {
                     engine => format!(" --engine {engine}"),
                 };
                 let (profile, seed) = (self.profile, self.seed);
-                format!("run --profile {profile} --seeds {seed}..={seed} --jobs 1{engine}")
+                let disk = if self.lies { " --lying-disk" } else { "" };
+                format!("run --profile {profile} --seeds {seed}..={seed} --jobs 1{engine}{disk}")
             }
         }
     }

@@ -33,6 +33,8 @@ pub struct Campaign {
     engine: String,
     /// Of each shard, in milliseconds.
     time_ms: Option<u64>,
+    /// The disk lies.
+    lies: bool,
     /// A shard stops when it has found so many sorts of failures.
     failures: u64,
     /// A shard stops when it expects so little, in parts of a million.
@@ -201,6 +203,7 @@ impl Campaign {
                 super::Mix::All => None,
             },
             engine: plan.engine.to_string(),
+            lies: plan.lies,
             failures: plan.failures as u64,
             time_ms: plan.time.map(|time| time.as_millis() as u64),
             until_unseen_ppm: plan.until_unseen.map(|unseen| (unseen * 1e6) as u64),
@@ -216,6 +219,7 @@ impl Campaign {
             profile,
             engine,
             time_ms,
+            lies,
             failures,
             until_unseen_ppm,
             shards,
@@ -227,6 +231,7 @@ impl Campaign {
             ("profile", *profile == other.profile),
             ("engine", *engine == other.engine),
             ("time", *time_ms == other.time_ms),
+            ("disk", *lies == other.lies),
             ("sorts of failures", *failures == other.failures),
             ("unseen mass", *until_unseen_ppm == other.until_unseen_ppm),
             ("number of shards", *shards == other.shards),

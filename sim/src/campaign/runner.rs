@@ -31,6 +31,15 @@ pub fn world(profile: Profile, canary: bool) -> Box<dyn Subject> {
     Box::new(world)
 }
 
+/// Worlds on an honest disk, or on one that lies about its syncs, canaries or not.
+#[must_use]
+pub fn world_on(lies: bool) -> Make {
+    match lies {
+        false => world,
+        true => |profile, _| world(profile, true),
+    }
+}
+
 /// Subjects of all profiles, made when needed and kept, and a tape.
 pub struct Runner {
     make: Make,

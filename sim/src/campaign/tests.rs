@@ -94,6 +94,7 @@ fn plan(make: Make, seeds: Seeds, jobs: usize) -> Plan {
         time: None,
         until_unseen: None,
         failures: 1,
+        lies: false,
         jobs,
         patience: Duration::from_secs(60),
         make,

@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 use crate::bugs;
-use crate::campaign::{Mix, Plan, Seeds, Shard, world};
+use crate::campaign::{Mix, Plan, Seeds, Shard, world_on};
 use crate::face::Place;
 use crate::profile::Profile;
 use crate::search::Engine;
@@ -92,6 +92,9 @@ pub(super) struct RunArguments {
     /// Stops when failures of so many sorts were found (class, checker, complaint)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     failures: u32,
+    /// The disk acknowledges syncs that it did not do: to see what failures look like, and what is made of them
+    #[arg(long)]
+    lying_disk: bool,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -304,9 +307,10 @@ impl RunArguments {
             time,
             until_unseen: self.until_unseen,
             failures: self.failures as usize,
+            lies: self.lying_disk,
             jobs: self.jobs.map_or(cores, usize::from),
             patience: PATIENCE,
-            make: world,
+            make: world_on(self.lying_disk),
         }
     }
 

@@ -4,7 +4,7 @@ use super::USAGE;
 use super::args::ExplainArguments;
 use super::replay::load;
 use crate::campaign::hang::WATCHDOG;
-use crate::campaign::{quoted, world};
+use crate::campaign::{quoted, world_on};
 use crate::explain::{explain as tell, page, write_text};
 use std::fs;
 use std::io::{self, Write};
@@ -26,7 +26,13 @@ pub(super) fn explain(arguments: &ExplainArguments, out: &mut dyn Write) -> io::
         );
         return Ok(USAGE);
     }
-    let story = tell(&tape, profile, world, false, arguments.samples);
+    let story = tell(
+        &tape,
+        profile,
+        world_on(tape.lies),
+        tape.lies,
+        arguments.samples,
+    );
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string(&story)?)?;
     } else if arguments.html.is_none() {

@@ -2,7 +2,7 @@
 
 use super::USAGE;
 use super::args::ReplayArguments;
-use crate::campaign::{catch, world};
+use crate::campaign::{catch, world_on};
 use crate::explain::names::plain;
 use crate::profile::Profile;
 use crate::replay::{Replay, replay_in_time as run_again};
@@ -22,11 +22,11 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
             return Ok(USAGE);
         }
     };
-    let replay = run_again(&tape, profile, world, arguments.patience);
+    let replay = run_again(&tape, profile, world_on(tape.lies), arguments.patience);
     if arguments.trace && replay.hangs() {
         writeln!(out, "no trace: the run does not end")?;
     } else if arguments.trace {
-        for (index, entry) in timeline(profile, &replay).iter().enumerate() {
+        for (index, entry) in timeline(profile, tape.lies, &replay).iter().enumerate() {
             writeln!(out, "{index:>5}  {}", entry.what)?;
         }
     }
@@ -105,8 +105,9 @@ fn report(tape: &TapeFile, replay: &Replay, out: &mut dyn Write) -> io::Result<(
 }
 
 /// What happened, event by event, to the end or to the panic.
-fn timeline(profile: Profile, replay: &Replay) -> Vec<Entry> {
+fn timeline(profile: Profile, lies: bool, replay: &Replay) -> Vec<Entry> {
     let mut world = World::new(profile);
+    world.set_canary(lies);
     world.set_logging(true);
     // The result is known already.
     let _ = catch(|| world.run(&mut Tape::replay_spans(&replay.choices, &replay.spans)));

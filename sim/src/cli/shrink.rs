@@ -3,7 +3,7 @@
 use super::args::ShrinkArguments;
 use super::replay::load;
 use super::{USAGE, grouped};
-use crate::campaign::world;
+use crate::campaign::world_on;
 use crate::explain::names::plain;
 use crate::report::Class;
 use crate::shrink::{Counts, Effort, Shrunk, shrink as make_small};
@@ -39,7 +39,7 @@ pub(super) fn shrink(arguments: &ShrinkArguments, out: &mut dyn Write) -> io::Re
         runs: arguments.runs,
         time: arguments.time,
     };
-    let shrunk = match make_small(&tape, profile, world, effort) {
+    let shrunk = match make_small(&tape, profile, world_on(tape.lies), effort) {
         Ok(shrunk) => shrunk,
         Err(refusal) => return complain(refusal.to_string()),
     };

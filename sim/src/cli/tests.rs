@@ -140,6 +140,7 @@ fn campaign(name: &str, make: Make, time: Option<Duration>) -> (serde_json::Valu
         time,
         until_unseen: None,
         failures: 1,
+        lies: false,
         jobs: 2,
         patience: Duration::from_secs(60),
         make,

@@ -92,6 +92,7 @@ fn failing() -> impl Iterator<Item = TapeFile> {
         let mut tape = Tape::from_seed(seed);
         let failure = Toy.run(&mut tape).err()?;
         Some(TapeFile {
+            lies: false,
             profile: "tiny".into(),
             seed: Some(seed),
             trace: Some(failure.trace),

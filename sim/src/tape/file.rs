@@ -5,6 +5,7 @@
 //! profile: tiny
 //! seed: 42
 //! trace: 00f3a1b2c3d4e5f6
+//! disk: lies
 //! failure: durable
 //! choices: 9
 //! event 3: 0 2 1*4
@@ -38,6 +39,8 @@ pub struct TapeFile {
     pub seed: Option<u64>,
     /// Trace hash of the run.
     pub trace: Option<u64>,
+    /// It ran on a disk that lies about its syncs.
+    pub lies: bool,
     /// Class of the failure; empty if it did not fail. One line.
     pub failure: String,
     /// The choices.
@@ -106,6 +109,9 @@ impl TapeFile {
         if let Some(trace) = self.trace {
             writeln!(out, "trace: {trace:016x}")?;
         }
+        if self.lies {
+            writeln!(out, "disk: lies")?;
+        }
         writeln!(out, "failure: {}", one_line(&self.failure))?;
         writeln!(out, "choices: {}", self.choices.len())?;
         let mut from = 0;
@@ -167,6 +173,8 @@ impl TapeFile {
         match key {
             "profile" => self.profile = value.to_owned(),
             "failure" => self.failure = value.to_owned(),
+            "disk" if value == "lies" => self.lies = true,
+            "disk" => return Err(at.bad("disk", format!("{value:?}: must be \"lies\""))),
             "seed" => {
                 self.seed = Some(
                     value

@@ -132,6 +132,7 @@ fn sample() -> TapeFile {
         profile: "tiny".into(),
         seed: Some(77),
         trace: Some(0xf3),
+        lies: false,
         failure: "durable".into(),
         choices: tape.choices().to_vec(),
         spans: Vec::new(),
@@ -140,7 +141,11 @@ fn sample() -> TapeFile {
 
 #[test]
 fn a_file_reads_back() {
-    for tape in [sample(), TapeFile::default()] {
+    let lying = TapeFile {
+        lies: true,
+        ..sample()
+    };
+    for tape in [sample(), lying, TapeFile::default()] {
         let mut text = Vec::new();
         tape.save(&mut text).unwrap();
         assert_eq!(TapeFile::load(&text[..]).unwrap(), tape);
@@ -394,6 +399,7 @@ fn a_file_with_events_reads_back() {
     let (tape, _) = noted(9, 30);
     let file = TapeFile {
         profile: "tiny".into(),
+        lies: false,
         failure: "durable".into(),
         choices: tape.choices().to_vec(),
         spans: tape.spans().to_vec(),

@@ -37,6 +37,7 @@ fn plan(index: u64, count: u64) -> Plan {
         time: None,
         until_unseen: None,
         failures: 1,
+        lies: false,
         jobs: 1,
         patience: Duration::from_secs(60),
         make: world,
