@@ -7,7 +7,6 @@ mod apt;
 #[path = "../../../ublk-frontend/tests/real_kernel/host/qemu_tools.rs"]
 mod qemu_tools;
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -27,10 +26,13 @@ impl From<std::io::Error> for Missing {
 pub(crate) fn command(program: &str) -> Command {
     static TOOLS: OnceLock<Result<Tools, String>> = OnceLock::new();
     let found = TOOLS.get_or_init(|| {
-        Tools::find(Path::new(env!("CARGO_TARGET_TMPDIR"))).map_err(|Missing(why)| why)
+        // Only cargo's tests are told of a folder.
+        let folder = option_env!("CARGO_TARGET_TMPDIR").unwrap_or("target/tmp");
+        let folder = std::path::absolute(folder).map_err(|error| error.to_string())?;
+        Tools::find(&folder).map_err(|Missing(why)| why)
     });
     match found {
         Ok(tools) => tools.command(program),
-        Err(why) => panic!("this test needs {program}, and it could not be fetched: {why}"),
+        Err(why) => panic!("{program} is needed, and it could not be fetched: {why}"),
     }
 }

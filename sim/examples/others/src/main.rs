@@ -1,10 +1,12 @@
 //! Devices that others wrote, under the harness. What was found stands in the README.
 //!
 //! `cargo run --release -- [DEVICE] [SEED | A..B | FILE.tape | SCENARIO.txt]` for `qcow2-rs` and `qcow2-rs+faults`;
-//! `cargo run --release -- qemu [SEED | A..B]` for QEMU's parallels driver, whose server is killed.
+//! `cargo run --release -- qemu [SEED | A..B | FILE.tape]` for QEMU's parallels driver, whose server is killed.
 
 mod qcow2;
 mod qemu;
+#[path = "../../../tests/face/qemu.rs"]
+mod tools;
 mod turns;
 
 use std::process::ExitCode;
