@@ -3,9 +3,11 @@
 
 mod args;
 mod bugs;
+mod chooser;
 mod explain;
 mod explore;
 mod json;
+mod libfuzzer;
 mod merge;
 mod replay;
 mod run;

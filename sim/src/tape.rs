@@ -176,11 +176,17 @@ impl Tape {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Tape {
         let mut tape = Tape::from_seed(0);
-        tape.source = Source::Bytes {
+        tape.restart_bytes(bytes);
+        tape
+    }
+
+    /// Becomes the tape of a fuzzer's bytes, keeping its memory.
+    pub fn restart_bytes(&mut self, bytes: &[u8]) {
+        self.source = Source::Bytes {
             bytes: bytes.to_vec(),
             next: 0,
         };
-        tape
+        self.rewind();
     }
 
     /// A recorded tape. Then zeros.

@@ -1,10 +1,11 @@
 //! What can be said on the command line.
 
+use super::chooser::Chooser;
+use super::libfuzzer::Hunt;
 use crate::bugs;
 use crate::campaign::{Mix, Plan, Seeds, Shard, world_on};
 use crate::face::Place;
 use crate::profile::Profile;
-use crate::search::Engine;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -83,9 +84,9 @@ pub(super) struct RunArguments {
     /// tiny, default, big or faults [default: a mix of all]
     #[arg(long)]
     profile: Option<Profile>,
-    /// swarm, urw, pct, fuzz or portfolio: how the next schedule is chosen
+    /// swarm, urw, pct, fuzz, portfolio or libfuzzer: how the next schedule is chosen
     #[arg(long, value_name = "E", default_value_t)]
-    engine: Engine,
+    engine: Chooser,
     /// Stops when a run brings no more than so many new patterns of events (0.01: one run in a hundred brings one)
     #[arg(long, value_name = "P", value_parser = unseen)]
     until_unseen: Option<f64>,
@@ -290,6 +291,38 @@ impl BugsArguments {
 }
 
 impl RunArguments {
+    /// What libFuzzer is to do, if it is the one who chooses. An error: what it cannot be asked for.
+    pub(super) fn libfuzzer(&self) -> Result<Option<Hunt>, String> {
+        if self.engine.0.is_some() {
+            return Ok(None);
+        }
+        let not_its = [
+            ("--seeds", self.seeds.is_some()),
+            ("--shard", self.shard.is_some()),
+            ("--report", self.report.is_some()),
+            ("--until-unseen", self.until_unseen.is_some()),
+            ("--failures", self.failures > 1),
+            ("--lying-disk", self.lying_disk),
+            ("--json", self.json),
+            (
+                "--profile",
+                self.profile.is_some_and(|profile| profile != Profile::Tiny),
+            ),
+        ];
+        if let Some((option, _)) = not_its.iter().find(|(_, asked)| *asked) {
+            return Err(format!(
+                "--engine libfuzzer runs tiny worlds of bytes that it draws: it takes no {option}"
+            ));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Some(Hunt {
+            time: self.time.unwrap_or(TIME),
+            seed: self.seed.unwrap_or_else(by_the_clock),
+            jobs: self.jobs.map_or(cores, usize::from),
+            folder: self.folder(),
+        }))
+    }
+
     /// The plan of the campaign.
     pub(super) fn plan(&self) -> Plan {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -303,7 +336,7 @@ impl RunArguments {
                 .unwrap_or_else(|| Seeds::Base(self.seed.unwrap_or_else(by_the_clock))),
             shard: self.shard.unwrap_or(Shard::WHOLE),
             mix: self.profile.map_or(Mix::All, Mix::Only),
-            engine: self.engine,
+            engine: self.engine.0.unwrap_or_default(),
             time,
             until_unseen: self.until_unseen,
             failures: self.failures as usize,

@@ -1,7 +1,7 @@
 //! `sim run`: a campaign, its progress, its result.
 
 use super::args::RunArguments;
-use super::{USAGE, table};
+use super::{USAGE, libfuzzer, table};
 use crate::campaign::coverage::Coverage;
 use crate::campaign::outcome::{Campaign, Outcome, program};
 use crate::campaign::{self, Canary, Found, Plan, Progress, Seeds, Shard, Summary, quoted};
@@ -32,6 +32,14 @@ impl Result<'_> {
 
 /// The command.
 pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u8> {
+    match arguments.libfuzzer() {
+        Ok(None) => {}
+        Ok(Some(hunt)) => return libfuzzer::run(&hunt, out),
+        Err(problem) => {
+            eprintln!("sim: {problem}");
+            return Ok(USAGE);
+        }
+    }
     let (plan, folder) = (arguments.plan(), arguments.folder());
     let report = arguments.report.is_some();
     carry_out(&plan, &folder, report, arguments.json, out)

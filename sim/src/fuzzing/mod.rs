@@ -1,4 +1,4 @@
-//! What the fuzz targets do with their bytes. The targets are two lines each; this is plain code, so that `cargo test`
+//! What the fuzz targets do with their bytes. The targets are a few lines each; this is plain code, so that `cargo test`
 //! replays the stored inputs without a fuzzer.
 //!
 //! * All functions end normally for every input, or panic with what is wrong.
@@ -15,8 +15,9 @@ mod parts;
 mod picture;
 mod session;
 
+use crate::campaign::catch;
 use crate::profile::Profile;
-use crate::tape::Tape;
+use crate::tape::{Tape, TapeFile};
 use crate::world::World;
 use arbitrary::Unstructured;
 use picture::Scene;
@@ -27,15 +28,56 @@ thread_local! {
     static WORLD: RefCell<World> = RefCell::new(World::new(Profile::Tiny));
 }
 
+thread_local! {
+    static TAPE: RefCell<Tape> = RefCell::new(Tape::from_bytes(&[]));
+}
+
 /// The bytes are a tape: a tiny world with operations, faults and crashes runs on it.
 ///
 /// # Panics
 /// If a checker finds something.
 pub fn bat_ops(bytes: &[u8]) {
-    let mut tape = Tape::from_bytes(bytes);
-    let result = WORLD.with_borrow_mut(|world| world.run(&mut tape));
+    bat_ops_watched(bytes, |_| ());
+}
+
+/// As [`bat_ops`]; `feature` is told what the run looked like: hashes of happens-before patterns (the last three events of an
+/// object, or of all) and of the world's states, each with the event that came in it.
+///
+/// # Panics
+/// As [`bat_ops`].
+pub fn bat_ops_watched(bytes: &[u8], feature: impl FnMut(u64)) {
+    let result = TAPE.with_borrow_mut(|tape| {
+        tape.watch(true, true);
+        tape.restart_bytes(bytes);
+        let result = WORLD.with_borrow_mut(|world| world.run(tape));
+        if let Some(seen) = tape.watch_of_run() {
+            let features = seen.patterns().iter().chain(seen.states());
+            features.copied().for_each(feature);
+        }
+        result
+    });
     if let Err(failure) = result {
         panic!("{failure}");
+    }
+}
+
+/// The run of [`bat_ops`] as a tape, and what is wrong with it.
+#[must_use]
+pub fn bat_ops_tape(bytes: &[u8]) -> TapeFile {
+    let mut tape = Tape::from_bytes(bytes);
+    tape.note_spans();
+    let result = catch(|| World::new(Profile::Tiny).run(&mut tape)).flatten();
+    let (trace, failure) = match result {
+        Ok(stats) => (stats.trace, String::new()),
+        Err(failure) => (failure.trace, failure.checker.to_owned()),
+    };
+    TapeFile {
+        profile: Profile::Tiny.to_string(),
+        trace: Some(trace),
+        failure,
+        choices: tape.choices().to_vec(),
+        spans: tape.spans().to_vec(),
+        ..TapeFile::default()
     }
 }
 
