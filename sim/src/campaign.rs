@@ -37,7 +37,7 @@ mod tests;
 pub use canary::Canary;
 pub use catch::catch;
 pub use found::{Found, quoted};
-pub use runner::{Make, Runner, Subject, world, world_on};
+pub use runner::{Make, Runner, Subject, attempt, world, world_on};
 pub use saturation::Saturation;
 pub use seeds::{Mix, Seeds};
 pub use shard::Shard;
@@ -98,6 +98,14 @@ impl Plan {
             self.engine.batch()
         } else {
             1
+        }
+    }
+
+    /// The seed of the first run that run `index` builds on; its own, if it builds on none or seeds are no range.
+    fn first(&self, index: u64) -> u64 {
+        match self.seeds {
+            Seeds::Range { .. } => self.seed(index - index % self.piece()),
+            Seeds::Base(_) => self.seed(index),
         }
     }
 

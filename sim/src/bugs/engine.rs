@@ -69,6 +69,15 @@ impl Engine {
         !matches!(self, Engine::Loom | Engine::Explore)
     }
 
+    /// True if it gives the same verdict each time: all its tests, in order, draw nothing but what their seeds say.
+    #[must_use]
+    pub fn is_fixed(self) -> bool {
+        matches!(
+            self,
+            Engine::Loom | Engine::Explore | Engine::Control | Engine::Rules | Engine::Bundle
+        )
+    }
+
     /// Engines by name; `fuzz` is both fuzz targets.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! A bug that an engine found then, at fixed seeds, and finds only after ten times as many schedules now, is red: something
 //! that the harness could do it can no longer do.
 
-use super::{Engine, Small, Verdict};
+use super::{Engine, Other, Small, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,6 +126,26 @@ impl Recorded {
         fs::write(&self.file, text)
     }
 
+    /// What fires now on an engine of which the patch names no checker, if that is not what fired when the catalogue was
+    /// recorded, on an engine that gives the same verdict each time.
+    pub(super) fn newly_by(
+        &self,
+        number: &str,
+        engine: Engine,
+        verdict: &Verdict,
+    ) -> Option<Other> {
+        let record = self.bugs.get(number)?.get(&engine)?;
+        let now = verdict.by.as_ref().filter(|_| engine.is_fixed())?;
+        (record.by.as_ref() != Some(now)).then(|| Other {
+            name: now.clone(),
+            count: 1,
+            message: format!(
+                "recorded: {}",
+                record.by.as_deref().unwrap_or("nothing fires")
+            ),
+        })
+    }
+
     /// The schedules that were enough when the catalogue was recorded, if it took more than ten times as many now.
     pub(super) fn outgrown(&self, number: &str, engine: Engine, verdict: &Verdict) -> Option<u64> {
         let record = self.bugs.get(number)?.get(&engine)?;
@@ -180,6 +200,14 @@ mod tests {
             recorded.outgrown("001", Engine::Sim, &verdict(&[201])),
             Some(1)
         );
+        // Where no checker is named, what fires is what was recorded.
+        let by = |name: &str| Verdict {
+            by: Some(name.to_owned()),
+            ..verdict(&[])
+        };
+        recorded.put("001", Engine::Rules, &by("open::one"));
+        let newly = |name| recorded.newly_by("001", Engine::Rules, &by(name)).is_some();
+        assert_eq!((newly("open::one"), newly("open::two")), (false, true));
         // What is not drawn has no noise.
         recorded.put("001", Engine::Explore, &verdict(&[2]));
         let grown = |now: u64| recorded.outgrown("001", Engine::Explore, &verdict(&[now]));

@@ -13,7 +13,11 @@ fn cell(record: Option<&Record>) -> String {
         Some(record) => {
             let seconds = format!("{:.2} s", record.cpu_seconds);
             let cost = record.schedules.map_or(seconds.clone(), |schedules| {
-                format!("{schedules} · {seconds}")
+                match schedules {
+                    // Before libFuzzer drew anything.
+                    0 => format!("stored input · {seconds}"),
+                    schedules => format!("{schedules} · {seconds}"),
+                }
             });
             match &record.by {
                 Some(by) => format!("{cost} ({by})"),
@@ -99,7 +103,7 @@ pub(super) fn markdown(patches: &[Patch], recorded: &Recorded) -> String {
     let _ = writeln!(text, "{}\n", summary(patches, recorded));
     text.push_str(
         "A cell: schedules until detection (median of three bases of seeds where the engine draws) · CPU seconds, builds not \
-         counted.\nEvery engine is asked for every bug. Where the patch names no checker of an engine, it gets 10 s and all it has; the \
+         counted (the mean of the bases).\n`stored input`: libFuzzer found it in an input that it begins with. Every engine is asked for every bug. Where the patch names no checker of an engine, it gets 10 s and all it has; the \
          checker or test that fired stands in brackets, and counts for nothing. (A bug of one operation is not looked for by the models of \
          another: `not in budget` is what such a cell should say.) The first row: what the core as it is has survived, in ten times the \
          budget of a bug.\n\n| | id | mistake |",

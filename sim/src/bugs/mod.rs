@@ -67,12 +67,13 @@ pub struct Options {
     pub fresh: bool,
 }
 
-/// The dozen that CI looks for, and the engine that finds each in a moment: all corners of the core; the simulator, and three
+/// The dozen that CI looks for, and the engine that finds each in a moment: all corners of the core; the simulator, and five
 /// engines beside it.
 pub const SMOKE: [(&str, Engine); 12] = [
     ("002", Engine::Loom),
     ("007", Engine::Sim),
-    ("009", Engine::Sim),
+    ("006", Engine::Shuttle),
+    ("009", Engine::Explore),
     ("011", Engine::Sim),
     ("014", Engine::Sim),
     ("021", Engine::Control),
@@ -81,7 +82,6 @@ pub const SMOKE: [(&str, Engine); 12] = [
     ("054", Engine::Sim),
     ("073", Engine::Sim),
     ("077", Engine::Sim),
-    ("101", Engine::Sim),
 ];
 
 /// Once an engine has found a bug, the others get no more than this.
@@ -154,6 +154,15 @@ impl Row {
 /// If the workspace cannot be found, copied or read, or nothing is called `only`.
 pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
     let root = tree::root()?;
+    if let Some(page) = &options.html {
+        // Now, not when all is done.
+        let parent = page
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        parent.map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(page, "")
+            .map_err(|error| io::Error::other(format!("{}: {error}", page.display())))?;
+    }
     let folder = root.join("corpus/bugs");
     let patches = patch::read_all(&folder)?;
     let chosen = options.choose(&patches)?;
@@ -196,6 +205,15 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<bool> {
         fs::write(page, matrix::html(&patches, &shown))?;
     }
     table::write(&rows, options, out)?;
+    if rows.iter().all(|row| {
+        row.cells
+            .iter()
+            .all(|cell| !cell.named && !row.is_control())
+    }) {
+        return Err(io::Error::other(
+            "nothing was asked: these engines have no checker named for these bugs",
+        ));
+    }
     Ok(rows.iter().all(|row| row.is_well() || row.is_left_out()))
 }
 
@@ -301,10 +319,15 @@ impl Judge<'_> {
             let stranger = |other: &&Other| {
                 patch.names(engine) && !patch.is_consequence(engine, &other.name, &other.message)
             };
+            let mut strangers: Vec<Other> = others.iter().filter(stranger).cloned().collect();
+            strangers.extend(result.as_ref().ok().and_then(|verdict| {
+                let new = self.recorded.newly_by(&patch.number, engine, verdict)?;
+                (!self.options.record).then_some(new)
+            }));
             cells.push(Cell {
                 engine,
                 named: patch.names(engine),
-                strangers: others.iter().filter(stranger).cloned().collect(),
+                strangers,
                 expected,
                 result,
                 cached,

@@ -140,7 +140,8 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
             .result
             .as_ref()
             .map_or(&[][..], |verdict| &verdict.others);
-        for other in others {
+        let new = cell.strangers.iter().filter(|new| !others.contains(new));
+        for other in others.iter().chain(new) {
             let message: String = other.message.chars().take(120).collect();
             let what = match cell.strangers.contains(other) {
                 true => "NOT NAMED BY THE PATCH",

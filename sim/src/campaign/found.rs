@@ -19,12 +19,14 @@ pub struct Found {
     pub seed: u64,
     /// Who chose it.
     pub engine: Engine,
+    /// The seed of the first run that it builds on: of consecutive seeds; its own, if it builds on none.
+    pub first: u64,
     /// Its disk lied.
     pub lies: bool,
     /// What is wrong.
     pub failure: Failure,
     /// Its choices, of a run that hangs as far as it came; `None` if it was run once more and did not hang.
-    pub choices: Option<Vec<Choice>>,
+    pub choices: Option<Box<[Choice]>>,
     /// Its events, by name.
     pub spans: Box<[Span]>,
 }
@@ -37,19 +39,11 @@ pub(super) fn sort(class: Class, checker: &str, message: &str) -> Sort {
     (class, checker.to_owned(), complaint(message))
 }
 
-/// What a message complains about: its first line without what was seen instead; a number is any number.
+/// What a message complains about: its first line without what was seen instead; numbers do not count.
 pub(super) fn complaint(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     let line = line.split_once(": saw ").map_or(line, |(before, _)| before);
-    let mut out = String::new();
-    for c in line.chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
-    }
-    out
+    line.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 impl Found {
@@ -85,7 +79,7 @@ impl Found {
             trace: Some(self.failure.trace),
             lies: self.lies,
             failure: self.failure.checker.to_owned(),
-            choices: choices.clone(),
+            choices: choices.to_vec(),
             spans: self.spans.to_vec(),
         };
         fs::create_dir_all(folder)?;
@@ -97,7 +91,7 @@ impl Found {
     }
 
     /// Arguments of the command line that run it again: the saved tape, or the seed. (Without its
-    /// tape one that builds on others comes again only with all of its campaign.)
+    /// tape one that builds on others comes again with its hunt; of a campaign of one seed, only with all of it.)
     #[must_use]
     pub fn replay_arguments(&self, tape: Option<&Path>) -> String {
         match tape {
@@ -107,9 +101,9 @@ impl Found {
                     Engine::Swarm => String::new(),
                     engine => format!(" --engine {engine}"),
                 };
-                let (profile, seed) = (self.profile, self.seed);
+                let (profile, first, seed) = (self.profile, self.first, self.seed);
                 let disk = if self.lies { " --lying-disk" } else { "" };
-                format!("run --profile {profile} --seeds {seed}..={seed} --jobs 1{engine}{disk}")
+                format!("run --profile {profile} --seeds {first}..={seed} --jobs 1{engine}{disk}")
             }
         }
     }

@@ -122,9 +122,10 @@ impl Shared {
             profile,
             seed,
             engine: plan.engine,
+            first: plan.first(index),
             lies: plan.lies,
             failure: hang::failure(taken),
-            choices,
+            choices: choices.map(Into::into),
             spans: spans.unwrap_or_default().into(),
         }
     }
@@ -278,9 +279,10 @@ fn one(shared: &Shared, index: u64, worker: &mut Worker) -> Result<(), Found> {
         profile,
         seed,
         engine,
+        first: shared.plan.first(index),
         lies: shared.plan.lies,
         failure,
-        choices: Some(runner.choices().to_vec()),
+        choices: Some(runner.choices().into()),
         spans: runner.named(profile).into(),
     })
 }

@@ -432,7 +432,9 @@ fn sorts<'a>(shards: impl Iterator<Item = &'a (PathBuf, Outcome)>) -> Vec<Sort> 
     for (path, outcome) in shards {
         let folder = path.parent().unwrap_or(Path::new("."));
         for failed in &outcome.failures {
+            // A tape that is gone is none.
             let tape = failed.tape.as_ref().map(|tape| folder.join(tape));
+            let tape = tape.filter(|tape| tape.is_file());
             let length = tape.as_ref().and_then(|tape| fs::metadata(tape).ok());
             let length = length.map_or(u64::MAX, |meta| meta.len());
             let key = found::sort(failed.class, &failed.checker, &failed.message);

@@ -12,11 +12,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub trait Subject {
     /// One run. It must depend on the tape alone, not on what ran before.
     fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure>;
+
+    /// The trace hash of the last run, as far as it came: for one that panicked.
+    fn last_trace(&self) -> u64 {
+        0
+    }
+}
+
+/// One run, with panics caught: they are failures with the trace until there.
+pub fn attempt(subject: &mut dyn Subject, tape: &mut Tape) -> Result<RunStats, Failure> {
+    match catch(|| subject.run(tape)) {
+        Ok(result) => result,
+        Err(panicked) => Err(Failure {
+            trace: subject.last_trace(),
+            ..panicked
+        }),
+    }
 }
 
 impl Subject for World {
     fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure> {
         World::run(self, tape)
+    }
+
+    fn last_trace(&self) -> u64 {
+        World::last_trace(self)
     }
 }
 
@@ -146,7 +166,7 @@ impl Runner {
             }
         };
         let (subject, tape) = (&mut self.subjects[index].1, &mut self.tape);
-        let result = catch(|| subject.run(tape)).flatten();
+        let result = attempt(&mut **subject, tape);
         if result.is_err() {
             // Whatever state it is in: it is not used again.
             self.subjects.swap_remove(index);
@@ -199,7 +219,7 @@ impl Runner {
         result: &Result<RunStats, Failure>,
     ) -> Result<(), Failure> {
         let mut tape = Tape::replay_spans(self.choices(), self.spans());
-        let again = catch(|| (self.make)(profile, self.canary).run(&mut tape)).flatten();
+        let again = attempt(&mut *(self.make)(profile, self.canary), &mut tape);
         let same = match (result, &again) {
             // A backtrace may differ: it shows who called.
             (Err(a), Err(b)) => {

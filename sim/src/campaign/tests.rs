@@ -2,8 +2,11 @@ use super::*;
 use crate::profile::Profile;
 use crate::replay::{Agreement, replay, replay_in_time};
 use crate::report::{Class, Failure, RunStats};
-use crate::tape::{Event, Kind, Label, Object, Tape, TapeFile};
+use crate::tape::{Choice, Event, Kind, Label, Object, Tape, TapeFile};
+use crate::world::World;
 use std::io::BufReader;
+
+mod hangs;
 
 /// A subject made of a function. A canary is flagged by it unless the function says what else.
 struct Fake<F>(F);
@@ -310,6 +313,52 @@ fn a_panic_is_a_failure_with_a_tape() {
     );
 }
 
+/// A world that panics when it has gone some way.
+struct Breaks(World);
+
+impl Subject for Breaks {
+    fn run(&mut self, tape: &mut Tape) -> Result<RunStats, Failure> {
+        self.0.run(tape)?;
+        panic!("broken")
+    }
+
+    fn last_trace(&self) -> u64 {
+        self.0.last_trace()
+    }
+}
+
+#[test]
+fn a_panic_has_the_trace_until_there() {
+    let make: Make = |profile, _| Box::new(Breaks(World::new(profile)));
+    let (mut seen, mut differing) = (Vec::new(), 0);
+    for seed in 0..20 {
+        let mut tape = Tape::from_seed(seed);
+        let failure = attempt(&mut *make(Profile::Tiny, false), &mut tape).expect_err("broken");
+        let honest = World::new(Profile::Tiny).run(&mut Tape::from_seed(seed));
+        assert_eq!(failure.trace, honest.expect("healthy").trace, "seed {seed}");
+        seen.push(failure.trace);
+        // Another run is told from it.
+        let file = |choices: &[Choice]| TapeFile {
+            profile: "tiny".to_owned(),
+            trace: Some(failure.trace),
+            failure: failure.checker.to_owned(),
+            choices: choices.to_vec(),
+            ..TapeFile::default()
+        };
+        let same = replay(&file(tape.choices()), Profile::Tiny, make);
+        assert_eq!(same.agreement, Agreement::Same);
+        let mut other = tape.choices().to_vec();
+        other[0].k = (other[0].k + 1) % other[0].n;
+        let other = replay(&file(&other), Profile::Tiny, make);
+        differing += u32::from(other.agreement == Agreement::SameVerdict);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 20);
+    // The number of sectors of a cluster, say, may make no difference to what happens.
+    assert!(differing >= 15, "{differing}");
+}
+
 #[test]
 fn a_run_that_remembers_the_one_before_is_not_deterministic() {
     fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
@@ -354,84 +403,6 @@ fn a_passing_run_is_repeated_now_and_then() {
         (found.failure.checker, found.index),
         ("determinism", RECHECK)
     );
-}
-
-/// Hangs where the first choice is low.
-fn endless(_: Profile, canary: bool) -> Box<dyn Subject> {
-    Box::new(Fake(move |tape: &mut Tape| {
-        let (first, stats) = walk(tape);
-        if canary {
-            return Err(wrong("fake", stats.trace));
-        }
-        if first < 10 {
-            std::thread::sleep(Duration::from_secs(3600));
-        }
-        Ok(stats)
-    }))
-}
-
-#[test]
-fn a_run_that_does_not_end_is_a_hang() {
-    let mut hanging = plan(endless, Seeds::Base(5), 2);
-    hanging.patience = Duration::from_millis(1500);
-    let mut beats = 0;
-    let found = first(run(&hanging, |_| beats += 1).found);
-    assert_eq!(
-        (found.failure.class, found.failure.checker),
-        (Class::Hang, "watchdog")
-    );
-    assert!(beats > 0);
-    let mut tape = Tape::from_seed(found.seed);
-    assert!(walk(&mut tape).0 < 10, "the seed is the one that hangs");
-    let choices = found.choices.as_deref();
-    assert_eq!(choices, Some(tape.choices()), "as far as it came");
-    let again = found.replay_arguments(None);
-    let seeds = format!("--seeds {seed}..={seed}", seed = found.seed);
-    assert!(again.contains(&seeds), "{again}");
-}
-
-#[test]
-fn the_tape_of_a_hang_hangs_again_whoever_chose_it() {
-    let folder = std::env::temp_dir().join(format!("sim-hang-{}", std::process::id()));
-    let patience = Duration::from_millis(500);
-    for engine in Engine::ALL {
-        let mut hanging = plan(endless, Seeds::Base(3), 1);
-        (hanging.patience, hanging.engine) = (patience, engine);
-        let found = first(run(&hanging, |_| {}).found);
-        let path = found.save(&folder).expect("saved").expect("a tape");
-        let file = std::fs::File::open(&path).expect("there");
-        let file = TapeFile::load(BufReader::new(file)).expect("a tape");
-        let again = replay_in_time(&file, found.profile, endless, patience);
-        assert!(again.hangs(), "{engine}: {:?}", again.result);
-        assert_eq!(again.agreement, Agreement::Same, "{engine}");
-    }
-    std::fs::remove_dir_all(&folder).expect("removed");
-    // One that ends is a replay like any other.
-    let ends = TapeFile {
-        failure: "watchdog".to_owned(),
-        ..TapeFile::default()
-    };
-    let replayed = replay_in_time(&ends, Profile::Tiny, healthy, Duration::from_secs(60));
-    assert_eq!(
-        (replayed.hangs(), replayed.agreement),
-        (false, Agreement::Other)
-    );
-}
-
-#[test]
-fn a_canary_that_hangs_is_alive() {
-    fn make(_: Profile, canary: bool) -> Box<dyn Subject> {
-        Box::new(Fake(move |tape: &mut Tape| {
-            let (_, stats) = walk(tape);
-            if canary {
-                std::thread::sleep(Duration::from_secs(3600));
-            }
-            Ok(stats)
-        }))
-    }
-    let mut hanging = plan(make, Seeds::Range { first: 0, last: 9 }, 1);
-    hanging.patience = Duration::from_millis(300);
-    assert_eq!(run(&hanging, |_| {}).canary, Canary::Alive { runs: 1 });
 }
 
 #[test]

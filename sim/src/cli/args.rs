@@ -161,6 +161,9 @@ pub(super) struct ReplayArguments {
     /// When a run that has not ended is a hang
     #[arg(long, value_parser = duration, default_value = "60s")]
     pub(super) patience: Duration,
+    /// Ends with 2 unless everything is as recorded, to the last step
+    #[arg(long)]
+    pub(super) strict: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -66,6 +66,12 @@ pub(super) fn run(arguments: &ExploreArguments, out: &mut dyn Write) -> io::Resu
         if explored.receipt.failure.is_some() {
             code = 2;
         }
+        if let Some(event) = explored.receipt.strayed {
+            eprintln!(
+                "sim: {name}: this schedule is of another program: it cannot be followed at event {event}"
+            );
+            code = code.max(USAGE);
+        }
         if arguments.json {
             serde_json::to_writer(&mut *out, &line(name, &explored, seconds))?;
             writeln!(out)?;

@@ -62,7 +62,7 @@ pub(super) fn merge(folders: &[PathBuf], json: bool, out: &mut dyn Write) -> io:
         canary: match merged.blind.as_slice() {
             [] => Canary::Flagged {
                 runs: 1,
-                checker: "of each shard",
+                checker: "in each shard",
             },
             _ => Canary::Alive { runs: 0 },
         },

@@ -5,7 +5,7 @@ use super::args::ReplayArguments;
 use crate::campaign::{catch, world_on};
 use crate::explain::names::plain;
 use crate::profile::Profile;
-use crate::replay::{Replay, replay_in_time as run_again};
+use crate::replay::{Agreement, Replay, replay_in_time as run_again};
 use crate::tape::{Tape, TapeFile};
 use crate::world::World;
 use crate::world::log::Entry;
@@ -39,7 +39,9 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> io::Re
         }
         writeln!(out, "recorded in {path}")?;
     }
+    let differs = arguments.strict && replay.agreement != Agreement::Same;
     Ok(match &replay.result {
+        Ok(_) if differs => 2,
         Ok(_) => 0,
         Err(failure) => failure.class.exit_code(),
     })

@@ -41,6 +41,14 @@ pub(super) fn run(arguments: &RunArguments, out: &mut dyn Write) -> io::Result<u
         }
     }
     let (plan, folder) = (arguments.plan(), arguments.folder());
+    if plan.count() == 0 {
+        // Green, and nothing was run: no.
+        let (shard, engine) = (plan.shard, plan.engine);
+        eprintln!(
+            "sim: --shard {shard}: there are fewer pieces of the seeds than shards (engine {engine})"
+        );
+        return Ok(USAGE);
+    }
     let report = arguments.report.is_some();
     carry_out(&plan, &folder, report, arguments.json, out)
 }

@@ -11,6 +11,9 @@ use serde::Serialize;
 /// Prefixes that are looked at, at the most; of longer tapes, evenly spread ones.
 const MOST_PREFIXES: usize = 400;
 
+/// Events of all continuations together, more or less: some tens of seconds.
+const MOST_EVENTS: usize = 10_000_000;
+
 /// The fate after one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fate {
@@ -71,7 +74,15 @@ pub(super) fn fates(
     samples: u32,
 ) -> Fates {
     let wanted = Signature::of(failure);
-    let every = file.spans.len().div_ceil(MOST_PREFIXES).max(1);
+    if samples == 0 {
+        return Fates::default();
+    }
+    let events = file.spans.len();
+    let work = events * events * samples as usize;
+    let every = events
+        .div_ceil(MOST_PREFIXES)
+        .max(work.div_ceil(MOST_EVENTS))
+        .max(1);
     let mut subject = None;
     let mut tape = Tape::from_seed(0);
     let mut list = Vec::new();

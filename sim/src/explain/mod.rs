@@ -24,7 +24,7 @@ pub use locks::HandOver;
 pub use story::{IoLife, Lane, OpLife, Row, Story};
 pub use text::write as write_text;
 
-use crate::campaign::{Make, catch};
+use crate::campaign::{Make, attempt};
 use crate::profile::Profile;
 use crate::report::{Failure, RunStats};
 use crate::tape::{Tape, TapeFile};
@@ -50,7 +50,7 @@ pub fn note(file: &TapeFile, profile: Profile, canary: bool) -> Noted {
     world.set_logging(true);
     let mut tape = Tape::replay_spans(&file.choices, &file.spans);
     tape.note_spans();
-    let result = catch(|| world.run(&mut tape)).flatten();
+    let result = attempt(&mut world, &mut tape);
     Noted {
         tape: TapeFile {
             choices: tape.choices().to_vec(),

@@ -212,7 +212,13 @@ impl Story {
             profile: noted.tape.profile.clone(),
             seed: noted.tape.seed,
             trace: format!("{trace:016x}"),
-            shape: shape.as_ref().map(in_words).unwrap_or_default(),
+            shape: {
+                let words = shape.as_ref().map(in_words).unwrap_or_default();
+                match noted.tape.lies {
+                    true => format!("{words}; its disk LIES about its syncs"),
+                    false => words,
+                }
+            },
             counts: Counts::of(&noted.tape.choices, &noted.tape.spans),
             suspect: suspect.map(|suspect| suspect.sentence()),
             lanes: teller.lanes(),

@@ -105,7 +105,7 @@ fn case<D: OnFiles>(found: &Found) -> Case {
         trace: Some(found.failure.trace),
         lies: false,
         failure: found.failure.checker.to_owned(),
-        choices: found.choices.clone().unwrap_or_default(),
+        choices: found.choices.as_deref().unwrap_or_default().to_vec(),
         spans: found.spans.to_vec(),
     };
     let mut case = Case {

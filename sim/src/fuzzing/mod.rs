@@ -15,7 +15,7 @@ mod parts;
 mod picture;
 mod session;
 
-use crate::campaign::catch;
+use crate::campaign::attempt;
 use crate::profile::Profile;
 use crate::tape::{Tape, TapeFile};
 use crate::world::World;
@@ -66,7 +66,7 @@ pub fn bat_ops_watched(bytes: &[u8], feature: impl FnMut(u64)) {
 pub fn bat_ops_tape(bytes: &[u8]) -> TapeFile {
     let mut tape = Tape::from_bytes(bytes);
     tape.note_spans();
-    let result = catch(|| World::new(Profile::Tiny).run(&mut tape)).flatten();
+    let result = attempt(&mut World::new(Profile::Tiny), &mut tape);
     let (trace, failure) = match result {
         Ok(stats) => (stats.trace, String::new()),
         Err(failure) => (failure.trace, failure.checker.to_owned()),

@@ -2,7 +2,7 @@
 
 use super::counts::Size;
 use super::draft::Draft;
-use crate::campaign::{Make, Subject, catch};
+use crate::campaign::{Make, Subject, attempt};
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
 use crate::tape::Tape;
@@ -134,7 +134,7 @@ pub(crate) fn run(
     tape: &mut Tape,
 ) -> Result<RunStats, Failure> {
     let ready = subject.get_or_insert_with(|| make(profile, false));
-    let result = catch(|| ready.run(tape)).flatten();
+    let result = attempt(&mut **ready, tape);
     if result.is_err() {
         *subject = None;
     }

@@ -138,7 +138,10 @@ impl TapeFile {
             last = at.0;
             if !begun {
                 if text != MAGIC && text != MAGIC_SPANS {
-                    return Err(at.bad("version", format!("expected \"{MAGIC}\", found {text:?}")));
+                    return Err(at.bad(
+                        "version",
+                        format!("expected \"{MAGIC_SPANS}\" or \"{MAGIC}\", found {text:?}"),
+                    ));
                 }
                 named = text == MAGIC_SPANS;
                 begun = true;

@@ -180,7 +180,7 @@ fn an_error_names_line_and_field() {
         ("", "tape line 1, version: the file is empty"),
         (
             "hello\n",
-            "tape line 1, version: expected \"ploop-sim tape 1\", found \"hello\"",
+            "tape line 1, version: expected \"ploop-sim tape 2\" or \"ploop-sim tape 1\", found \"hello\"",
         ),
         (
             head,

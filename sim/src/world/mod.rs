@@ -30,6 +30,7 @@ pub mod shape;
 pub mod stage;
 mod submit;
 pub mod switch;
+mod traced;
 mod track;
 pub mod trouble;
 
@@ -51,13 +52,13 @@ use crate::fuzzing::control::judge::Bytes;
 use crate::profile::Profile;
 use crate::report::{Class, Failure, RunStats};
 use crate::tape::{Event, Tape};
-use crate::trace::TraceHash;
 use chain::Content;
 use cycle::Over;
 use flight::Flight;
 use kill::{Shared, Slots};
 use log::{Entry, Happening, Log};
 use shape::{Shape, Swarm};
+use traced::{Left, Traced};
 
 /// What goes wrong when the canary lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,8 @@ pub struct World {
     values: Vec<Value>,
     /// The visible slots, outside of the device.
     slots: Arc<Slots>,
+    /// The trace of the last run.
+    left: Left,
 }
 
 /// What one run carries from power cycle to power cycle.
@@ -140,7 +143,7 @@ struct Run<'a> {
     power: Power,
     enumerate: Option<u64>,
     stats: RunStats,
-    trace: TraceHash,
+    trace: Traced,
     /// Number of the last write.
     writes: u32,
     now: Millis,
@@ -191,7 +194,14 @@ impl World {
             tags: Vec::new(),
             values: Vec::new(),
             slots: Arc::default(),
+            left: Left::default(),
         }
+    }
+
+    /// The trace hash of the last run, also of one that panicked: up to there.
+    #[must_use]
+    pub fn last_trace(&self) -> u64 {
+        self.left.value()
     }
 
     /// From now on the simulated disk lies about its syncs: the checkers must notice. A campaign whose canary lives is
@@ -284,6 +294,7 @@ impl<'a> Run<'a> {
     /// A run of a shape whose files are there, without faults, whose clients come from outside.
     fn new(world: &'a mut World, tape: &'a mut Tape, shape: Shape) -> Run<'a> {
         world.closed = None;
+        let trace = Traced::new(&world.left);
         Run {
             world,
             tape,
@@ -293,7 +304,7 @@ impl<'a> Run<'a> {
             power: Power::Drawn,
             enumerate: None,
             stats: RunStats::default(),
-            trace: TraceHash::default(),
+            trace,
             writes: 0,
             now: Millis(0),
             cycle: 0,

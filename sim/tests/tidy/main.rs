@@ -119,6 +119,14 @@ fn reasons_are_about_lines_that_are_there() {
     none(reasons::stale(path, &text, &sources()));
 }
 
+/// Each mutant that survives has its reason, on the page that people read.
+#[test]
+fn survivors_have_reasons() {
+    let page = fs::read_to_string(root().join("corpus/mutants.md")).expect("the page");
+    let without = page.lines().filter(|line| line.contains("no reason yet"));
+    none(without.map(str::to_owned).collect());
+}
+
 /// A mark that is noted as true or false must be asked for both ways, or one of them is never missed.
 #[test]
 fn marks_noted_both_ways_are_asked_for_both_ways() {

@@ -54,6 +54,8 @@ pub struct Receipt {
     pub traces: BTreeSet<u64>,
     /// Why the exploration ended early.
     pub failure: Option<Failure>,
+    /// Of [`Options::schedule`]: the first event at which it could not be followed, or was over before the program.
+    pub strayed: Option<usize>,
 }
 
 /// An execution that failed.
@@ -173,6 +175,12 @@ pub fn explore(options: &Options, mut program: impl FnMut()) -> Receipt {
     }
     runtime::restart();
     receipt.independent = going.search.independent;
+    receipt.strayed = going.search.strayed;
+    if let (None, Some(schedule)) = (receipt.strayed, &options.schedule) {
+        // It goes on behind the end of the program.
+        let left = schedule.len() > receipt.longest;
+        receipt.strayed = left.then_some(receipt.longest);
+    }
     receipt
 }
 

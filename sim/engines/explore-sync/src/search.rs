@@ -73,6 +73,8 @@ pub(crate) struct Search {
     sequence: Vec<Step>,
     /// Neighbours of different tasks that do not depend on each other.
     pub(crate) independent: u64,
+    /// The first event at which that schedule could not be followed, or was over.
+    pub(crate) strayed: Option<usize>,
     /// A schedule that is repeated instead.
     pub(crate) follow: Option<Vec<u8>>,
 }
@@ -90,6 +92,7 @@ impl Search {
             below: NONE,
             sequence: Vec::new(),
             independent: 0,
+            strayed: None,
             follow: None,
         }
     }
@@ -118,6 +121,9 @@ impl Search {
         if let Some(follow) = &self.follow {
             let wanted = follow.get(depth).copied().map(usize::from);
             let possible = wanted.filter(|&task| task < MAX_TASKS && able & 1 << task != 0);
+            if possible.is_none() {
+                self.strayed.get_or_insert(depth);
+            }
             let task = possible.unwrap_or(able.trailing_zeros() as usize);
             return Some(Frame {
                 task: task as u8,
