@@ -118,7 +118,7 @@ pub(super) struct ScenarioArguments {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
-    /// Plays them elsewhere than on the simulator. Their operations alone: drive:FOLDER (the core's blocking driver on
+    /// Plays them elsewhere than on the simulator: explorer (what races, in every interleaving). Their operations alone: drive:FOLDER (the core's blocking driver on
     /// files of this folder), file:PATH (a file or a block device as it is), nbd:SOCKET or nbd:HOST:PORT (a server)
     #[arg(long, value_name = "WHERE")]
     pub(super) on: Option<On>,
@@ -130,6 +130,8 @@ pub(super) struct ScenarioArguments {
 /// Where a scenario is played.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum On {
+    /// The explorer: every inequivalent interleaving of what races, with all crash images.
+    Explorer,
     /// The core's blocking driver on files of a folder.
     Drive(PathBuf),
     /// Something that is no disk of ours.
@@ -141,6 +143,7 @@ impl FromStr for On {
 
     fn from_str(text: &str) -> Result<On, String> {
         match text.strip_prefix("drive:") {
+            None if text == "explorer" => Ok(On::Explorer),
             Some("") => Err("must be drive:FOLDER".to_owned()),
             Some(folder) => Ok(On::Drive(folder.into())),
             None => text.parse().map(On::Place),

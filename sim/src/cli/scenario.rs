@@ -3,8 +3,11 @@
 use super::USAGE;
 use super::args::{On, ScenarioArguments};
 use crate::campaign::catch;
+use crate::check::failure;
+use crate::explorer::explore_scenario;
 use crate::face::{Place, play_at};
 use crate::report::Failure;
+use crate::scenario::phases::phases;
 use crate::scenario::{FolderFiles, Scenario, ScenarioError, run_file, run_on_files};
 use std::fs;
 use std::io::{self, Write};
@@ -17,6 +20,7 @@ pub(super) fn play(arguments: &ScenarioArguments, out: &mut dyn Write) -> io::Re
         let shown = path.display();
         let played = match &arguments.on {
             None => catch(|| on_simulator(path)),
+            Some(On::Explorer) => catch(|| on_explorer(path)),
             Some(On::Drive(folder)) => catch(|| on_driver(path, folder, overwrite)),
             Some(On::Place(place)) => catch(|| on_device(path, place, overwrite)),
         };
@@ -47,6 +51,36 @@ fn on_simulator(path: &Path) -> Result<String, ScenarioError> {
         "{} operations, {} crash images, trace {:016x}",
         stats.ops, stats.crash_images, stats.trace
     ))
+}
+
+/// Executions of a phase at the most.
+const LIMIT: u64 = 200_000;
+
+fn on_explorer(path: &Path) -> Result<String, ScenarioError> {
+    let text = fs::read_to_string(path).map_err(ScenarioError::Io)?;
+    let scenario = Scenario::parse(&text)?;
+    let phases = phases(&scenario).map_err(|reason| {
+        ScenarioError::Unusable(format!("the explorer does not play it: {reason}"))
+    })?;
+    let raced = explore_scenario(&phases, LIMIT);
+    let mut said = Vec::new();
+    for receipt in &raced.receipts {
+        if let Some(found) = &receipt.failure {
+            return Err(ScenarioError::Failed {
+                line: None,
+                failure: failure("explorer", format!("{}\n{}", found.message, found.story)),
+            });
+        }
+        said.push(receipt.to_string());
+    }
+    if phases.races().is_empty() {
+        said = vec!["nothing races".to_owned()];
+    }
+    said.push(format!("{} crash images judged", raced.crashes.visited));
+    if !phases.left_out.is_empty() {
+        said.push(phases.left_out.to_string());
+    }
+    Ok(said.join("; "))
 }
 
 fn on_driver(path: &Path, folder: &Path, overwrite: bool) -> Result<String, ScenarioError> {
